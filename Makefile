@@ -1,0 +1,62 @@
+# `make` lists what there is. Everything runs in .venv, which the first target builds from
+# requirements.lock; nothing needs to be activated.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# DVC runs a stage's `python` from PATH: put the environment first, as activating it would.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test test-fast check format ui summary lock clean distclean
+
+help:  ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed  ## Build .venv from requirements.lock
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "colorgan needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Use: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+repro: setup  ## Run the six stages on the bundled photos (only what changed), then print the metrics
+	dvc repro
+	@python -m colorgan summary
+
+test: setup  ## Run all tests
+	python -m pytest
+
+test-fast: setup  ## Run the tests that take seconds
+	python -m pytest -m "not slow"
+
+check: setup  ## Lint, format and types, as pre-commit does
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: setup  ## Mend what lint and format can mend
+	ruff check --fix .
+	ruff format .
+
+ui: setup  ## Compare the runs in the MLflow UI, on http://127.0.0.1:5000
+	python -m colorgan ui
+
+summary: setup  ## Print the metrics table and where the results lie
+	python -m colorgan summary
+
+lock:  ## Resolve requirements.lock anew (needs uv)
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--python-version 3.11 --extra dev --upgrade pyproject.toml -o requirements.lock
+
+clean:  ## Remove caches and built packages (not data, models, runs or .venv)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
+	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## Remove the environment too
+	rm -rf $(VENV)

@@ -1,0 +1,152 @@
+"""sRGB and CIE Lab, gray and the 8-bit encodings: the only place that knows colour formulas.
+
+Every function takes NumPy arrays or torch tensors, channels last `(..., 3)`, and gives back the
+kind it was given. Lab is CIE 1976 L*a*b* under D65 (2 degree observer), as in scikit-image:
+L in 0..100, a and b about -128..127. All arithmetic is float32 or better: in bfloat16 Lab is off
+by 0.46, in float16 by 0.08.
+
+Reference: IEC 61966-2-1 (sRGB), CIE 15 (Lab), ITU-R BT.601 (luma).
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array = npt.NDArray[np.uint8]
+
+BT601_LUMA = (0.299, 0.587, 0.114)
+XYZ_FROM_RGB = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+D65_WHITE = (0.95047, 1.0, 1.08883)
+# Lab's cube root is replaced by a line below (6/29)^3, so that its slope stays finite at black.
+LAB_EPSILON = 0.008856
+LAB_SLOPE = 7.787
+
+L_MAX = 100.0
+AB_OFFSET = 128.0
+AB_SCALE = 110.0
+"""ab is divided by this for the networks, as pix2pix does; photographs lie well within +-110."""
+
+
+def _kit(x: Any) -> Any:
+    """Return the module (`numpy` or `torch`) that `x` belongs to; never imports torch itself."""
+    if isinstance(x, np.ndarray):
+        return np
+    import torch
+
+    return torch
+
+
+def _constant(values: Any, like: Any) -> Any:
+    """Return `values` as an array of the kind, dtype and device of `like`."""
+    kit = _kit(like)
+    if kit is np:
+        return np.asarray(values, dtype=like.dtype)
+    return kit.tensor(values, dtype=like.dtype, device=like.device)
+
+
+def linear_from_srgb(srgb: Any) -> Any:
+    """Undo the sRGB transfer curve; 0..1 in, 0..1 out."""
+    kit = _kit(srgb)
+    return kit.where(srgb > 0.04045, ((srgb + 0.055) / 1.055) ** 2.4, srgb / 12.92)
+
+
+def srgb_from_linear(linear: Any) -> Any:
+    """Apply the sRGB transfer curve; clipped to 0..1."""
+    kit = _kit(linear)
+    linear = kit.clip(linear, 0.0, 1.0)
+    # The power of an exact zero is fine, but its gradient is not: keep it off zero.
+    curved = 1.055 * kit.clip(linear, 1e-8, None) ** (1 / 2.4) - 0.055
+    return kit.where(linear > 0.0031308, curved, linear * 12.92)
+
+
+def lab_from_rgb(rgb: Any) -> Any:
+    """Convert sRGB in 0..1, floating point, `(..., 3)` to Lab `(..., 3)`."""
+    return _lab_from_linear(linear_from_srgb(rgb))
+
+
+def _lab_from_linear(linear: Any) -> Any:
+    kit = _kit(linear)
+    to_white = np.asarray(XYZ_FROM_RGB) / np.asarray(D65_WHITE)[:, None]
+    xyz = linear @ _constant(to_white.T, linear)
+    root = kit.clip(xyz, LAB_EPSILON, None) ** (1 / 3)
+    f = kit.where(xyz > LAB_EPSILON, root, LAB_SLOPE * xyz + 16 / 116)
+    x, y, z = f[..., 0], f[..., 1], f[..., 2]
+    return kit.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), -1)
+
+
+def rgb_from_lab(lab: Any) -> Any:
+    """Convert Lab `(..., 3)` to sRGB in 0..1 `(..., 3)`; what lies outside sRGB is clipped."""
+    kit = _kit(lab)
+    y = (lab[..., 0] + 16) / 116
+    x = y + lab[..., 1] / 500
+    # A z below zero has no meaning; scikit-image cuts it there too.
+    z = kit.clip(y - lab[..., 2] / 200, 0.0, None)
+    f = kit.stack((x, y, z), -1)
+    threshold = LAB_SLOPE * LAB_EPSILON + 16 / 116
+    xyz = kit.where(f > threshold, f**3, (f - 16 / 116) / LAB_SLOPE)
+    from_white = np.linalg.inv(np.asarray(XYZ_FROM_RGB) / np.asarray(D65_WHITE)[:, None])
+    return srgb_from_linear(xyz @ _constant(from_white.T, xyz))
+
+
+def unit_from_uint8(rgb: Any) -> Any:
+    """Convert 0..255 of any dtype to float32 in 0..1."""
+    if _kit(rgb) is np:
+        return rgb.astype(np.float32) / np.float32(255)
+    return rgb.float() / 255
+
+
+def uint8_from_unit(rgb: Any) -> Any:
+    """Convert 0..1 to uint8 0..255, rounded and clipped."""
+    return _uint8(rgb * 255.0)
+
+
+def _uint8(x: Any) -> Any:
+    kit = _kit(x)
+    rounded = kit.clip(kit.round(x), 0, 255)
+    return rounded.astype(np.uint8) if kit is np else rounded.to(kit.uint8)
+
+
+# 256 values of a byte have 256 linear values: a table costs a tenth of the power function.
+_LINEAR_OF_BYTE = linear_from_srgb(np.arange(256, dtype=np.float64) / 255).astype(np.float32)
+
+
+def lab8_from_rgb8(rgb: UInt8Array) -> UInt8Array:
+    """Convert uint8 sRGB `(..., 3)` to the 8-bit encoding of Lab: L*255/100, a+128, b+128.
+
+    The encoding is OpenCV's and the Kaggle set's; the conversion is in float32 (OpenCV's own
+    8-bit path is off by up to 2.7).
+    """
+    lab = _lab_from_linear(_LINEAR_OF_BYTE[rgb])
+    lab[..., 0] *= 255 / L_MAX
+    lab[..., 1:] += AB_OFFSET
+    return cast(UInt8Array, _uint8(lab))
+
+
+def gray8_from_rgb8(rgb: UInt8Array) -> UInt8Array:
+    """Return the BT.601 luma `(...)` of uint8 sRGB `(..., 3)`, rounded to uint8."""
+    return cast(UInt8Array, _uint8(rgb.astype(np.float32) @ np.asarray(BT601_LUMA, np.float32)))
+
+
+def lightness_from_uint8(lightness: Any) -> Any:
+    """Convert 8-bit L (L*255/100) to float32 L in 0..100."""
+    return unit_from_uint8(lightness) * L_MAX
+
+
+def ab_from_uint8(ab: Any) -> Any:
+    """Convert 8-bit ab (a+128, b+128) to float32 a and b."""
+    return (ab.astype(np.float32) if _kit(ab) is np else ab.float()) - AB_OFFSET
+
+
+def chroma_and_hue(lab: Any) -> tuple[Any, Any]:
+    """Return chroma (0..) and hue (radians, -pi..pi) of Lab `(..., 3)`, each `(...)`."""
+    kit = _kit(lab)
+    a, b = lab[..., 1], lab[..., 2]
+    arctan2 = np.arctan2 if kit is np else kit.atan2
+    return kit.sqrt(a * a + b * b), arctan2(b, a)

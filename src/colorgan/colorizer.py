@@ -1,0 +1,168 @@
+"""Weights in, colours out: what evaluation, rendering and every tool for a person stand on."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from colorgan import color, files
+from colorgan.color import UInt8Array
+from colorgan.data.arrays import Split
+from colorgan.errors import ColorganError
+from colorgan.networks import UNet
+from colorgan.params import ModelParams
+from colorgan.spaces import Space, get_space
+
+WEIGHTS = "generator.safetensors"
+CONFIG = "config.json"
+CONFIG_VERSION = 1
+
+
+def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Module:
+    """Build the generator that `model` names, for a space and an image size; weights at random."""
+    return UNet(
+        space.in_channels,
+        space.out_channels,
+        ngf=model.ngf,
+        image_size=image_size,
+        dropout=model.dropout,
+    )
+
+
+@dataclass(frozen=True)
+class Colorizer:
+    """A trained generator and the space it works in.
+
+    Attributes:
+        generator: the network, in evaluation mode (dropout off, running statistics).
+        space: what it is given and what it gives.
+        image_size: side in pixels it was trained on.
+        sha256: SHA-256 of its weights file, by which its training run is found.
+        device: where it runs.
+    """
+
+    generator: nn.Module
+    space: Space
+    image_size: int
+    sha256: str
+    device: torch.device
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> Colorizer:
+        """Load generator.safetensors and config.json of `folder`.
+
+        Raises:
+            ColorganError: one is missing or not what this version reads; names the file.
+        """
+        config = _read_config(folder / CONFIG)
+        weights = folder / WEIGHTS
+        try:
+            space = get_space(config["space"])
+            model = ModelParams.model_validate(config["model"])
+            generator = build_generator(space, model, config["image_size"])
+            generator.load_state_dict(load_file(weights))
+        except FileNotFoundError:
+            raise ColorganError(f"{weights} does not exist: {_train_first(folder)}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            lacks = f"it lacks {error}" if isinstance(error, KeyError) else _reason(error)
+            raise ColorganError(f"{folder / CONFIG} does not describe a model: {lacks}") from None
+        except (SafetensorError, RuntimeError) as error:
+            raise ColorganError(
+                f"{weights} does not hold the weights that {CONFIG} describes: {_reason(error)}"
+            ) from None
+        generator.to(device).eval().requires_grad_(False)
+        sha256 = files.sha256(weights)
+        return cls(generator, space, config["image_size"], sha256, torch.device(device))
+
+    @torch.inference_mode()
+    def colorize_batch(self, input: Tensor) -> Tensor:
+        """Colour uint8 inputs `(N, H, W)` (gray or 8-bit L); pictures `(N, H, W, 3)` uint8."""
+        encoded = self.space.encode_input(input.to(self.device))
+        return pictures(self.space, encoded, self.generator(encoded))
+
+    def colorize_split(self, split: Split, batch_size: int) -> Iterator[ColoredBatch]:
+        """Colour the photos of a split, a batch at a time, in their order."""
+        for start in range(0, len(split), batch_size):
+            rows = slice(start, start + batch_size)
+            # torch wants memory it could write to, which a read-only map is not: copy the batch.
+            input = torch.from_numpy(split.input[rows].copy())
+            target = torch.from_numpy(split.target[rows].copy())
+            generated = self.colorize_batch(input)
+            encoded, wanted = self.space.encode(input, target)
+            yield ColoredBatch(
+                gray=pictures(self.space, encoded, self.space.gray_output(encoded)).numpy(),
+                truth=pictures(self.space, encoded, wanted).numpy(),
+                generated=generated.cpu().numpy(),
+            )
+
+
+@dataclass(frozen=True)
+class ColoredBatch:
+    """Pictures of the same photos, each `(N, H, W, 3)` uint8 sRGB.
+
+    Attributes:
+        gray: the photo without colour, as the space leaves it.
+        truth: the photo as it was.
+        generated: the photo as the generator coloured it.
+    """
+
+    gray: UInt8Array
+    truth: UInt8Array
+    generated: UInt8Array
+
+
+def pictures(space: Space, encoded: Tensor, output: Tensor) -> Tensor:
+    """Make pictures `(N, H, W, 3)` uint8 of an encoded input and an output of the generator."""
+    rgb: Tensor = color.uint8_from_unit(space.decode(encoded, output))
+    return rgb
+
+
+def save_model(
+    folder: Path, generator: nn.Module, space: Space, model: ModelParams, image_size: int
+) -> None:
+    """Write generator.safetensors and config.json into `folder`: enough to load it anywhere."""
+    state = {name: tensor.contiguous().cpu() for name, tensor in generator.state_dict().items()}
+    # Written here and not by safetensors, which makes the file readable for its owner alone.
+    (folder / WEIGHTS).write_bytes(save(state))
+    files.write_json(
+        folder / CONFIG,
+        {
+            "version": CONFIG_VERSION,
+            "space": space.name,
+            "image_size": image_size,
+            "model": model.model_dump(),
+        },
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ColorganError(f"{path} does not exist: {_train_first(path.parent)}") from None
+    except ValueError as error:
+        raise ColorganError(f"{path} is not valid JSON: {error}") from None
+    version = config.get("version") if isinstance(config, dict) else None
+    if version != CONFIG_VERSION:
+        raise ColorganError(f"{path} is of version {version}, this code reads {CONFIG_VERSION}")
+    return config
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in one line; the first of torch's and pydantic's says nothing by itself."""
+    return textwrap.shorten(str(error), 240, placeholder=" ...")
+
+
+def _train_first(folder: Path) -> str:
+    return (
+        f"run `dvc repro train_{folder.name}` (or `python -m colorgan train {folder.name}`) first"
+    )

@@ -1,0 +1,182 @@
+"""The on-disk format that training and evaluation read.
+
+::
+
+    data/processed/<space>/
+        dataset.json                 version, space, image size, counts, digest
+        index.csv                    a row a photo, in the order of the arrays, split by split
+        rejected.csv                 a row a photo that was left out, with the reason
+        <split>/input.npy            (N, H, W) uint8
+        <split>/target.npy           (N, H, W, C) uint8
+
+The arrays are memory-mapped: however many photos there are, only those of a batch are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.lib.format import open_memmap
+
+from colorgan import files
+from colorgan.color import UInt8Array
+from colorgan.errors import ColorganError
+
+VERSION = 1
+SPLITS = ("train", "val", "test")
+INDEX_COLUMNS = ("id", "split", "label", "source", "width", "height")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What dataset.json holds.
+
+    Attributes:
+        space: the space the arrays were made for.
+        image_size: side of the square arrays in pixels.
+        out_channels: channels of the target.
+        counts: photos by split.
+        rejected: photos left out.
+        digest: SHA-256 over the arrays and the index; names the data in every run.
+    """
+
+    space: str
+    image_size: int
+    out_channels: int
+    counts: dict[str, int]
+    rejected: int
+    digest: str
+    version: int = VERSION
+
+    def write(self, folder: Path) -> None:
+        """Write dataset.json into `folder`."""
+        files.write_json(folder / "dataset.json", asdict(self))
+
+
+@dataclass(frozen=True)
+class Split:
+    """The photos of one split.
+
+    Attributes:
+        name: train, val or test.
+        input: `(N, H, W)` uint8, memory-mapped.
+        target: `(N, H, W, C)` uint8, memory-mapped.
+        index: N rows of index.csv, in the order of the arrays.
+        folder: where it was opened; None for a part that was read into memory.
+    """
+
+    name: str
+    input: UInt8Array
+    target: UInt8Array
+    index: pd.DataFrame
+    folder: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open it anew in another process: a pickled memory map would be a copy of the file."""
+        if self.folder is None:
+            return Split, (self.name, self.input, self.target, self.index)
+        return open_split, (self.folder, self.name)
+
+    def __len__(self) -> int:
+        return len(self.input)
+
+    def take(self, rows: Sequence[int]) -> Split:
+        """Return the photos at `rows`, in that order, read into memory."""
+        picked = list(rows)
+        index = self.index.iloc[picked].reset_index(drop=True)
+        return Split(self.name, self.input[picked], self.target[picked], index)
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """Read dataset.json of `folder`.
+
+    Raises:
+        ColorganError: it is not there, unreadable, or of another version.
+    """
+    path = folder / "dataset.json"
+    space = folder.name
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ColorganError(
+            f"{path} does not exist: run `dvc repro preprocess@{space}` "
+            f"(or `python -m colorgan preprocess {space}`) first"
+        ) from None
+    except ValueError as error:
+        raise ColorganError(f"{path} is not valid JSON ({error}): {_remake(space)}") from None
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != VERSION:
+        raise ColorganError(
+            f"{path} is of version {version}, this code reads {VERSION}: {_remake(space)}"
+        )
+    try:
+        info = DatasetInfo(**content)
+        for name in SPLITS:
+            int(info.counts[name])
+    except (KeyError, TypeError, ValueError):
+        raise ColorganError(f"{path} lacks some of its entries: {_remake(space)}") from None
+    return info
+
+
+def open_split(folder: Path, name: str) -> Split:
+    """Open the arrays of one split, memory-mapped, and check them against dataset.json.
+
+    Raises:
+        ColorganError: a file is missing or not what dataset.json says; names the file.
+    """
+    info = read_info(folder)
+    count, side = info.counts[name], info.image_size
+    input = _open(folder / name / "input.npy", (count, side, side), info.space)
+    shape = (count, side, side, info.out_channels)
+    target = _open(folder / name / "target.npy", shape, info.space)
+    index = read_index(folder, info.space)
+    rows = index[index["split"] == name].reset_index(drop=True)
+    if len(rows) != count:
+        raise ColorganError(
+            f"{folder / 'index.csv'} has {len(rows)} {name} photos, the arrays have {count}: "
+            f"{_remake(info.space)}"
+        )
+    return Split(name, input, target, rows, folder.resolve())
+
+
+def read_index(folder: Path, space: str) -> pd.DataFrame:
+    """Read index.csv: a row a photo, columns `INDEX_COLUMNS`."""
+    path = folder / "index.csv"
+    try:
+        index = pd.read_csv(path, dtype={"id": str, "label": str}, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise ColorganError(f"{path} cannot be read ({error}): {_remake(space)}") from None
+    missing = [column for column in INDEX_COLUMNS if column not in index]
+    if missing:
+        raise ColorganError(f"{path} lacks the column {missing[0]}: {_remake(space)}")
+    return index
+
+
+def _open(path: Path, shape: tuple[int, ...], space: str) -> UInt8Array:
+    # An empty file cannot be mapped; an empty split needs no file at all.
+    if shape[0] == 0:
+        return np.zeros(shape, np.uint8)
+    try:
+        array: UInt8Array = open_memmap(path, "r")
+    except FileNotFoundError:
+        raise ColorganError(f"{path} does not exist: {_remake(space)}") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise ColorganError(
+            f"{path} is not a whole .npy file ({error}): {_remake(space)}"
+        ) from None
+    if array.shape != shape or array.dtype != np.uint8:
+        raise ColorganError(
+            f"{path} holds {array.dtype} {array.shape}, it should hold uint8 {shape}: "
+            f"{_remake(space)}"
+        )
+    return array
+
+
+def _remake(space: str) -> str:
+    return f"run `dvc repro -f preprocess@{space}` to make it again"

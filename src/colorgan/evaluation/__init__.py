@@ -1,0 +1,1 @@
+"""Measures of colour on the test split."""

@@ -1,0 +1,184 @@
+"""The stage `evaluate`: colour the test split, and measure it beside the gray picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from colorgan import files, paths
+from colorgan.colorizer import Colorizer
+from colorgan.data.arrays import Split, open_split
+from colorgan.errors import ColorganError
+from colorgan.evaluation import metrics, summary
+from colorgan.evaluation.photo import COLUMNS, measure_photo
+from colorgan.evaluation.summary import Summary
+from colorgan.params import EvaluateParams, Params
+from colorgan.runtime import choose_device
+from colorgan.tracking.recorder import record_results
+
+if TYPE_CHECKING:
+    from colorgan.evaluation.learned import LearnedMetrics
+
+SPLIT = "test"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated: the model of a space, and photos it never saw."""
+
+    space: str
+    colorizer: Colorizer
+    split: Split
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of one space.
+
+    Attributes:
+        photos: its rows of per_photo.csv.
+        hues: its rows of hues.csv.
+        content: its part of metrics.json.
+    """
+
+    photos: pd.DataFrame
+    hues: pd.DataFrame
+    content: Summary
+
+
+def evaluate(params: Params, spaces: Sequence[str]) -> pd.DataFrame:
+    """Measure the model of each space on its test split, write the reports, record the results.
+
+    Writes metrics.json, per_photo.csv, per_class.csv and hues.csv under reports/, with the spaces
+    given and no others. The same models and photos give the same bytes.
+
+    Returns:
+        The content of per_photo.csv: a row a photo of each space.
+
+    Raises:
+        ColorganError: a model or a test split is missing, empty, or does not fit the other; or
+            the weights of a learned metric could not be loaded. Nothing is written then.
+    """
+    device = choose_device(params.runtime.device)
+    # All are opened first: a missing model is told at once, not after the other space's photos.
+    subjects = [open_subject(params, space, device) for space in spaces]
+    evaluations = [measure(subject, params.evaluate) for subject in subjects]
+    photos = write_reports(evaluations)
+    for subject, evaluation in zip(subjects, evaluations, strict=True):
+        record_results(
+            stage=f"evaluate_{subject.space}",
+            space=subject.space,
+            generator_sha256=subject.colorizer.sha256,
+            metrics=summary.flat(evaluation.content),
+            artifacts=[paths.METRICS, paths.PER_CLASS, paths.PER_PHOTO, paths.HUES],
+        )
+    return photos
+
+
+def open_subject(params: Params, space: str, device: torch.device) -> Subject:
+    """Load the model of a space and open its test split.
+
+    Raises:
+        ColorganError: one is missing, the split is empty, or they do not fit each other.
+    """
+    folder = paths.processed(space)
+    colorizer = Colorizer.load(paths.model(space), device)
+    split = open_split(folder, SPLIT)
+    if not len(split):
+        fraction = params.space(space).data.test_fraction
+        raise ColorganError(
+            f"{folder} has no test photos: {space}.test_fraction is {fraction} in params.yaml; "
+            "it should be large enough for at least one photo, such as 0.2"
+        )
+    side = split.input.shape[1]
+    if (colorizer.space.name, colorizer.image_size) != (space, side):
+        raise ColorganError(
+            f"{paths.model(space)} holds a model for {colorizer.space.name} at "
+            f"{colorizer.image_size} px, {folder} holds {space} photos of {side} px: run "
+            f"`dvc repro train_{space}` to train one that fits"
+        )
+    return Subject(space, colorizer, split)
+
+
+def measure(subject: Subject, params: EvaluateParams) -> Evaluation:
+    """Colour the photos of the split and measure them, with one batch in memory at a time."""
+    rows: list[dict[str, float]] = []
+    true_hues, hues = np.zeros(metrics.HUE_BINS), np.zeros(metrics.HUE_BINS)
+    learned = _learned_metrics(params, subject.colorizer.device)
+    for batch in subject.colorizer.colorize_split(subject.split, params.batch_size):
+        for pictures in zip(batch.gray, batch.truth, batch.generated, strict=True):
+            photo = measure_photo(*pictures, params)
+            rows.append(photo.row)
+            true_hues += photo.true_hues
+            hues += photo.hues
+        if learned:
+            learned.update(batch)
+    photos = _per_photo(subject, rows)
+    return Evaluation(
+        photos,
+        _hues(subject, true_hues / len(rows), hues / len(rows)),
+        _summary(photos, learned),
+    )
+
+
+def _learned_metrics(params: EvaluateParams, device: torch.device) -> LearnedMetrics | None:
+    """Return FID and LPIPS if one of them is asked for."""
+    if not (params.fid or params.lpips):
+        return None
+    # Imported here: torchmetrics takes seconds, and most evaluations do without.
+    from colorgan.evaluation.learned import LearnedMetrics
+
+    return LearnedMetrics(params, device)
+
+
+def _per_photo(subject: Subject, rows: list[dict[str, float]]) -> pd.DataFrame:
+    """Put the position, id and label of each photo before its measures."""
+    names = pd.DataFrame(
+        {
+            "space": subject.space,
+            "photo": np.arange(len(rows)),
+            "id": subject.split.index["id"],
+            "label": subject.split.index["label"],
+        }
+    )
+    return pd.concat([names, pd.DataFrame(rows, columns=list(COLUMNS))], axis="columns")
+
+
+def _hues(
+    subject: Subject, truth: metrics.FloatArray, generated: metrics.FloatArray
+) -> pd.DataFrame:
+    """Return the share of all pixels that are chromatic and of each hue, a row a bin."""
+    centers = metrics.hue_bin_centers()
+    return pd.DataFrame(
+        {"space": subject.space, "hue": centers, "truth": truth, "generated": generated}
+    )
+
+
+def _summary(photos: pd.DataFrame, learned: LearnedMetrics | None) -> Summary:
+    content = summary.summarise(photos)
+    if learned:
+        for kind, values in learned.compute().items():
+            content[kind] |= values
+    rounded: Summary = summary.rounded(content)
+    return rounded
+
+
+def write_reports(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """Write the four reports, each whole or not at all; return the content of per_photo.csv."""
+    photos = pd.concat([done.photos for done in evaluations], ignore_index=True)
+    _write_csv(paths.PER_PHOTO, photos)
+    _write_csv(paths.PER_CLASS, summary.by_class(photos))
+    _write_csv(paths.HUES, pd.concat([done.hues for done in evaluations]))
+    files.write_json(paths.METRICS, {done.photos["space"][0]: done.content for done in evaluations})
+    return photos
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    with files.file_aside(path) as aside:
+        frame.to_csv(aside, index=False, float_format="%.6g", lineterminator="\n")

@@ -1,0 +1,9 @@
+"""The networks: generators and the discriminator, built by name from parameters."""
+
+from __future__ import annotations
+
+from colorgan.networks.initialisation import initialise
+from colorgan.networks.patchgan import PatchGAN
+from colorgan.networks.unet import UNet
+
+__all__ = ["PatchGAN", "UNet", "initialise"]

@@ -1,0 +1,106 @@
+"""The U-Net generator of pix2pix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+MAX_DEPTH = 8
+"""Layers down to one pixel at 256 px, the size of the paper; a larger photo keeps this depth."""
+MIN_DEPTH = 5
+
+
+def unet_depth(image_size: int) -> int:
+    """Return how many times `image_size` pixels can be halved, at most 8.
+
+    Raises:
+        ValueError: it cannot be halved at least 5 times (it is no multiple of 32).
+    """
+    depth = min((image_size & -image_size).bit_length() - 1, MAX_DEPTH)
+    if depth < MIN_DEPTH:
+        raise ValueError(f"image_size is {image_size}; it should be a multiple of 32")
+    return depth
+
+
+class UNet(nn.Module):
+    """U-Net with 4x4 convolutions of stride 2 and concatenated skips.
+
+    `(N, in_channels, H, W)` in [-1, 1] to `(N, out_channels, H, W)` in [-1, 1]; H and W are
+    multiples of 2 ** depth.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        ngf: channels of the first layer; deeper ones have up to 8 times as many.
+        image_size: side in pixels that the depth is fitted to: 64, 128 and 256 go down to a
+            single pixel, as in the paper; others as far as they can be halved.
+        dropout: probability in the (at most three) innermost full-width decoder blocks.
+
+    Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks",
+    section 6.1.1, with the layout of the authors' code (batch norm everywhere but in the first,
+    the innermost down and the last layer).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        ngf: int = 64,
+        image_size: int = 256,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        depth = unet_depth(image_size)
+        self.multiple = 2**depth
+        widths = [ngf * min(2**i, 8) for i in range(depth)]
+
+        self.down = nn.ModuleList()
+        for i, width in enumerate(widths):
+            norm = 0 < i < depth - 1
+            before = widths[i - 1] if i else in_channels
+            self.down.append(_down(before, width, activate=i > 0, norm=norm))
+
+        self.up = nn.ModuleList()
+        for i in reversed(range(1, depth)):
+            # The innermost block has no skip to join; the others get twice the channels.
+            before = widths[i] if i == depth - 1 else 2 * widths[i]
+            dropped = dropout if 4 <= i < depth - 1 else 0.0
+            self.up.append(_up(before, widths[i - 1], dropped))
+        self.last = nn.Sequential(
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(2 * widths[0], out_channels, 4, stride=2, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, H, W)` to `(N, out_channels, H, W)`."""
+        skips = []
+        for down in self.down:
+            x = down(x)
+            skips.append(x)
+        skips.pop()
+        for up in self.up:
+            x = torch.cat((skips.pop(), up(x)), dim=1)
+        y: Tensor = self.last(x)
+        return y
+
+
+def _down(in_channels: int, out_channels: int, *, activate: bool, norm: bool) -> nn.Sequential:
+    """Halve the side: (LeakyReLU) conv (norm). Not in place: the input is also a skip."""
+    layers: list[nn.Module] = [nn.LeakyReLU(0.2)] if activate else []
+    layers.append(nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False))
+    if norm:
+        layers.append(nn.BatchNorm2d(out_channels))
+    return nn.Sequential(*layers)
+
+
+def _up(in_channels: int, out_channels: int, dropout: float) -> nn.Sequential:
+    """Double the side: ReLU, transposed conv, norm, (dropout)."""
+    layers: list[nn.Module] = [
+        nn.ReLU(),
+        nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+    ]
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)

@@ -1,0 +1,187 @@
+"""params.yaml as typed, frozen, checked models; one class a section, no defaults.
+
+Reading and checking the file, and what a user is told of it, are in `colorgan.params_file`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SpaceName = Literal["rgb", "lab"]
+SPACES: tuple[SpaceName, ...] = ("rgb", "lab")
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: every field is required, unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataParams(Section):
+    """Where the photos of a space come from and how they are cut into arrays."""
+
+    source: Literal["sample"]
+    """Where photos come from: `sample`, the ones bundled with the project."""
+    path: str
+    """Folder of a source that lies on this machine; DVC watches it for changes."""
+    image_size: Annotated[int, Field(ge=32, le=512, multiple_of=32)]
+    """Side of the square arrays in pixels, a multiple of 32."""
+    min_side: Positive
+    """Photos with a shorter side than this many pixels are rejected."""
+    val_fraction: Fraction
+    """Share of the photos for validation, 0 up to 1, where the source has no split of its own."""
+    test_fraction: Fraction
+    """Share of the photos for the test, likewise."""
+    limit: NotNegative
+    """At most this many photos, chosen by hash; 0 takes all."""
+
+    @model_validator(mode="after")
+    def _leaves_some_to_train_on(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 1:
+            both = self.val_fraction + self.test_fraction
+            raise ValueError(f"val_fraction + test_fraction is {both:g}; it should be less than 1")
+        return self
+
+
+class ModelParams(Section):
+    """The two networks."""
+
+    generator: Literal["unet"]
+    """`unet`: the U-Net of pix2pix, its depth fitted to the image size."""
+    ngf: Positive
+    """Channels of the generator's first layer (64 in the paper)."""
+    dropout: Fraction
+    """Probability of dropping a value in the innermost three decoder blocks (0.5 in the paper)."""
+    ndf: Positive
+    """Channels of the discriminator's first layer (64 in the paper)."""
+    n_layers: Annotated[int, Field(ge=1, le=6)]
+    """Strided layers after the discriminator's first; 3 sees patches of 70x70 pixels."""
+
+
+class TrainParams(Section):
+    """Training of the two networks against each other."""
+
+    batch_size: Positive
+    """Photos in a batch."""
+    epochs: Positive
+    """Passes over the training photos."""
+    decay_epochs: NotNegative
+    """The last of them, in which the learning rate falls linearly to 0."""
+    lr: Annotated[float, Field(gt=0)]
+    """Learning rate of Adam, for both networks."""
+    beta1: Fraction
+    """Adam's decay of the mean of the gradients."""
+    beta2: Fraction
+    """Adam's decay of the mean of their squares."""
+    lambda_l1: Annotated[float, Field(ge=0)]
+    """Weight of L1 beside the adversarial loss (100 in the paper)."""
+    gan_loss: Literal["vanilla", "lsgan", "hinge"]
+    """`vanilla` (binary cross-entropy), `lsgan` (least squares) or `hinge`."""
+    flip: bool
+    """Mirror half of the training photos left to right."""
+    jitter: Fraction
+    """Enlarge by this share, then crop at random (0.117 is the paper's 286 to 256; 0 is none)."""
+    amp: Literal["auto", "off", "fp16", "bf16"]
+    """Mixed precision; fp16 uses one GradScaler; `auto` takes what the device is fast at."""
+    channels_last: bool
+    """Keep activations channels last in memory."""
+    cudnn_benchmark: bool
+    """Let cuDNN time its algorithms; with cudnn_deterministic it chooses among those alone."""
+    cudnn_deterministic: bool
+    """Use only algorithms that give the same bits every time."""
+    allow_tf32: bool
+    """Let the matrix units round float32 to TF32 (`cuda.matmul` and cuDNN)."""
+    seed: Annotated[int, Field(ge=0, le=1_000_000_000)]
+    """Seed of weights, order, augmentation and dropout."""
+    log_every: Positive
+    """Iterations between two recorded losses, each the mean over these iterations."""
+    val_every: Positive
+    """Epochs between two validations."""
+    sample_every: Positive
+    """Epochs between two sample grids."""
+    sample_photos: Positive
+    """Photos in a sample grid."""
+
+    @model_validator(mode="after")
+    def _decay_is_part_of_epochs(self) -> Self:
+        if self.decay_epochs > self.epochs:
+            raise ValueError(
+                f"decay_epochs is {self.decay_epochs}; it should be at most epochs ({self.epochs})"
+            )
+        return self
+
+
+class EvaluateParams(Section):
+    """Measures on the test split."""
+
+    batch_size: Positive
+    """Photos coloured at a time."""
+    chromatic: Annotated[float, Field(ge=0, le=100)]
+    """Chroma (in Lab) from which on a pixel of the truth counts as chromatic."""
+    hue_tolerance: Annotated[float, Field(gt=0, le=180)]
+    """A hue is right within this many degrees."""
+    fid: bool
+    """Frechet Inception distance by torchmetrics, which downloads its network."""
+    lpips: bool
+    """LPIPS by torchmetrics, which downloads its network."""
+
+
+class RenderParams(Section):
+    """Grids and report."""
+
+    rows: Positive
+    """Photos in a grid."""
+    extremes: Positive
+    """Photos among the best and the worst."""
+
+
+class RuntimeParams(Section):
+    """How the machine is used: what cannot change a result."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+    num_workers: Annotated[int, Field(ge=0, le=64)]
+    """Processes that read batches; 0 reads in the training process."""
+    pin_memory: Literal["auto"] | bool
+    """Page-locked batches, for faster copies to a GPU; `auto` is on for CUDA."""
+    progress: Literal["auto", "bar", "lines", "none"]
+    """`auto` shows a bar in a terminal and plain lines elsewhere."""
+
+
+class SpaceParams(Section):
+    """Everything that decides the model of one space, overrides applied."""
+
+    data: DataParams
+    model: ModelParams
+    train: TrainParams
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    rgb: SpaceParams
+    lab: SpaceParams
+    evaluate: EvaluateParams
+    render: RenderParams
+    runtime: RuntimeParams
+
+    def space(self, name: str) -> SpaceParams:
+        """Return the parameters of the space called `name`."""
+        return {"rgb": self.rgb, "lab": self.lab}[name]
+
+
+def flat(section: Section, prefix: str = "") -> dict[str, str | int | float | bool]:
+    """Return the parameters of a section by dotted path, as MLflow records them."""
+    values: dict[str, str | int | float | bool] = {}
+    for name, value in section:
+        if isinstance(value, Section):
+            values |= flat(value, f"{prefix}{name}.")
+        else:
+            values[f"{prefix}{name}"] = value
+    return values

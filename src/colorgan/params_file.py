@@ -1,0 +1,179 @@
+"""Reading and checking params.yaml, with one sentence for each thing that is wrong in it.
+
+The file is read by YAML 1.2 rules, because DVC writes `-S train.lr=0.00002` as `2e-05`, which
+YAML 1.1 (PyYAML) takes for a string.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from colorgan import paths
+from colorgan.errors import ParamsError
+from colorgan.params import (
+    SPACES,
+    DataParams,
+    EvaluateParams,
+    ModelParams,
+    Params,
+    RenderParams,
+    RuntimeParams,
+    Section,
+    SpaceParams,
+    TrainParams,
+)
+
+SHARED: dict[str, type[Section]] = {
+    "model": ModelParams,
+    "train": TrainParams,
+    "evaluate": EvaluateParams,
+    "render": RenderParams,
+    "runtime": RuntimeParams,
+}
+
+
+def load_params(path: Path = paths.PARAMS) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: the file is missing or no YAML, or a parameter is unknown, missing, mistyped
+            or out of range; a line for each, with its path, value and what is allowed.
+    """
+    return check_params(read_yaml(path), where=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML 1.2 mapping; ParamsError if there is none."""
+    try:
+        content = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError:
+        raise ParamsError(
+            f"{path} does not exist in {Path.cwd()}: run this in the project's folder, "
+            "the one with params.yaml and dvc.yaml"
+        ) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ParamsError(f"{path} is not valid YAML: {reason}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path} should be a mapping of sections, like {_names(Params)}")
+    return content
+
+
+def check_params(content: Mapping[str, Any], where: str = "params.yaml") -> Params:
+    """Check the content of params.yaml and apply the overrides of each space."""
+    problems = _unknown_keys(content)
+    sections = {name: content.get(name) for name in (*SPACES, *SHARED)}
+    checked: dict[str, Section] = {}
+    for name, section in SHARED.items():
+        _check(section, sections[name], name, checked, problems)
+    for name in SPACES:
+        _check_space(name, sections, checked, problems)
+    if problems:
+        raise ParamsError("\n".join(f"{where}: {problem}" for problem in problems))
+    return Params.model_construct(
+        **{name: checked[name] for name in Params.model_fields}  # type: ignore[arg-type]
+    )
+
+
+def _check_space(
+    name: str, sections: Mapping[str, Any], checked: dict[str, Section], problems: list[str]
+) -> None:
+    """Check one space's section and the shared sections with its overrides laid over them."""
+    own = sections[name]
+    if not isinstance(own, dict):
+        problems.append(f"{name} is missing or not a section of parameters")
+        return
+    parts: dict[str, Section] = {}
+    data = {key: value for key, value in own.items() if key not in ("model", "train")}
+    _check(DataParams, data, name, parts, problems)
+    for shared in ("model", "train"):
+        overrides = {} if own.get(shared) is None else own[shared]
+        if not isinstance(overrides, dict):
+            problems.append(f"{name}.{shared} is {overrides!r}; it should be a mapping, as in "
+                            "{lr: 0.0001}, or {} for none")  # fmt: skip
+        elif isinstance(sections[shared], dict) and shared in checked:
+            merged = {**sections[shared], **overrides}
+            _check(SHARED[shared], merged, f"{name}.{shared}", parts, problems)
+    if parts.keys() >= {name, f"{name}.model", f"{name}.train"}:
+        checked[name] = SpaceParams.model_construct(
+            data=parts[name],  # type: ignore[arg-type]
+            model=parts[f"{name}.model"],  # type: ignore[arg-type]
+            train=parts[f"{name}.train"],  # type: ignore[arg-type]
+        )
+
+
+def _check(
+    section: type[Section],
+    values: Any,
+    path: str,
+    checked: dict[str, Section],
+    problems: list[str],
+) -> None:
+    """Put the checked section into `checked` under its path, or sentences into `problems`."""
+    if not isinstance(values, dict):
+        problems.append(f"{path} is missing or not a section of parameters: {_names(section)}")
+        return
+    try:
+        checked[path] = section.model_validate(values)
+    except ValidationError as error:
+        # A value that may be of two kinds has an error for each of them.
+        by_name: dict[object, list[Any]] = {}
+        for detail in error.errors():
+            by_name.setdefault(detail["loc"][:1], []).append(detail)
+        problems += [_sentence(section, path, details) for details in by_name.values()]
+
+
+def _sentence(section: type[Section], path: str, details: list[Any]) -> str:
+    """Say what pydantic found at a parameter: its path, its value and what is allowed."""
+    detail = details[0]
+    name = f"{path}.{detail['loc'][0]}" if detail["loc"] else path
+    match detail["type"]:
+        case "missing":
+            return f"{name} is missing{_meaning(section, name)}"
+        case "extra_forbidden" | "invalid_key":
+            return f"{name} is not a parameter{_guess(section, detail['loc'][0])}"
+        case "value_error":
+            return f"{path}.{detail['ctx']['error']}"
+        case _:
+            allowed = " or ".join(d["msg"].replace("Input should be ", "") for d in details)
+            return f"{name} is {detail['input']!r}; it should be {allowed}"
+
+
+def _unknown_keys(content: Mapping[str, Any]) -> list[str]:
+    known = {*SPACES, *SHARED}
+    return [
+        f"{key} is not a section; {_meant(key, known)}the sections are {', '.join(sorted(known))}"
+        for key in content
+        if key not in known
+    ]
+
+
+def _meaning(section: type[Section], name: str) -> str:
+    annotation = section.model_fields[name.rsplit(".", 1)[-1]].annotation
+    return f": add it with its value ({_kind(annotation)})"
+
+
+def _kind(annotation: Any) -> str:
+    """Say what a value may be: `float`, or `'off' or 'bf16'`."""
+    choices = " or ".join(_kind(choice) for choice in get_args(annotation))
+    return choices or getattr(annotation, "__name__", repr(annotation))
+
+
+def _guess(section: type[Section], name: object) -> str:
+    return f"; {_meant(name, section.model_fields)}the parameters here are {_names(section)}"
+
+
+def _meant(name: object, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def _names(section: type[Section]) -> str:
+    return ", ".join(section.model_fields)

@@ -1,0 +1,84 @@
+"""Pictures made of uint8 arrays: the one place where rows of photos are laid out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from colorgan import files
+from colorgan.color import UInt8Array
+
+GAP = 4
+BACKGROUND = (255, 255, 255)
+INK = (32, 33, 36)
+
+
+def grid(
+    rows: Sequence[Sequence[UInt8Array]],
+    columns: Sequence[str] = (),
+    captions: Sequence[str] = (),
+) -> Image.Image:
+    """Lay out rows of pictures of one size, with a heading over each column.
+
+    Args:
+        rows: pictures `(H, W, 3)` uint8, or `(H, W)` gray; every row has as many.
+        columns: headings, one a column; none leaves the head out.
+        captions: a line under each row; none leaves them out.
+    """
+    height, width = rows[0][0].shape[:2]
+    font_size = max(11, width // 11)
+    head = font_size * 2 if columns else 0
+    foot = int(font_size * 1.5) if captions else 0
+    n_columns = len(rows[0])
+    sheet = Image.new(
+        "RGB",
+        (n_columns * (width + GAP) + GAP, head + len(rows) * (height + foot + GAP) + GAP),
+        BACKGROUND,
+    )
+    draw = ImageDraw.Draw(sheet)
+    for j, heading in enumerate(columns):
+        middle = (GAP + j * (width + GAP) + width / 2, GAP + head / 2)
+        draw.text(middle, heading, INK, _fitting(heading, font_size, width), anchor="mm")
+    for i, row in enumerate(rows):
+        top = head + GAP + i * (height + foot + GAP)
+        for j, picture in enumerate(row):
+            sheet.paste(Image.fromarray(picture).convert("RGB"), (GAP + j * (width + GAP), top))
+        if captions:
+            font = _fitting(captions[i], font_size - 1, sheet.width - 2 * GAP)
+            draw.text((GAP, top + height + foot / 2), captions[i], INK, font, anchor="lm")
+    return sheet
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """Encode a picture as PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a PNG, aside and then renamed."""
+    with files.file_aside(path) as aside:
+        aside.write_bytes(png_bytes(image))
+
+
+def gray_picture(input: UInt8Array) -> UInt8Array:
+    """Repeat gray `(..., H, W)` to `(..., H, W, 3)`."""
+    return np.repeat(input[..., None], 3, axis=-1)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _fitting(text: str, size: int, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the largest font, from 8 to `size`, in which the text fits into `width`."""
+    while size > 8 and _font(size).getlength(text) > width:
+        size -= 1
+    return _font(size)

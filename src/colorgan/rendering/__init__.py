@@ -1,0 +1,1 @@
+"""Pictures made of results: grids, curves and the report."""

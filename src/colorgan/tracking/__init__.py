@@ -1,0 +1,1 @@
+"""Recording of runs: losses, metrics, pictures and where a result came from."""

@@ -1,0 +1,237 @@
+"""One recorder for a run, two sinks: CSV for DVC and for the eye, MLflow for everything else.
+
+MLflow is imported only where a recorder is opened, and training goes on without it.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, TextIO
+
+from PIL import Image
+
+from colorgan import paths
+from colorgan.data.arrays import DatasetInfo
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What is known of a training run before it starts.
+
+    Attributes:
+        stage: the stage that runs, such as `train_lab`.
+        space: the space it trains.
+        params: resolved parameters by dotted path.
+        dataset: what it trains on.
+        extra: further tags, such as what `auto` stood for.
+    """
+
+    stage: str
+    space: str
+    params: Mapping[str, str | int | float | bool]
+    dataset: DatasetInfo
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """Something that keeps what a training run reports."""
+
+    def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
+        """Keep the losses of an iteration."""
+
+    def log_validation(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Keep the validation metrics of an epoch."""
+
+    def log_picture(self, picture: Image.Image, key: str, epoch: int) -> None:
+        """Keep a picture under `key`; the caller must not draw on it afterwards."""
+
+    def log_model(self, folder: Path, sha256: str) -> None:
+        """Keep the final weights, a whole folder, and the SHA-256 of generator.safetensors."""
+
+    def close(self, status: Status) -> None:
+        """End the run; nothing is logged after this."""
+
+
+class CsvSink:
+    """Losses and validation metrics as CSV, each with its own file.
+
+    A row is there to be read at once, in `<name>.csv.part`; the file takes its final name only
+    when the run has finished. A run that fails leaves an older, complete file as it was.
+    """
+
+    def __init__(self, losses: Path, validation: Path) -> None:
+        """Write to these two files; nothing is touched before the first row or `close`."""
+        self._losses = _Table(losses, ("iteration", "epoch"))
+        self._validation = _Table(validation, ("epoch",))
+
+    def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
+        """Add a row of losses."""
+        self._losses.add({"iteration": iteration, "epoch": epoch}, losses)
+
+    def log_validation(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Add a row of validation metrics."""
+        self._validation.add({"epoch": epoch}, metrics)
+
+    def log_picture(self, picture: Image.Image, key: str, epoch: int) -> None:
+        """Do nothing: a CSV file holds no pictures."""
+
+    def log_model(self, folder: Path, sha256: str) -> None:
+        """Do nothing: the weights are an out of their own."""
+
+    def close(self, status: Status) -> None:
+        """Give both files their final names if the run has finished, else remove them."""
+        for table in (self._losses, self._validation):
+            if status == "FINISHED":
+                table.finish()
+            else:
+                table.discard()
+
+
+class _Table:
+    """A CSV file whose columns are those of its first row."""
+
+    def __init__(self, path: Path, steps: tuple[str, ...]) -> None:
+        self._path = path
+        self._aside = path.with_name(f"{path.name}.part")
+        self._steps = steps
+        self._open: tuple[TextIO, csv.DictWriter[str]] | None = None
+
+    def add(self, steps: Mapping[str, int], values: Mapping[str, float]) -> None:
+        file, writer = self._open or self._begin(values)
+        # Six digits are more than a loss means.
+        writer.writerow({**steps, **{name: f"{value:.6g}" for name, value in values.items()}})
+        file.flush()
+
+    def finish(self) -> None:
+        # DVC wants each declared file, also of a run that never came to validate.
+        file, _ = self._open or self._begin({})
+        file.close()
+        self._aside.replace(self._path)
+
+    def discard(self) -> None:
+        if self._open:
+            self._open[0].close()
+            self._aside.unlink(missing_ok=True)
+
+    def _begin(self, values: Mapping[str, float]) -> tuple[TextIO, csv.DictWriter[str]]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._aside.open("w", encoding="utf-8", newline="")
+        writer = csv.DictWriter(file, [*self._steps, *values], lineterminator="\n")
+        writer.writeheader()
+        self._open = file, writer
+        return self._open
+
+
+class Recorder:
+    """Hands what a training run reports to every sink; a context manager.
+
+    Leaving the block ends the run: FINISHED, KILLED (by Ctrl-C or `SystemExit`) or FAILED. A
+    recorder without sinks keeps nothing, which is what the other processes of a group want.
+    """
+
+    def __init__(self, *sinks: Sink) -> None:
+        """Forward to `sinks`, in this order."""
+        self._sinks = sinks
+
+    def __enter__(self) -> Self:
+        """Return the recorder itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close every sink with what became of the run, also when one of them fails to."""
+        status = _status(kind)
+        with ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close, status)
+
+    def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
+        """Record the losses of an iteration."""
+        for sink in self._sinks:
+            sink.log_losses(iteration, epoch, losses)
+
+    def log_validation(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Record the validation metrics of an epoch."""
+        for sink in self._sinks:
+            sink.log_validation(epoch, metrics)
+
+    def log_picture(self, picture: Image.Image, key: str, epoch: int) -> None:
+        """Record a picture under `key`, such as `val/grid`; do not draw on it afterwards."""
+        for sink in self._sinks:
+            sink.log_picture(picture, key, epoch)
+
+    def log_model(self, folder: Path, sha256: str) -> None:
+        """Record the folder of the final weights and the SHA-256 of generator.safetensors."""
+        for sink in self._sinks:
+            sink.log_model(folder, sha256)
+
+
+def open_recorder(run: RunDescription) -> Recorder:
+    """Begin recording a training run, to CSV and, where it is installed, to MLflow.
+
+    Raises:
+        ColorganError: MLflow's store cannot be reached; names its URI.
+    """
+    table = CsvSink(paths.losses(run.space), paths.validation(run.space))
+    mlflow_sink = _mlflow_sink()
+    if mlflow_sink is None:
+        return Recorder(table)
+    # Sinks close in reverse: the files that DVC waits for before a store that may be slow.
+    return Recorder(mlflow_sink.open_run(run), table)
+
+
+def record_results(
+    stage: str,
+    space: str,
+    generator_sha256: str,
+    metrics: Mapping[str, float],
+    artifacts: Sequence[Path],
+) -> None:
+    """Record what was measured or drawn with a trained generator, as a run of its own.
+
+    It is a child of the training run that made these very weights, the newest if there are
+    several, and stands alone where there is none, as with weights that were pulled.
+
+    Args:
+        stage: the stage that runs, such as `evaluate`.
+        space: the space of the generator.
+        generator_sha256: SHA-256 of its generator.safetensors.
+        metrics: numbers by name.
+        artifacts: files, or folders with all that is in them.
+
+    Raises:
+        ColorganError: MLflow's store cannot be reached; names its URI.
+    """
+    mlflow_sink = _mlflow_sink()
+    if mlflow_sink is not None:
+        mlflow_sink.record_results(stage, space, generator_sha256, metrics, artifacts)
+
+
+def _mlflow_sink() -> Any:
+    """Return the module that speaks to MLflow, or None, having said so, if there is no MLflow."""
+    try:
+        from colorgan.tracking import mlflow_sink
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "mlflow":
+            raise
+        print("mlflow is not installed: recording to CSV alone", file=sys.stderr)
+        return None
+    return mlflow_sink
+
+
+def _status(kind: type[BaseException] | None) -> Status:
+    if kind is None:
+        return "FINISHED"
+    return "KILLED" if issubclass(kind, (KeyboardInterrupt, SystemExit)) else "FAILED"
