@@ -40,6 +40,7 @@ Space = Annotated[SpaceArgument, typer.Argument(help="rgb or lab")]
 OneSpace = Annotated[SpaceArgument | None, typer.Argument(help="rgb or lab; both if left out")]
 STAGE = "Stages (what `dvc repro` runs)"
 TOOLS = "Tools"
+INTERRUPTED = 128 + signal.SIGINT
 
 
 @app.command(rich_help_panel=STAGE)
@@ -160,11 +161,13 @@ def main() -> None:
     """Run the command line; what the user can mend is said in one sentence, without traceback."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(standalone_mode=False)
+        # typer takes Ctrl-C for itself and returns 130, where other versions raise Abort.
+        if app(standalone_mode=False) == INTERRUPTED:
+            raise KeyboardInterrupt
     except ColorganError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; the last complete results are untouched", 130)
+        _fail("interrupted; the last complete results are untouched", INTERRUPTED)
     except OSError as error:
         if error.errno is None or os.environ.get("COLORGAN_TRACEBACK"):
             raise

@@ -57,7 +57,8 @@ class ModelParams(Section):
     ngf: Positive
     """Channels of the generator's first layer (64 in the paper)."""
     dropout: Fraction
-    """Probability of dropping a value in the innermost three decoder blocks (0.5 in the paper)."""
+    """Probability of dropping a value in the three decoder blocks next to the innermost (0.5 in the
+    paper); at 128 px there are two such blocks, at 64 px one, at sizes like 96 px none."""
     ndf: Positive
     """Channels of the discriminator's first layer (64 in the paper)."""
     n_layers: Annotated[int, Field(ge=1, le=6)]

@@ -121,6 +121,8 @@ def read_info(folder: Path) -> DatasetInfo:
             int(info.counts[name])
     except (KeyError, TypeError, ValueError):
         raise ColorganError(f"{path} lacks some of its entries: {_remake(space)}") from None
+    if info.space != space:
+        raise ColorganError(f"{path} is of the space {info.space}: {_remake(space)}")
     return info
 
 

@@ -35,14 +35,14 @@ def preprocess(params: Params, space_name: SpaceName) -> DatasetInfo:
     """
     data, space = params.space(space_name).data, get_space(space_name)
     raw = paths.raw(space_name)
-    source = get_source(read_manifest(raw)["source"])
-    seen = list(source.photos(raw))
+    source = read_manifest(raw)["source"]
+    seen = list(get_source(source).photos(raw))
     photos, rejected = _choose(seen, data.limit)
     side = (data.image_size, data.image_size)
     with files.folder_aside(paths.processed(space_name)) as folder:
         converted = _convert(photos, data, space, folder)
         rejected += converted.rejected
-        index = _index(converted.kept, converted.sizes, data)
+        index = _index(converted.kept, converted.sizes, data, source)
         _check_counts(seen, index, rejected, data, space_name)
         for name in SPLITS:
             rows = index.loc[index["split"] == name, "row"].to_numpy()
@@ -145,7 +145,7 @@ def _square(image: Image.Image, side: int) -> UInt8Array:
 
 
 def _index(
-    kept: Sequence[RawPhoto], sizes: Sequence[tuple[int, int]], data: DataParams
+    kept: Sequence[RawPhoto], sizes: Sequence[tuple[int, int]], data: DataParams, source: str
 ) -> pd.DataFrame:
     """Return index.csv, split by split, with the row each photo has in the converted arrays."""
     splits = assign_splits(
@@ -154,7 +154,7 @@ def _index(
         data.test_fraction,
     )
     rows = [
-        (photo.id, split, photo.label, data.source, width, height)
+        (photo.id, split, photo.label, source, width, height)
         for photo, split, (width, height) in zip(kept, splits, sizes, strict=True)
     ]
     index = pd.DataFrame(rows, columns=list(INDEX_COLUMNS))

@@ -1,0 +1,142 @@
+"""What recording costs: the same training with and without MLflow and CSV, in turn, in one run.
+
+    python benchmarks/recording.py            # needs data/processed/lab: `dvc repro preprocess`
+
+The claim: recording takes under 2% of training time. Two figures stand for it. `in_calls` is the
+share of the training thread's time that passes inside the recorder; `whole` is the ratio of whole
+trainings with and without it, which also holds what background threads take from the cores (and
+the noise of the machine: read it as a median of pairs, beside the spread of like with like).
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from colorgan import files, paths
+from colorgan.data.arrays import open_split, read_info
+from colorgan.data.loader import TrainingBatches
+from colorgan.params import SpaceParams, flat
+from colorgan.params_file import load_params
+from colorgan.runtime import Runtime, device_name
+from colorgan.spaces import get_space
+from colorgan.tracking.recorder import Recorder, RunDescription, open_recorder
+from colorgan.training.loop import Trainer, build_step
+from colorgan.training.progress import training_progress
+
+SPACE = "lab"
+
+
+class Timed:
+    """A recorder that adds up the time spent inside it."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._recorder, name)
+
+        def timed(*args: object) -> None:
+            start = time.perf_counter()
+            method(*args)
+            self.seconds += time.perf_counter() - start
+
+        return timed
+
+
+def train_once(own: SpaceParams, folder: Path, *, record: bool) -> tuple[float, float]:
+    """Train; return the seconds it took and those spent inside the recorder."""
+    params = load_params()
+    space, info = get_space(SPACE), read_info(folder)
+    runtime = Runtime.decide(own.train, params.runtime)
+    batches = TrainingBatches(open_split(folder, "train"), own.train.batch_size, 1, 0, False)
+    run = RunDescription("train_lab", SPACE, flat(own), info, runtime.described())
+    progress = training_progress("none", "", 1, 1, 1)
+    start = time.perf_counter()
+    with open_recorder(run) if record else Recorder() as recorder:
+        opened = time.perf_counter() - start
+        timed = Timed(recorder)
+        trainer = Trainer(
+            space,
+            own.train,
+            build_step(space, own, info.image_size, runtime),
+            batches,
+            open_split(folder, "val"),
+            info.image_size,
+            timed,  # type: ignore[arg-type]
+            progress,
+        )
+        trainer.fit()
+        closing = time.perf_counter()
+    end = time.perf_counter()
+    return end - start, timed.seconds + opened + end - closing
+
+
+def main(
+    pairs: Annotated[int, typer.Option(help="Pairs of trainings, with and without")] = 5,
+    epochs: Annotated[int, typer.Option(help="Epochs of each")] = 10,
+    out: Annotated[Path, typer.Option(help="Where the figures go")] = (
+        paths.REPORTS / "benchmarks" / "recording.json"
+    ),
+) -> None:
+    """Measure and print the cost of recording."""
+    base = load_params().space(SPACE)
+    train = base.train.model_copy(update={"epochs": epochs, "decay_epochs": 0})
+    own = base.model_copy(update={"train": train})
+    folder = paths.processed(SPACE).resolve()
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        # A store of its own: a benchmark is no run that anyone wants to compare.
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{scratch}/mlflow.db"
+        os.environ["DVC_ROOT"] = scratch
+        os.chdir(_with_params(Path(scratch)))
+        train_once(own, folder, record=True)
+        for i in range(pairs):
+            # In turn first and second, so that a machine that slows down favours neither.
+            first = train_once(own, folder, record=i % 2 == 0)
+            second = train_once(own, folder, record=i % 2 == 1)
+            recorded, bare = (first, second) if i % 2 == 0 else (second, first)
+            rows.append((recorded[0], bare[0], recorded[1]))
+        os.chdir(_HERE)
+    result = {
+        "device": device_name(Runtime.decide(train, load_params().runtime).device),
+        "pairs": pairs,
+        "epochs": epochs,
+        "seconds_recorded": statistics.median(r for r, _, _ in rows),
+        "seconds_bare": statistics.median(b for _, b, _ in rows),
+        "whole": statistics.median(r / b - 1 for r, b, _ in rows),
+        "in_calls": statistics.median(c / r for r, _, c in rows),
+    }
+    files.write_json(out, result)
+    _print(result)
+
+
+_HERE = Path.cwd()
+
+
+def _with_params(folder: Path) -> Path:
+    (folder / "params.yaml").write_bytes(paths.PARAMS.read_bytes())
+    return folder
+
+
+def _print(result: dict[str, Any]) -> None:
+    table = Table("", "median", title=f"Cost of recording, {result['device']}")
+    table.add_row("training with recording", f"{result['seconds_recorded']:.1f} s")
+    table.add_row("training without", f"{result['seconds_bare']:.1f} s")
+    table.add_row("time inside the recorder", f"{result['in_calls']:.2%}")
+    table.add_row("whole run, with / without - 1", f"{result['whole']:+.2%}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,182 @@
+"""A tiny project in a temporary folder: parameters, photos, arrays, and the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from ruamel.yaml import YAML
+
+from colorgan import paths
+from colorgan.color import UInt8Array
+from colorgan.data.arrays import INDEX_COLUMNS, SPLITS, DatasetInfo
+from colorgan.params import SPACES, Params
+from colorgan.params_file import check_params, read_yaml
+
+# As mlflow_sink sets them; MLflow reads them when some test first imports it.
+os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+
+ROOT = Path(__file__).parents[1]
+SIDE = 32
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny networks are faster so, and a hundred times where other work keeps the cores busy."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: a project that has params.yaml and nothing else."""
+    for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    # The checkout around the temporary folder, should there be one, is not the project's.
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    _dump(_tiny({}))
+    return tmp_path
+
+
+@pytest.fixture
+def make_params() -> Callable[..., Params]:
+    """Return a function that makes tiny parameters, with changes by dotted path."""
+    return lambda changes={}: check_params(_tiny(changes))
+
+
+@pytest.fixture
+def write_params(project: Path) -> Callable[[Mapping[str, Any]], None]:
+    """Return a function that writes tiny parameters with changes into params.yaml, unchecked."""
+    return lambda changes: _dump(_tiny(changes))
+
+
+def _tiny(changes: Mapping[str, Any]) -> dict[str, Any]:
+    content = read_yaml(ROOT / "params.yaml")
+    for space in SPACES:
+        content[space] |= {"image_size": SIDE, "min_side": 16}
+    content["model"] |= {"ngf": 2, "ndf": 2, "n_layers": 1}
+    content["train"] |= {"batch_size": 4, "epochs": 2, "decay_epochs": 1, "log_every": 2}
+    content["train"] |= {"amp": "off", "sample_photos": 2}
+    content["runtime"] |= {"device": "cpu", "num_workers": 0, "progress": "none"}
+    for path, value in changes.items():
+        *sections, name = path.split(".")
+        place = content
+        for section in sections:
+            place = place[section]
+        place[name] = value
+    return content
+
+
+def _dump(content: Mapping[str, Any]) -> None:
+    YAML().dump(dict(content), paths.PARAMS)
+
+
+@pytest.fixture
+def write_photos(project: Path) -> Callable[..., list[str]]:
+    """Return a function that makes data/sample: so many photos of a label, and attribution.csv."""
+
+    def write(size: tuple[int, int] = (40, 36), **labels: int) -> list[str]:
+        rng = np.random.default_rng(0)
+        names = [f"{label}/{i}.webp" for label, count in labels.items() for i in range(count)]
+        for name in names:
+            path = paths.DATA / "sample" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+            Image.fromarray(noise).save(path, lossless=True)
+        rows = [[name, "a title", "me", "CC0", "here", name.split("/")[0]] for name in names]
+        columns = ["file", "title", "author", "licence", "source", "label"]
+        table = pd.DataFrame(rows, columns=columns)
+        table.to_csv(paths.DATA / "sample" / "attribution.csv", index=False)
+        return names
+
+    return write
+
+
+@pytest.fixture
+def write_arrays(project: Path) -> Callable[..., Path]:
+    """Return a function that writes random arrays of a space, as preprocess would."""
+
+    def write(
+        space: str,
+        train: int = 10,
+        val: int = 3,
+        test: int = 3,
+        side: int = SIDE,
+        channels: int = 0,
+    ) -> Path:
+        channels = channels or {"rgb": 3, "lab": 2}[space]
+        rng = np.random.default_rng(0)
+        folder = paths.processed(space)
+        counts = dict(zip(SPLITS, (train, val, test), strict=True))
+        rows = []
+        for split, count in counts.items():
+            rows += [[f"{split}{i}", split, "sea", "sample", 640, 480] for i in range(count)]
+            if count:
+                (folder / split).mkdir(parents=True)
+                for name, shape in (("input", ()), ("target", (channels,))):
+                    array = rng.integers(0, 256, (count, side, side, *shape), dtype=np.uint8)
+                    np.save(folder / split / f"{name}.npy", array)
+        pd.DataFrame(rows, columns=list(INDEX_COLUMNS)).to_csv(folder / "index.csv", index=False)
+        DatasetInfo(space, side, channels, counts, rejected=0, digest="0" * 64).write(folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> UInt8Array:
+    """The middle 64x64 pixels of every tenth bundled photo, `(N, 64, 64, 3)`."""
+    files = sorted((ROOT / "data" / "sample").glob("*/*.webp"))[::10]
+    assert len(files) > 10
+    photos = []
+    for file in files:
+        with Image.open(file) as image:
+            left, top = (image.width - 64) // 2, (image.height - 64) // 2
+            photos.append(np.asarray(image.convert("RGB").crop((left, top, left + 64, top + 64))))
+    return np.stack(photos)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command ended with and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def colorgan(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Return a function that runs a command of the command line, in this process."""
+
+    def run(*arguments: str) -> Said:
+        from colorgan import cli
+
+        monkeypatch.setattr(sys, "argv", ["colorgan", *arguments])
+        handler = signal.getsignal(signal.SIGTERM)
+        capsys.readouterr()
+        code: int | str | None = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        assert isinstance(code, int)
+        return Said(code, *capsys.readouterr())
+
+    return run

@@ -1,0 +1,175 @@
+"""The format on disk: what is opened, and what is refused with which sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from colorgan.data.arrays import Split, open_split, read_info
+from colorgan.errors import ColorganError
+
+REMAKE = "run `dvc repro -f preprocess@lab` to make it again"
+
+
+@pytest.fixture
+def folder(write_arrays: Callable[..., Path]) -> Path:
+    """data/processed/lab: ten photos to train on, three to validate on, no test."""
+    return write_arrays("lab", test=0)
+
+
+def refused(folder: Path, start: str, end: str = REMAKE) -> None:
+    with pytest.raises(ColorganError) as refusal:
+        open_split(folder, "train")
+    said = str(refusal.value)
+    assert said.startswith(start)
+    assert said.endswith(end)
+    assert "\n" not in said
+
+
+def test_a_split_is_mapped_not_read(folder: Path) -> None:
+    split = open_split(folder, "train")
+    assert isinstance(split.input, np.memmap)
+    assert isinstance(split.target, np.memmap)
+    assert not split.input.flags.writeable
+    assert (split.input == np.load(folder / "train/input.npy")).all()
+    assert (split.target == np.load(folder / "train/target.npy")).all()
+    assert list(split.index["id"]) == [f"train{i}" for i in range(10)]
+
+
+def test_an_empty_split_needs_no_file(folder: Path) -> None:
+    split = open_split(folder, "test")
+    assert len(split) == 0
+    assert split.target.shape == (0, 32, 32, 2)
+
+
+def test_photos_are_taken_in_the_order_asked_for(folder: Path) -> None:
+    split = open_split(folder, "train")
+    taken = split.take([7, 2])
+    assert isinstance(taken, Split)
+    assert list(taken.index["id"]) == ["train7", "train2"]
+    assert (taken.input == split.input[[7, 2]]).all()
+    assert (taken.target == split.target[[7, 2]]).all()
+
+
+def test_arrays_that_are_not_there_yet(folder: Path) -> None:
+    (folder / "dataset.json").unlink()
+    path = folder / "dataset.json"
+    refused(
+        folder,
+        f"{path} does not exist: run `dvc repro preprocess@lab` ",
+        "(or `python -m colorgan preprocess lab`) first",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        (b"", "is not valid JSON ("),
+        (b'{"version": 1,', "is not valid JSON ("),
+        (b"\xff\xfe", "is not valid JSON ("),
+        (b"[]", "is of version None, this code reads 1: "),
+        (b"null", "is of version None, this code reads 1: "),
+        (b"{}", "is of version None, this code reads 1: "),
+        (b'{"version": 2}', "is of version 2, this code reads 1: "),
+        (b'{"version": 1}', "lacks some of its entries: "),
+    ],
+)
+def test_a_damaged_dataset_json(folder: Path, text: bytes, start: str) -> None:
+    (folder / "dataset.json").write_bytes(text)
+    refused(folder, f"{folder / 'dataset.json'} {start}")
+
+
+@pytest.mark.parametrize("counts", [{}, {"train": 10, "val": 3}, {"train": "ten"}, 10, None])
+def test_counts_that_are_none(folder: Path, counts: object) -> None:
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(content | {"counts": counts}))
+    with pytest.raises(ColorganError, match=r"dataset.json lacks some of its entries: run `dvc"):
+        read_info(folder)
+
+
+@pytest.mark.parametrize("name", ["input.npy", "target.npy"])
+@pytest.mark.parametrize("kept", [0, 5, 40, 200, -1])
+def test_an_array_cut_short(folder: Path, name: str, kept: int) -> None:
+    path = folder / "train" / name
+    path.write_bytes(path.read_bytes()[:kept])
+    refused(folder, f"{path} is not a whole .npy file (")
+
+
+@pytest.mark.parametrize("name", ["input.npy", "target.npy"])
+def test_an_array_that_is_missing(folder: Path, name: str) -> None:
+    path = folder / "train" / name
+    path.unlink()
+    refused(folder, f"{path} does not exist: ")
+
+
+def test_arrays_of_the_wrong_kind(folder: Path) -> None:
+    path = folder / "train/target.npy"
+    right = np.load(path)
+    for wrong in (
+        right.astype(np.float32),
+        right.astype(np.int8),
+        right[:9],
+        right[..., :1],
+        right[:, :16],
+        right.transpose(0, 3, 1, 2),
+    ):
+        np.save(path, wrong)
+        refused(
+            folder,
+            f"{path} holds {wrong.dtype} {wrong.shape}, it should hold uint8 (10, 32, 32, 2): ",
+        )
+
+
+def test_a_pickle_is_not_opened(folder: Path) -> None:
+    path = folder / "train/input.npy"
+    np.save(path, np.array([{"a": print}], dtype=object), allow_pickle=True)
+    refused(folder, f"{path} is not a whole .npy file (")
+
+
+def test_an_archive_is_not_an_array(folder: Path) -> None:
+    path = folder / "train/input.npy"
+    with path.open("wb") as file:
+        np.savez(file, a=np.zeros(3))
+    refused(folder, f"{path} is not a whole .npy file (")
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_an_index_of_another_length(folder: Path, change: int) -> None:
+    lines = (folder / "index.csv").read_text().splitlines()
+    lines = lines[:1] + lines[2:] if change < 0 else [*lines, lines[1]]
+    (folder / "index.csv").write_text("\n".join(lines))
+    refused(
+        folder,
+        f"{folder / 'index.csv'} has {10 + change} train photos, the arrays have 10: ",
+    )
+
+
+@pytest.mark.parametrize("column", ["id", "split", "label", "source", "width", "height"])
+def test_an_index_without_a_column(folder: Path, column: str) -> None:
+    text = (folder / "index.csv").read_text().replace(f"{column},", "x,", 1)
+    text = text.replace(f",{column}\n", ",x\n", 1)
+    (folder / "index.csv").write_text(text)
+    refused(folder, f"{folder / 'index.csv'} lacks the column {column}: ")
+
+
+@pytest.mark.parametrize("text", [None, b"", b"\xff\xfe\x00"])
+def test_an_index_that_cannot_be_read(folder: Path, text: bytes | None) -> None:
+    path = folder / "index.csv"
+    path.unlink() if text is None else path.write_bytes(text)
+    refused(folder, f"{path} cannot be read (")
+
+
+def test_labels_and_ids_stay_text(write_arrays: Callable[..., Path]) -> None:
+    folder = write_arrays("rgb", train=2, val=0, test=0)
+    text = (folder / "index.csv").read_text()
+    text = text.replace("train0,train,sea", "0012,train,NA").replace(
+        "train1,train,sea", "1e5,train,"
+    )
+    (folder / "index.csv").write_text(text)
+    index = open_split(folder, "train").index
+    assert list(index["id"]) == ["0012", "1e5"]
+    assert list(index["label"]) == ["NA", ""]

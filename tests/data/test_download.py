@@ -1,0 +1,152 @@
+"""The stage download, with the source `sample`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from colorgan import files, paths
+from colorgan.data.download import download
+from colorgan.data.manifest import read_manifest
+from colorgan.data.sources import get_source
+from colorgan.errors import ColorganError
+from colorgan.params import Params
+
+SAMPLE = paths.DATA / "sample"
+
+
+@pytest.fixture
+def params(project: Path, make_params: Callable[..., Params]) -> Params:
+    return make_params()
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def refused(params: Params, sentence: str) -> None:
+    with pytest.raises(ColorganError) as refusal:
+        download(params, "lab")
+    assert str(refusal.value).startswith(sentence)
+    assert "\n" not in str(refusal.value)
+    # Nothing is left behind, not even in parts.
+    assert not list(paths.DATA.glob("raw/*")) + list(paths.DATA.glob("raw/.*"))
+
+
+def test_photos_their_list_and_a_manifest(
+    params: Params, write_photos: Callable[..., list[str]]
+) -> None:
+    names = write_photos(sea=2, forest=1)
+    assert download(params, "lab") == 4
+    raw = listing(paths.raw("lab"))
+    manifest = json.loads(raw.pop("manifest.json"))
+    assert raw == listing(SAMPLE)
+    assert manifest["source"] == "sample"
+    assert manifest["files"] == {
+        name: files.sha256(SAMPLE / name) for name in sorted([*names, "attribution.csv"])
+    }
+    assert not paths.raw("rgb").exists()
+
+
+def test_again_is_the_same_to_the_byte(
+    params: Params, write_photos: Callable[..., list[str]]
+) -> None:
+    write_photos(sea=2)
+    download(params, "lab")
+    first = listing(paths.raw("lab"))
+    (paths.raw("lab") / "left_over").touch()
+    download(params, "lab")
+    assert listing(paths.raw("lab")) == first
+
+
+def test_a_photo_that_is_not_listed(params: Params, write_photos: Callable[..., list[str]]) -> None:
+    write_photos(sea=2)
+    (SAMPLE / "sea" / "mine.webp").touch()
+    refused(params, f"{SAMPLE / 'sea/mine.webp'} has no row in {SAMPLE / 'attribution.csv'}: ")
+
+
+def test_a_listed_photo_that_is_missing(
+    params: Params, write_photos: Callable[..., list[str]]
+) -> None:
+    write_photos(sea=2)
+    (SAMPLE / "sea" / "1.webp").unlink()
+    refused(params, f"{SAMPLE / 'sea/1.webp'} is listed in attribution.csv but not there")
+
+
+@pytest.mark.parametrize("column", ["file", "author", "licence", "source", "label"])
+def test_a_list_without_a_column(
+    params: Params, write_photos: Callable[..., list[str]], column: str
+) -> None:
+    write_photos(sea=2)
+    table = pd.read_csv(SAMPLE / "attribution.csv")
+    table.drop(columns=column).to_csv(SAMPLE / "attribution.csv", index=False)
+    refused(params, f"{SAMPLE / 'attribution.csv'} lacks the column '{column}'")
+
+
+@pytest.mark.parametrize("text", [None, b"", b"\xff\xfe\x00", b'file,"\n'])
+def test_a_list_that_cannot_be_read(
+    params: Params, write_photos: Callable[..., list[str]], text: bytes | None
+) -> None:
+    write_photos(sea=2)
+    if text is None:
+        (SAMPLE / "attribution.csv").unlink()
+    else:
+        (SAMPLE / "attribution.csv").write_bytes(text)
+    refused(params, f"{SAMPLE / 'attribution.csv'} cannot be read (")
+
+
+def test_a_folder_that_is_not_there(project: Path, make_params: Callable[..., Params]) -> None:
+    refused(make_params({"lab.path": "photos"}), f"{Path('photos/attribution.csv')} cannot be read")
+
+
+def test_a_download_that_fails_leaves_the_last_one(
+    params: Params, write_photos: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photos(sea=3)
+    download(params, "lab")
+    first = listing(paths.DATA / "raw")
+    copy = shutil.copyfile
+
+    def interrupted(source: Path, target: Path) -> None:
+        copy(source, target)
+        if source.name == "1.webp":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("colorgan.data.sources.sample.shutil.copyfile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        download(params, "lab")
+    assert listing(paths.DATA / "raw") == first
+
+
+def test_a_manifest_that_is_missing(project: Path) -> None:
+    with pytest.raises(ColorganError) as refusal:
+        read_manifest(paths.raw("lab"))
+    assert str(refusal.value) == (
+        f"{paths.raw('lab') / 'manifest.json'} does not exist: run `dvc repro download@lab` "
+        "(or `python -m colorgan download lab`) first"
+    )
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"3", b'{"source": "sample"}', b"\xff"])
+def test_a_manifest_that_is_damaged(project: Path, text: bytes) -> None:
+    path = paths.raw("lab") / "manifest.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text)
+    with pytest.raises(ColorganError) as refusal:
+        read_manifest(paths.raw("lab"))
+    assert str(refusal.value).startswith(f"{path} is damaged (")
+    assert "run `dvc repro -f download@lab`" in str(refusal.value)
+
+
+def test_an_unknown_source() -> None:
+    with pytest.raises(ColorganError, match="no source is called 'flickr'; there are sample"):
+        get_source("flickr")

@@ -1,0 +1,234 @@
+"""The stage preprocess: what is kept, what is left out and why, and what stays when it fails."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageOps
+
+from colorgan import files, paths
+from colorgan.data import preprocess as stage
+from colorgan.data.arrays import SPLITS, DatasetInfo, open_split, read_info
+from colorgan.data.download import download
+from colorgan.data.preprocess import preprocess
+from colorgan.errors import ColorganError
+from colorgan.params import SPACES, Params, SpaceName
+from colorgan.spaces import get_space
+
+SAMPLE = paths.DATA / "sample"
+SIDE = 32
+
+
+@pytest.fixture
+def run(project: Path, make_params: Callable[..., Params]) -> Callable[..., DatasetInfo]:
+    """Return a function that downloads and preprocesses data/sample for a space."""
+
+    def run(space: SpaceName = "lab", **data: object) -> DatasetInfo:
+        params = make_params({f"{space}.{name}": value for name, value in data.items()})
+        download(params, space)
+        return preprocess(params, space)
+
+    return run
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def rejected(space: str = "lab") -> dict[str, str]:
+    table = pd.read_csv(paths.processed(space) / "rejected.csv")
+    return dict(zip(table["name"], table["reason"], strict=True))
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_photos_become_arrays(
+    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo], space: SpaceName
+) -> None:
+    write_photos(sea=12, forest=8)
+    info = run(space)
+    assert info.counts == {"train": 14, "val": 2, "test": 4}
+    assert (info.space, info.image_size, info.rejected) == (space, SIDE, 0)
+    assert info == read_info(paths.processed(space))
+    names = {files.sha256(path)[:16]: path for path in SAMPLE.glob("*/*.webp")}
+    for name in SPLITS:
+        split = open_split(paths.processed(space), name)
+        assert len(split) == len(split.index) == info.counts[name]
+        for i, row in enumerate(split.index.itertuples()):
+            path = names.pop(row.id)
+            assert (row.label, row.source) == (path.parent.name, "sample")
+            assert (row.width, row.height) == (40, 36)
+            with Image.open(path) as photo:
+                square = ImageOps.fit(photo, (SIDE, SIDE), Image.Resampling.BICUBIC)
+            input, target = get_space(space).arrays(np.asarray(square))
+            assert (split.input[i] == input).all()
+            assert (split.target[i] == target).all()
+    assert not names
+    index = pd.read_csv(paths.processed(space) / "index.csv")
+    assert index["split"].tolist() == ["train"] * 14 + ["val"] * 2 + ["test"] * 4
+    assert sorted(listing(paths.processed(space))) == sorted(
+        ["dataset.json", "index.csv", "rejected.csv"]
+        + [f"{split}/{name}.npy" for split in SPLITS for name in ("input", "target")]
+    )
+
+
+def test_what_is_left_out_is_listed_with_its_reason(
+    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
+) -> None:
+    names = write_photos(sea=10, bad=4)
+    (SAMPLE / "bad/0.webp").write_bytes(b"no picture at all")
+    whole = (SAMPLE / "bad/1.webp").read_bytes()
+    (SAMPLE / "bad/1.webp").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (15, 90)).save(SAMPLE / "bad/2.webp")
+    shutil.copy(SAMPLE / "sea/3.webp", SAMPLE / "bad/3.webp")
+    info = run(min_side=16)
+    reasons = rejected()
+    assert sorted(reasons) == [f"bad/{i}.webp" for i in range(3)] + ["sea/3.webp"]
+    assert reasons["bad/0.webp"].startswith("unreadable: ")
+    assert reasons["bad/1.webp"].startswith("unreadable: ")
+    assert reasons["bad/2.webp"] == "too small: 15x90, the shorter side under 16 px"
+    assert reasons["sea/3.webp"] == "duplicate of bad/3.webp"
+    assert info.rejected == 4
+    assert sum(info.counts.values()) + info.rejected == len(names)
+
+
+def test_a_limit_takes_photos_by_their_content(
+    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
+) -> None:
+    write_photos(sea=10, forest=10)
+    info = run(limit=5)
+    assert sum(info.counts.values()) == 5
+    assert info.rejected == 0
+    ids = sorted(files.sha256(path)[:16] for path in SAMPLE.glob("*/*.webp"))
+    assert set(pd.read_csv(paths.processed("lab") / "index.csv", dtype=str)["id"]) == set(ids[:5])
+    assert list(rejected().values()) == ["not needed: over the limit"] * 15
+    assert sum(run(limit=50).counts.values()) == 20
+
+
+def test_again_is_the_same_to_the_byte(
+    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
+) -> None:
+    write_photos(sea=10)
+    first = run()
+    before = listing(paths.processed("lab"))
+    assert run() == first
+    assert listing(paths.processed("lab")) == before
+
+
+def test_the_digest_names_the_data(
+    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
+) -> None:
+    write_photos(sea=10)
+    digests = {run().digest, run(test_fraction=0.4).digest, run(image_size=64).digest}
+    digests.add(run("rgb").digest)
+    write_photos(sea=11)
+    digests.add(run().digest)
+    assert len(digests) == 5
+
+
+def test_pieces_make_the_same_arrays(
+    write_photos: Callable[..., list[str]],
+    run: Callable[..., DatasetInfo],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_photos(sea=10)
+    whole = run()
+    monkeypatch.setattr(stage, "COPIED_AT_ONCE", 3)
+    assert run() == whole
+
+
+def test_no_photo_for_a_split(
+    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
+) -> None:
+    write_photos(sea=6)
+    assert run(val_fraction=0.0, test_fraction=0.0).counts == {"train": 6, "val": 0, "test": 0}
+    assert len(open_split(paths.processed("lab"), "val")) == 0
+
+
+def test_no_photo_to_train_on(
+    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
+) -> None:
+    write_photos(sea=3)
+    with pytest.raises(ColorganError) as refusal:
+        run(min_side=37)
+    assert str(refusal.value) == (
+        f"{paths.raw('lab')} leaves no photo to train on: of 3 photos 3 were rejected "
+        "(3 too small); lab.min_side is 37"
+    )
+    assert not paths.processed("lab").exists()
+    assert list((paths.DATA / "processed").iterdir()) == []
+
+
+def test_preprocess_before_download(project: Path, colorgan: Callable[..., object]) -> None:
+    said = colorgan("preprocess", "lab")
+    assert said == type(said)(
+        1,
+        "",
+        f"colorgan: {paths.raw('lab') / 'manifest.json'} does not exist: run `dvc repro "
+        "download@lab` (or `python -m colorgan download lab`) first\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "no space left"), KeyboardInterrupt()], ids=repr
+)
+@pytest.mark.parametrize("place", ["_square", "_copy_rows", "_digest"])
+def test_a_failure_leaves_the_last_arrays(
+    write_photos: Callable[..., list[str]],
+    run: Callable[..., DatasetInfo],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    failure: BaseException,
+) -> None:
+    write_photos(sea=8)
+    run()
+    before = listing(paths.DATA / "processed")
+    work = getattr(stage, place)
+    calls: list[object] = []
+
+    def fails(*given: object) -> object:
+        calls.append(given)
+        if len(calls) == 2 or place == "_digest":
+            raise failure
+        return work(*given)
+
+    monkeypatch.setattr(stage, place, fails)
+    with pytest.raises(type(failure)):
+        run(image_size=64)
+    assert listing(paths.DATA / "processed") == before
+
+
+def test_a_full_disk_is_said_in_a_sentence(
+    write_photos: Callable[..., list[str]],
+    colorgan: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_photos(sea=8)
+    assert colorgan("download", "lab").code == 0
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stage, "_copy_rows", full)
+    said = colorgan("preprocess", "lab")
+    assert said.code == 1
+    assert said.err.startswith("colorgan: no space left on the disk of ")
+    assert said.err.count("\n") == 1
+
+
+def test_arrays_are_not_written_through_a_map(
+    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
+) -> None:
+    """On a full disk, writing to a memory map kills the process: no sentence, no cleaning up."""
+    source = Path(stage.__file__).read_text(encoding="utf-8")
+    assert "open_memmap" not in source
+    assert source.count("np.memmap(") == source.count('np.memmap(file, np.uint8, "r")') == 1

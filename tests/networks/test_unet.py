@@ -1,0 +1,122 @@
+"""The U-Net: the reference's size, shapes, dropout, initial weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from colorgan.networks import UNet, initialise
+from colorgan.networks.unet import unet_depth
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("image_size", "count"),
+    # pix2pix's unet_256 and unet_128, from L to ab.
+    [(256, 54_409_858), (128, 41_824_898)],
+)
+def test_it_has_as_many_parameters_as_the_reference(image_size: int, count: int) -> None:
+    with torch.device("meta"):
+        assert parameters(UNet(1, 2, ngf=64, image_size=image_size)) == count
+
+
+@pytest.mark.parametrize(
+    ("image_size", "depth"),
+    [(32, 5), (64, 6), (96, 5), (128, 7), (160, 5), (192, 6), (256, 8), (384, 7), (512, 8)],
+)
+def test_depth_is_fitted_to_the_image_size(image_size: int, depth: int) -> None:
+    assert unet_depth(image_size) == depth
+    with torch.device("meta"):
+        network = UNet(1, 2, ngf=1, image_size=image_size)
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    assert len(convolutions) == 2 * depth
+    assert all(m.kernel_size == (4, 4) and m.stride == (2, 2) for m in convolutions)
+    assert image_size % network.multiple == 0
+
+
+@pytest.mark.parametrize("image_size", [64, 96, 128, 256])
+@pytest.mark.parametrize(("channels_in", "channels_out"), [(1, 2), (3, 3)])
+def test_the_output_is_as_large_as_the_input(
+    image_size: int, channels_in: int, channels_out: int
+) -> None:
+    network = UNet(channels_in, channels_out, ngf=2, image_size=image_size).eval()
+    output = network(torch.randn(2, channels_in, image_size, image_size))
+    assert output.shape == (2, channels_out, image_size, image_size)
+    assert output.abs().max() <= 1
+
+
+def test_the_photo_need_not_be_square() -> None:
+    network = UNet(1, 2, ngf=2, image_size=64).eval()
+    assert network(torch.randn(1, 1, 64, 192)).shape == (1, 2, 64, 192)
+
+
+@pytest.mark.parametrize("image_size", [16, 48, 100, 250, 255])
+def test_a_size_that_cannot_be_halved_five_times_is_refused(image_size: int) -> None:
+    with pytest.raises(ValueError, match=f"image_size is {image_size}; it should be a multiple of"):
+        UNet(1, 2, image_size=image_size)
+
+
+@pytest.mark.parametrize(("image_size", "dropouts"), [(64, 1), (96, 0), (128, 2), (256, 3)])
+def test_dropout_is_in_the_innermost_full_width_blocks(image_size: int, dropouts: int) -> None:
+    """Three at 256 px, after the block next to the innermost one, as in the reference's code."""
+    with torch.device("meta"):
+        network = UNet(1, 2, ngf=1, image_size=image_size, dropout=0.25)
+    places = [any(isinstance(m, nn.Dropout) for m in block.modules()) for block in network.up]
+    assert places == [False] + [True] * dropouts + [False] * (len(places) - 1 - dropouts)
+    assert all(m.p == 0.25 for m in network.modules() if isinstance(m, nn.Dropout))
+
+
+def test_no_dropout_leaves_none() -> None:
+    with torch.device("meta"):
+        network = UNet(1, 2, ngf=1, dropout=0.0)
+    assert not any(isinstance(m, nn.Dropout) for m in network.modules())
+
+
+def test_norm_is_everywhere_but_first_innermost_and_last() -> None:
+    with torch.device("meta"):
+        network = UNet(1, 2, ngf=1, image_size=256)
+    normed = [any(isinstance(m, nn.BatchNorm2d) for m in block) for block in network.down]
+    assert normed == [False] + [True] * 6 + [False]
+    assert all(any(isinstance(m, nn.BatchNorm2d) for m in block) for block in network.up)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.last)
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    torch.manual_seed(0)
+    network = UNet(1, 2, ngf=2, image_size=64)
+    initialise(network)
+    network(torch.randn(4, 1, 64, 64)).square().mean().backward()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.abs().sum() > 0, name
+
+
+def test_a_corner_reaches_the_opposite_one() -> None:
+    torch.manual_seed(0)
+    network = UNet(1, 2, ngf=8, image_size=64).double().eval()
+    initialise(network, 0.2)
+    black = torch.zeros(1, 1, 64, 64, dtype=torch.double)
+    lit = black.clone()
+    lit[..., :8, :8] = 1
+    changed = (network(black) != network(lit)).any(1)
+    assert changed[0, -8:, -8:].any()
+
+
+def test_initial_weights_are_those_of_the_paper() -> None:
+    torch.manual_seed(0)
+    network = UNet(1, 2, ngf=16, image_size=64)
+    initialise(network)
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    kernels = torch.cat([w.flatten() for w in network.parameters() if w.ndim == 4])
+    scales = torch.cat([norm.weight for norm in norms])
+    biases = [w for name, w in network.named_parameters() if name.endswith("bias")]
+    assert kernels.mean().item() == pytest.approx(0, abs=1e-4)
+    assert kernels.std().item() == pytest.approx(0.02, rel=0.01)
+    assert kernels.abs().max() < 0.02 * 6
+    assert scales.mean().item() == pytest.approx(1, abs=0.005)
+    assert scales.std().item() == pytest.approx(0.02, rel=0.15)
+    assert all((bias == 0).all() for bias in biases)

@@ -1,0 +1,129 @@
+"""The MLflow UI on the project's runs, in a real headless Chromium."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from pipeline.conftest import Project
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+SECONDS_TO_WAIT = 90
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (BROWSER and DRIVER), reason="no browser: install chromium and chromium-driver"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def address(project: Project) -> Iterator[str]:
+    """Serve the UI as a person would, with `colorgan ui`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        ["python", "-m", "colorgan", "ui", "--port", str(port)],
+        cwd=project.folder,
+        env=project.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(address: str) -> None:
+    end = time.monotonic() + SECONDS_TO_WAIT
+    while time.monotonic() < end:
+        try:
+            urllib.request.urlopen(address, timeout=2)
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+        else:
+            return
+    raise AssertionError(f"{address} did not answer in {SECONDS_TO_WAIT} s")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """A headless Chromium that asks nobody outside for anything."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1500,1800",
+        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
+    ):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def see(browser: webdriver.Chrome, *texts: str) -> None:
+    """Wait until all texts are on the page."""
+
+    def shown(driver: webdriver.Chrome) -> bool:
+        page = driver.find_element(By.TAG_NAME, "body").text
+        return all(text in page for text in texts)
+
+    WebDriverWait(browser, SECONDS_TO_WAIT).until(shown, f"not on the page: {texts}")
+
+
+def test_runs_are_listed_by_experiment_and_stage(browser: webdriver.Chrome, address: str) -> None:
+    browser.get(f"{address}/#/experiments/1/runs")
+    see(browser, "workspace / train_rgb", "workspace / train_lab", "data/processed/lab")
+
+
+def test_a_run_shows_loss_curves_and_stepped_images(
+    browser: webdriver.Chrome, address: str, project: Project, tmp_path: Path
+) -> None:
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    name = "workspace / train_lab"
+    run = client.search_runs(["1"], filter_string=f"attributes.run_name = '{name}'")[0]
+
+    browser.get(f"{address}/#/experiments/1/runs/{run.info.run_id}/model-metrics")
+    see(browser, "loss_D", "loss_G_GAN", "loss_G_L1", "psnr", "val/grid")
+    WebDriverWait(browser, SECONDS_TO_WAIT).until(
+        lambda driver: driver.find_elements(By.CSS_SELECTOR, ".js-plotly-plot .scatterlayer path"),
+        "no curve is drawn",
+    )
+    images = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
+    steps = {found[1] for path in images if (found := re.search(r"grid\Wstep\W(\d+)", path))}
+    assert len(steps) >= 2, f"the grids have no steps of their own: {images}"
+    WebDriverWait(browser, SECONDS_TO_WAIT).until(
+        lambda driver: any(
+            int(picture.get_property("naturalWidth") or 0) > 100
+            for picture in driver.find_elements(By.CSS_SELECTOR, "img[src*='images']")
+        ),
+        "no sample grid is shown",
+    )
+    browser.save_screenshot(str(tmp_path / "run.png"))

@@ -1,0 +1,247 @@
+"""The command line: commands, sentences, exit codes, whose code runs, and how it is stopped."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+
+from colorgan import paths
+from colorgan.colorizer import build_generator, save_model
+from colorgan.params import Params
+from colorgan.spaces import get_space
+
+SOURCE = Path(__file__).parents[1] / "src"
+STAGES = ("download", "preprocess", "train", "evaluate", "render-grids")
+TOOLS = ("summary", "preset", "ui")
+
+
+def python_m_colorgan(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "colorgan", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_lists_the_commands(colorgan: Callable[..., Any], option: str) -> None:
+    said = colorgan(option)
+    assert said.code == 0
+    for command in (*STAGES, *TOOLS):
+        assert f" {command} " in said.out
+
+
+@pytest.mark.parametrize("command", [*STAGES, *TOOLS])
+def test_every_command_has_help(colorgan: Callable[..., Any], command: str) -> None:
+    said = colorgan(command, "--help")
+    assert said.code == 0
+    assert command in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("trian", "lab"), "No such command 'trian'"),
+        (("train", "hsv"), "'hsv' is not one of 'rgb', 'lab'"),
+        (("train",), "Missing argument"),
+        (("train", "lab", "--lr", "1"), "No such option: --lr"),
+    ],
+)
+def test_wrong_arguments_are_exit_code_2(
+    colorgan: Callable[..., Any], arguments: tuple[str, ...], sentence: str
+) -> None:
+    said = colorgan(*arguments)
+    assert said.code == 2
+    assert sentence in " ".join(said.err.replace("│", " ").split())
+
+
+def test_stages_say_what_they_did(
+    write_photos: Callable[..., list[str]], colorgan: Callable[..., Any]
+) -> None:
+    write_photos(sea=10)
+    assert colorgan("download", "lab").out == "download lab: 11 files\n"
+    said = colorgan("preprocess", "lab")
+    assert said.out == "preprocess lab: 7 train, 1 val, 2 test photos of 32 px, 0 rejected\n"
+
+
+def first_line_of_failure(said: Any) -> str:
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    return str(said.err.splitlines()[0])
+
+
+def test_preprocess_before_download(project: Path, colorgan: Callable[..., Any]) -> None:
+    line = first_line_of_failure(colorgan("preprocess", "rgb"))
+    assert "run `dvc repro download@rgb` (or `python -m colorgan download rgb`) first" in line
+
+
+def test_train_before_preprocess(project: Path, colorgan: Callable[..., Any]) -> None:
+    line = first_line_of_failure(colorgan("train", "rgb"))
+    assert "run `dvc repro preprocess@rgb` (or `python -m colorgan preprocess rgb`) first" in line
+
+
+def test_evaluate_before_train(
+    write_arrays: Callable[..., Path], colorgan: Callable[..., Any]
+) -> None:
+    write_arrays("lab")
+    line = first_line_of_failure(colorgan("evaluate", "lab"))
+    assert "run `dvc repro train_lab` (or `python -m colorgan train lab`) first" in line
+
+
+def test_render_before_evaluate(
+    write_arrays: Callable[..., Path],
+    make_params: Callable[..., Params],
+    colorgan: Callable[..., Any],
+) -> None:
+    write_arrays("lab")
+    space, model = get_space("lab"), make_params().lab.model
+    paths.model("lab").mkdir(parents=True)
+    save_model(paths.model("lab"), build_generator(space, model, 32), space, model, 32)
+    assert "evaluate" in first_line_of_failure(colorgan("render-grids", "lab"))
+
+
+def test_summary_before_evaluate(project: Path, colorgan: Callable[..., Any]) -> None:
+    assert "evaluate" in first_line_of_failure(colorgan("summary"))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a.npy"), "a.npy: no space left on the"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.npy"), "a.npy: Permission denied"),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence(
+    project: Path,
+    colorgan: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    error: OSError,
+    line: str,
+) -> None:
+    def fail(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr("colorgan.data.download.download", fail)
+    assert first_line_of_failure(colorgan("download", "lab")).startswith(f"colorgan: {line}")
+    monkeypatch.setenv("COLORGAN_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        colorgan("download", "lab")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(
+    project: Path, colorgan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("colorgan.data.download.download", fail)
+    with pytest.raises(ZeroDivisionError):
+        colorgan("download", "lab")
+
+
+def test_python_m_colorgan_ends_with_the_code_of_bad_parameters(
+    write_params: Callable[[Mapping[str, Any]], None], project: Path
+) -> None:
+    write_params({"train.lr": -1})
+    ended = python_m_colorgan("train", "lab", cwd=project)
+    assert ended.returncode == 2
+    assert ended.stderr == "colorgan: params.yaml: train.lr is -1; it should be greater than 0\n"
+    assert ended.stdout == ""
+
+
+def test_a_copy_of_the_project_runs_its_own_code(project: Path) -> None:
+    """As `dvc exp run --temp` and `--queue` need it: not the code of the installed package."""
+    help_here = "Train GANs that colour gray photographs"
+    assert help_here in python_m_colorgan("--help", cwd=project).stdout
+    shutil.copytree(SOURCE, project / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    cli = project / "src/colorgan/cli.py"
+    cli.write_text(cli.read_text(encoding="utf-8").replace(help_here, "The copy"), encoding="utf-8")
+    says = python_m_colorgan("--help", cwd=project).stdout
+    assert "The copy" in says
+    assert help_here not in says
+
+
+def test_a_copy_hands_its_code_to_the_processes_it_starts(project: Path) -> None:
+    shutil.copytree(SOURCE, project / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import os, sys, subprocess, pathlib; from colorgan.__main__ import use_code_of;"
+        "use_code_of(pathlib.Path.cwd()); import colorgan; print(colorgan.__file__);"
+        "print(subprocess.run([sys.executable, '-c', 'import colorgan; print(colorgan.__file__)'],"
+        "capture_output=True, text=True).stdout)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    here, there = ended.stdout.split()
+    assert Path(here) == Path(there) == project / "src/colorgan/__init__.py"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow store for all: making its tables takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGINT, 130, "colorgan: interrupted; the last complete results are untouched\n"),
+        (signal.SIGTERM, 143, ""),
+    ],
+)
+def test_a_training_that_is_stopped_leaves_the_last_results(
+    write_arrays: Callable[..., Path],
+    write_params: Callable[[Mapping[str, Any]], None],
+    project: Path,
+    store: str,
+    number: signal.Signals,
+    code: int,
+    said: str,
+) -> None:
+    write_arrays("lab")
+    write_params({"train.epochs": 100_000, "train.log_every": 1, "train.val_every": 1000})
+    paths.model("lab").mkdir(parents=True)
+    save_file({}, paths.model("lab") / "generator.safetensors")
+    paths.losses("lab").parent.mkdir(parents=True)
+    paths.losses("lab").write_text("iteration,epoch\n")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+    training = subprocess.Popen(
+        [sys.executable, "-m", "colorgan", "train", "lab"],
+        env=os.environ | {"MLFLOW_TRACKING_URI": store},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has told them to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    rows = paths.losses("lab").with_name("losses.csv.part")
+    end = time.monotonic() + 100
+    while not (rows.is_file() and rows.read_text().count("\n") > 5):
+        assert training.poll() is None, training.communicate()
+        assert time.monotonic() < end, "it does not begin to train"
+        time.sleep(0.05)
+    training.send_signal(number)
+    out, err = training.communicate(timeout=60)
+
+    assert training.returncode == code
+    assert "Traceback" not in out + err
+    assert err.endswith(said)
+    after = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    after = {path: data for path, data in after.items() if not path.name.startswith(".mlflow")}
+    assert {p for p in after if p.parts[0] != "mlartifacts"} == set(before)
+    assert all(after[path] == before[path] for path in before)

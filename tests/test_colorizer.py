@@ -1,0 +1,181 @@
+"""Saving a generator, loading it anywhere, colouring with it; and folders that hold no model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import colorgan
+from colorgan import files
+from colorgan.colorizer import Colorizer, build_generator, save_model
+from colorgan.data.arrays import open_split
+from colorgan.errors import ColorganError
+from colorgan.networks import initialise
+from colorgan.params import SPACES, Params
+from colorgan.spaces import get_space
+
+SIDE = 32
+
+
+@pytest.fixture
+def params(make_params: Callable[..., Params]) -> Params:
+    return make_params()
+
+
+@pytest.fixture(params=SPACES)
+def folder(request: pytest.FixtureRequest, project: Path, params: Params) -> Path:
+    """models/<space>: a generator with random weights."""
+    torch.manual_seed(0)
+    space, model = get_space(request.param), params.rgb.model
+    generator = build_generator(space, model, SIDE)
+    initialise(generator, 0.3)
+    folder = Path("models") / request.param
+    folder.mkdir(parents=True)
+    save_model(folder, generator, space, model, SIDE)
+    return folder
+
+
+def test_the_package_offers_it() -> None:
+    assert colorgan.Colorizer is Colorizer
+
+
+def test_a_model_is_weights_and_a_config(folder: Path, params: Params) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "generator.safetensors",
+    ]
+    assert json.loads((folder / "config.json").read_text()) == {
+        "version": 1,
+        "space": folder.name,
+        "image_size": SIDE,
+        "model": params.rgb.model.model_dump(),
+    }
+
+
+def test_it_comes_back_as_it_was_saved(folder: Path, params: Params) -> None:
+    colorizer = Colorizer.load(folder)
+    assert colorizer.space.name == folder.name
+    assert colorizer.image_size == SIDE
+    assert colorizer.sha256 == files.sha256(folder / "generator.safetensors")
+    assert not colorizer.generator.training
+    assert not any(weight.requires_grad for weight in colorizer.generator.parameters())
+    again = folder.with_name("again")
+    again.mkdir()
+    save_model(again, colorizer.generator, colorizer.space, params.rgb.model, SIDE)
+    for name in ("generator.safetensors", "config.json"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_it_colours_each_photo_by_itself(folder: Path) -> None:
+    colorizer = Colorizer.load(folder)
+    input = torch.randint(0, 256, (3, SIDE, SIDE), dtype=torch.uint8)
+    together = colorizer.colorize_batch(input)
+    assert together.shape == (3, SIDE, SIDE, 3)
+    assert together.dtype == torch.uint8
+    assert together.float().std() > 1
+    alone = torch.cat([colorizer.colorize_batch(photo[None]) for photo in input])
+    assert (together.int() - alone.int()).abs().max() <= 1
+    assert torch.equal(together, colorizer.colorize_batch(input))
+
+
+def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[..., Path]) -> None:
+    split = open_split(write_arrays(folder.name, test=5), "test")
+    colorizer = Colorizer.load(folder)
+    batches = list(colorizer.colorize_split(split, 2))
+    assert [len(batch.truth) for batch in batches] == [2, 2, 1]
+    for batch in batches:
+        assert batch.gray.shape == batch.truth.shape == batch.generated.shape
+        spread = batch.gray.max(-1).astype(int) - batch.gray.min(-1)
+        assert spread.max() <= 1
+    if folder.name == "rgb":
+        assert (batches[1].truth == split.target[2:4]).all()
+        assert (batches[1].gray[..., 0] == split.input[2:4]).all()
+    last = colorizer.colorize_batch(torch.from_numpy(split.input[4:].copy()))
+    assert (batches[2].generated == last.numpy()).all()
+
+
+@pytest.mark.parametrize("name", ["generator.safetensors", "config.json"])
+def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ColorganError) as refusal:
+        Colorizer.load(folder)
+    space = folder.name
+    assert str(refusal.value) == (
+        f"{folder / name} does not exist: run `dvc repro train_{space}` "
+        f"(or `python -m colorgan train {space}`) first"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"version": 2}, "is of version 2, this code reads 1"),
+        ({"space": "hsv"}, "does not describe a model: no space is called 'hsv'; there are rgb"),
+        ({"space": None}, "does not describe a model: no space is called None"),
+        ({"image_size": 100}, "does not describe a model: image_size is 100; it should be a mul"),
+        ({"image_size": "big"}, "does not describe a model: "),
+        ({"model": {"generator": "unet"}}, "does not describe a model: 4 validation errors"),
+        ({"model": None}, "does not describe a model: "),
+    ],
+)
+def test_a_config_that_describes_no_model(
+    folder: Path, changes: dict[str, object], sentence: str
+) -> None:
+    content = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(content))
+    refused(folder, f"{folder / 'config.json'} {sentence}")
+
+
+@pytest.mark.parametrize("name", ["space", "image_size", "model"])
+def test_a_config_that_lacks_an_entry(folder: Path, name: str) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    del content[name]
+    (folder / "config.json").write_text(json.dumps(content))
+    refused(folder, f"{folder / 'config.json'} does not describe a model: it lacks '{name}'")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b'{"version": 1,', "is not valid JSON: "),
+        (b"\xff\xfe", "is not valid JSON: "),
+        (b"", "is not valid JSON: "),
+        (b"[]", "is of version None, this code reads 1"),
+        (b"{}", "is of version None, this code reads 1"),
+    ],
+)
+def test_a_damaged_config(folder: Path, text: bytes, sentence: str) -> None:
+    (folder / "config.json").write_bytes(text)
+    refused(folder, f"{folder / 'config.json'} {sentence}")
+
+
+@pytest.mark.parametrize("kept", [0, 6, 100, -1])
+def test_damaged_weights(folder: Path, kept: int) -> None:
+    weights = folder / "generator.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    refused(folder, f"{weights} does not hold the weights that config.json describes: ")
+
+
+@pytest.mark.parametrize(("ngf", "side"), [(4, 32), (2, 64)])
+def test_weights_of_another_size(folder: Path, params: Params, ngf: int, side: int) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    content["model"]["ngf"], content["image_size"] = ngf, side
+    (folder / "config.json").write_text(json.dumps(content))
+    weights = folder / "generator.safetensors"
+    said = refused(folder, f"{weights} does not hold the weights that config.json describes: ")
+    # The reason is in it, not only that there is one.
+    assert "size mismatch" in said or "Missing key" in said
+
+
+def refused(folder: Path, start: str) -> str:
+    with pytest.raises(ColorganError) as refusal:
+        Colorizer.load(folder)
+    said = str(refusal.value)
+    assert said.startswith(start)
+    assert "\n" not in said
+    assert len(said) < 500
+    return said

@@ -1,0 +1,142 @@
+"""The house: who may import whom, and that dvc.yaml names the code that decides a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from imports import PACKAGE, all_modules, closure, direct_imports, module_file
+
+ROOT = PACKAGE.parents[1]
+
+# What stands on a lower line never imports from a higher one.
+LEVELS = (
+    {"errors", "files", "paths"},
+    {"color", "params", "params_file", "pictures"},
+    {"spaces", "presets", "runtime"},
+    {"networks", "data.arrays", "data.manifest", "data.split", "data.sources"},
+    {"tracking", "colorizer", "data.loader", "evaluation.metrics"},
+    {"data", "training", "evaluation", "rendering"},
+    {"cli", "__main__"},
+)
+
+# The modules with a stage in them: they speak through files alone.
+STAGES = {
+    "download": "colorgan.data.download",
+    "preprocess": "colorgan.data.preprocess",
+    "train": "colorgan.training.train",
+    "evaluate": "colorgan.evaluation.evaluate",
+    "render_grids": "colorgan.rendering.render_grids",
+}
+
+# Imported by stages, but unable to change a result; each with the reason.
+DECIDES_NOTHING = {
+    "colorgan.errors": "sentences for the user",
+    "colorgan.files": "writes what it is given",
+    "colorgan.params": "checks values that DVC tracks itself under `params`",
+    "colorgan.paths": "names of files, which are outs and deps of the stages",
+    "colorgan.data": "an empty package",
+    "colorgan.evaluation": "an empty package",
+    "colorgan.rendering": "an empty package",
+    "colorgan.training": "an empty package",
+    "colorgan.tracking": "an empty package",
+    "colorgan.tracking.lineage": "tags of a run",
+    "colorgan.tracking.mlflow_sink": "records a run",
+    "colorgan.tracking.recorder": "records a run; the columns of its CSV come from training",
+    "colorgan.training.progress": "what the terminal shows",
+}
+# The same for one stage alone.
+DECIDES_NOTHING_IN = {"train": {"colorgan.pictures": "lays out the sample grids of a run"}}
+
+
+def level(module: str) -> int:
+    """Return the line that a module stands on; the longest name that fits decides."""
+    name = module.removeprefix("colorgan.")
+    while name:
+        for number, names in enumerate(LEVELS):
+            if name in names:
+                return number
+        name = name.rpartition(".")[0]
+    raise AssertionError(f"{module} has no place in LEVELS")
+
+
+@pytest.mark.parametrize("module", [m for m in all_modules() if m != "colorgan"])
+def test_imports_run_one_way(module: str) -> None:
+    above = {
+        other
+        for other in direct_imports(module)
+        if level(other) > level(module) and other.rpartition(".")[0] != module
+    }
+    assert not above, f"{module} imports {above}, which stand above it"
+
+
+@pytest.mark.parametrize("stage", STAGES.values())
+def test_no_stage_imports_another(stage: str) -> None:
+    assert not closure(stage) & (set(STAGES.values()) - {stage})
+
+
+def test_only_the_sink_imports_mlflow() -> None:
+    importers = {
+        file.name
+        for file in PACKAGE.rglob("*.py")
+        if any(
+            line.lstrip().startswith(("import mlflow", "from mlflow"))
+            for line in file.read_text(encoding="utf-8").splitlines()
+        )
+    }
+    assert importers == {"mlflow_sink.py"}
+
+
+def test_spaces_are_told_apart_in_one_place() -> None:
+    branches = [
+        f"{file.relative_to(PACKAGE)}: {line.strip()}"
+        for file in PACKAGE.rglob("*.py")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if line.lstrip().startswith(("if ", "elif ", "case "))
+        and any(f"{quote}{name}{quote}" in line for name in ("rgb", "lab") for quote in "'\"")
+    ]
+    assert not branches
+
+
+def _stages_of_dvc_yaml() -> list[tuple[str, str, list[str]]]:
+    """Return (name in dvc.yaml, command of STAGES, code deps) of each stage."""
+    content = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")
+    found = []
+    for name, stage in content["stages"].items():
+        body = stage.get("do", stage)
+        command = body["cmd"].split()[3].replace("-", "_")
+        found.append((name, command, [d for d in body["deps"] if str(d).startswith("src/")]))
+    return found
+
+
+@pytest.mark.parametrize(("name", "command", "deps"), _stages_of_dvc_yaml())
+def test_code_deps_are_the_imports_that_decide(name: str, command: str, deps: list[str]) -> None:
+    declared: set[Path] = set()
+    for dep in deps:
+        path = ROOT / dep
+        assert path.exists(), f"{name} of dvc.yaml names {dep}, which is not there"
+        declared |= set(path.rglob("*")) - set(path.rglob("*.pyc")) if path.is_dir() else {path}
+    declared = {path for path in declared if path.is_file()}
+    listed = {*DECIDES_NOTHING, *DECIDES_NOTHING_IN.get(command, ())}
+    allowed = {file for module in listed if (file := module_file(module))}
+    imported = {file for module in closure(STAGES[command]) if (file := module_file(module))}
+    templates = {file.with_name("report.html.j2") for file in imported if "rendering" in str(file)}
+    needed = (imported | templates) - allowed
+    assert {p.relative_to(ROOT).as_posix() for p in needed - declared} == set(), "not declared"
+    idle = declared - imported - templates
+    assert {p.relative_to(ROOT).as_posix() for p in idle} == set(), "not imported"
+
+
+def test_the_allow_list_has_nothing_that_is_gone() -> None:
+    assert set(DECIDES_NOTHING) <= set(all_modules())
+
+
+def test_files_stay_short() -> None:
+    long = {
+        file.name: n
+        for file in PACKAGE.rglob("*.py")
+        if (n := len(file.read_text(encoding="utf-8").splitlines())) > 340
+    }
+    assert not long

@@ -1,0 +1,72 @@
+"""Grids of photos."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorgan import pictures
+from colorgan.color import UInt8Array
+
+COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250))
+
+
+def plain(colour: tuple[int, int, int], height: int = 40, width: int = 60) -> UInt8Array:
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def test_pictures_lie_in_their_cells() -> None:
+    row = [plain(colour) for colour in COLOURS]
+    sheet = np.asarray(pictures.grid([row, row[::-1]]))
+    assert sheet.shape == (2 * 44 + 4, 3 * 64 + 4, 3)
+    for i, colours in enumerate((COLOURS, COLOURS[::-1])):
+        for j, colour in enumerate(colours):
+            cell = sheet[4 + i * 44 : 44 + i * 44, 4 + j * 64 : 64 + j * 64]
+            assert (cell == colour).all()
+    covered = (sheet != 255).any(-1).sum()
+    assert covered == 6 * 40 * 60
+
+
+def test_headings_and_captions_get_room_of_their_own() -> None:
+    row = [plain(colour) for colour in COLOURS]
+    bare = pictures.grid([row])
+    headed = pictures.grid([row], columns=("a", "b", "c"))
+    both = pictures.grid([row], columns=("a", "b", "c"), captions=("what it is",))
+    assert bare.height < headed.height < both.height
+    assert bare.width == headed.width == both.width
+    head = np.asarray(headed)[: headed.height - bare.height]
+    assert (head < 100).any()
+
+
+def test_a_long_heading_stays_in_its_column() -> None:
+    sheet = pictures.grid([[plain(COLOURS[0])] * 2], columns=("ground truth of it", ""))
+    head = np.asarray(sheet)[: sheet.height - 48]
+    assert (head[:, : 64 + 4] < 200).any()
+    assert (head[:, 70:] == 255).all()
+
+
+def test_gray_pictures_may_stand_beside_coloured_ones() -> None:
+    gray = np.full((40, 60), 90, np.uint8)
+    sheet = np.asarray(pictures.grid([[gray, plain(COLOURS[1])]]))
+    assert (sheet[4:44, 4:64] == 90).all()
+    assert (pictures.gray_picture(gray) == 90).all()
+    assert pictures.gray_picture(gray[None]).shape == (1, 40, 60, 3)
+
+
+def test_png_comes_back_to_the_byte(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    with Image.open(io.BytesIO(pictures.png_bytes(image))) as again:
+        assert (np.asarray(again) == noise).all()
+    pictures.save_png(image, tmp_path / "grids" / "a.png")
+    assert (tmp_path / "grids" / "a.png").read_bytes() == pictures.png_bytes(image)
+    assert [path.name for path in (tmp_path / "grids").iterdir()] == ["a.png"]
+
+
+def test_a_row_too_short_is_refused() -> None:
+    with pytest.raises(IndexError):
+        pictures.grid([[plain(COLOURS[0])], [plain(COLOURS[0])]], captions=("one",))

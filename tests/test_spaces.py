@@ -1,0 +1,101 @@
+"""What each space keeps of a photo, gives to the generator and makes of its output."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import rgb2lab
+
+from colorgan import color
+from colorgan.color import UInt8Array
+from colorgan.spaces import SPACES, Space, get_space
+
+CHANNELS = {"rgb": (3, 3), "lab": (1, 2)}
+
+
+@pytest.fixture(params=SPACES)
+def space(request: pytest.FixtureRequest) -> Space:
+    return get_space(request.param)
+
+
+def batch(space: Space, photos: UInt8Array) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, targets = zip(*(space.arrays(photo) for photo in photos), strict=True)
+    return torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(targets))
+
+
+def test_arrays_are_uint8_planes(space: Space, real_photos: UInt8Array) -> None:
+    input, target = space.arrays(real_photos[0])
+    assert (input.dtype, input.shape) == (np.uint8, (64, 64))
+    assert (target.dtype, target.shape) == (np.uint8, (64, 64, space.out_channels))
+
+
+def test_encoded_batches_are_channels_first_within_one(
+    space: Space, real_photos: UInt8Array
+) -> None:
+    n = len(real_photos)
+    input, target = space.encode(*batch(space, real_photos))
+    assert (space.in_channels, space.out_channels) == CHANNELS[space.name]
+    assert input.shape == (n, space.in_channels, 64, 64)
+    assert target.shape == (n, space.out_channels, 64, 64)
+    for tensor in (input, target):
+        assert tensor.dtype == torch.float32
+        assert tensor.min() >= -1
+        assert tensor.max() <= 1
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_black_and_white_are_the_ends_of_the_input(name: str) -> None:
+    space = get_space(name)
+    photo = np.zeros((2, 2, 3), np.uint8)
+    photo[1] = 255
+    input = space.encode_input(torch.from_numpy(space.arrays(photo)[0])[None])
+    assert (input[0, :, 0] == -1).all()
+    assert (input[0, :, 1] == 1).all()
+
+
+def test_the_target_decodes_to_the_photo(space: Space, real_photos: UInt8Array) -> None:
+    """RGB to the letter; LAB within 1.5 in Lab, because L and ab were rounded to a byte."""
+    pictures = space.decode(*space.encode(*batch(space, real_photos)))
+    assert pictures.shape == real_photos.shape
+    assert pictures.dtype == torch.float32
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    back = color.uint8_from_unit(pictures).numpy()
+    off = np.linalg.norm(rgb2lab(back / 255.0) - rgb2lab(real_photos / 255.0), axis=-1)
+    assert off.max() <= {"rgb": 0, "lab": 1.5}[space.name]
+
+
+def test_the_gray_output_decodes_to_gray_of_the_same_lightness(
+    space: Space, real_photos: UInt8Array
+) -> None:
+    input = space.encode_input(batch(space, real_photos)[0])
+    output = space.gray_output(input)
+    assert output.shape == (len(real_photos), space.out_channels, 64, 64)
+    gray = color.uint8_from_unit(space.decode(input, output)).numpy().astype(int)
+    assert np.ptp(gray, axis=-1).max() <= 1
+    kept = space.arrays(gray[0].astype(np.uint8))[0].astype(int)
+    assert np.abs(kept - space.arrays(real_photos[0])[0]).max() <= 1
+
+
+def test_lab_is_encoded_as_pix2pix_does() -> None:
+    lab = get_space("lab")
+    input = lab.encode_input(torch.tensor([[[0, 255]]], dtype=torch.uint8))
+    target = lab.encode_target(torch.tensor([[[[128, 128], [238, 18]]]], dtype=torch.uint8))
+    assert input.tolist() == [[[[-1, 1]]]]
+    assert target.tolist() == [[[[0, 1]], [[0, -1]]]]
+
+
+def test_any_output_decodes_to_a_picture(space: Space) -> None:
+    torch.manual_seed(0)
+    input = torch.rand(2, space.in_channels, 8, 8) * 2 - 1
+    output = torch.rand(2, space.out_channels, 8, 8) * 2 - 1
+    for dtype in (torch.float32, torch.bfloat16):
+        picture = space.decode(input, output.to(dtype))
+        assert picture.dtype == torch.float32
+        assert 0 <= picture.min() <= picture.max() <= 1
+
+
+def test_an_unknown_space_is_refused() -> None:
+    with pytest.raises(ValueError, match="no space is called 'hsv'; there are rgb and lab"):
+        get_space("hsv")

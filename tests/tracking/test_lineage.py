@@ -1,0 +1,117 @@
+"""Where a run comes from."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from colorgan.tracking import lineage
+
+
+def git(*arguments: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with params.yaml and a report in its only commit; the working directory."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    git("init", "-q")
+    (folder / "params.yaml").write_text("lr: 1\n")
+    (folder / ".gitignore").write_text("*.db\n")
+    (folder / "reports").mkdir()
+    (folder / "reports" / "losses.csv").write_text("1\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    return folder
+
+
+def test_a_clean_repository_is_its_commit(repository: Path) -> None:
+    (repository / "mlflow.db").write_text("ignored by git")
+    state = lineage.git_state(repository)
+    assert state == lineage.GitState(git("rev-parse", "HEAD"), dirty=False, diff="")
+    assert len(state.commit or "") == 40
+
+
+@pytest.mark.parametrize("staged", [True, False])
+def test_a_change_is_dirty_and_in_the_diff_staged_or_not(repository: Path, staged: bool) -> None:
+    (repository / "params.yaml").write_text("lr: 2\n")
+    if staged:
+        git("add", "params.yaml")
+    state = lineage.git_state(repository)
+    assert state.dirty
+    assert "-lr: 1\n+lr: 2\n" in state.diff
+
+
+def test_a_change_of_the_same_size_within_a_second_is_seen(repository: Path) -> None:
+    """As DVC makes it under `dvc exp run --temp -S`, where `git status` takes it for clean."""
+    git("config", "core.trustctime", "false")
+    params = repository / "params.yaml"
+    before = params.stat()
+    params.write_text("lr: 2\n")
+    os.utime(params, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(repository / ".git" / "index", (before.st_mtime + 10, before.st_mtime + 10))
+    assert git("status", "--porcelain") == ""
+    assert "-lr: 1\n+lr: 2\n" in lineage.git_state(repository).diff
+
+
+def test_a_new_file_is_dirty_and_named(repository: Path) -> None:
+    (repository / "größe.py").write_text("x = 1\n")
+    assert lineage.git_state(repository).diff == "new, not in git: größe.py\n"
+
+
+def test_what_the_stages_write_is_not_dirty(repository: Path) -> None:
+    (repository / "reports" / "losses.csv").unlink()
+    (repository / "dvc.lock").write_text("new")
+    assert not lineage.git_state(repository).dirty
+
+
+def test_a_diff_is_cut_with_a_note(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage, "DIFF_LIMIT", 100)
+    (repository / "params.yaml").write_text("lr: 2\n" * 1000)
+    diff = lineage.git_state(repository).diff
+    assert len(diff) < 200
+    assert "[cut here: the whole diff has " in diff
+
+
+def test_no_repository_is_no_commit(tmp_path: Path) -> None:
+    assert lineage.git_state(tmp_path) == lineage.GitState(None, dirty=False, diff="")
+
+
+def test_no_first_commit_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q")
+    assert lineage.git_state(tmp_path).commit is None
+
+
+def test_no_git_is_no_commit(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert lineage.git_state(repository).commit is None
+
+
+def test_the_experiment_is_what_dvc_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lineage.experiment() == {}
+    assert lineage.run_name("train_lab") == "workspace / train_lab"
+    monkeypatch.setenv("DVC_EXP_NAME", "brave-ant")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c0ffee")
+    monkeypatch.setenv("DVC_STAGE", "train_rgb")
+    assert lineage.experiment() == {
+        "dvc.experiment": "brave-ant",
+        "dvc.baseline": "c0ffee",
+        "dvc.stage": "train_rgb",
+    }
+    assert lineage.run_name("evaluate_lab") == "brave-ant / evaluate_lab"
+
+
+def test_the_environment_names_python_and_packages() -> None:
+    lines = lineage.environment().splitlines()
+    assert lines[0].startswith("Python 3.")
+    assert any(line.startswith("torch==") for line in lines)
+    assert len(lines) == len(set(lines))

@@ -1,0 +1,73 @@
+"""Adversarial losses, computed by hand."""
+
+from __future__ import annotations
+
+from math import log, log1p
+
+import pytest
+import torch
+
+from colorgan.training.losses import gan_loss
+
+ZERO = torch.zeros(2, 1, 3, 3)
+
+
+def logits(*values: float) -> torch.Tensor:
+    return torch.tensor(values).reshape(len(values), 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "discriminator", "generator"),
+    [("vanilla", log(2), log(2)), ("lsgan", 0.5, 1), ("hinge", 1, 0)],
+)
+def test_undecided(name: str, discriminator: float, generator: float) -> None:
+    """Logits of 0: the discriminator cannot tell."""
+    loss = gan_loss(name)  # type: ignore[arg-type]
+    assert loss.discriminator(ZERO, ZERO).item() == pytest.approx(discriminator)
+    assert loss.generator(ZERO).item() == pytest.approx(generator)
+
+
+def softplus(x: float) -> float:
+    return log1p(2.718281828459045**x)
+
+
+@pytest.mark.parametrize(
+    ("name", "discriminator", "generator"),
+    [
+        # real logits 2 and -1, generated ones 3 and -0.5
+        (
+            "vanilla",
+            0.25 * (softplus(-2) + softplus(1) + softplus(3) + softplus(-0.5)),
+            0.5 * (softplus(-3) + softplus(0.5)),
+        ),
+        ("lsgan", 0.25 * (1 + 4 + 9 + 0.25), 0.5 * (4 + 2.25)),
+        ("hinge", 0.25 * (0 + 2 + 4 + 0.5), -1.25),
+    ],
+)
+def test_by_hand(name: str, discriminator: float, generator: float) -> None:
+    loss = gan_loss(name)  # type: ignore[arg-type]
+    real, fake = logits(2, -1), logits(3, -0.5)
+    assert loss.discriminator(real, fake).item() == pytest.approx(discriminator, rel=1e-5)
+    assert loss.generator(fake).item() == pytest.approx(generator, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vanilla", "lsgan", "hinge"])
+def test_each_side_pulls_its_own_way(name: str) -> None:
+    loss = gan_loss(name)  # type: ignore[arg-type]
+    real, fake = logits(0.1).requires_grad_(), logits(0.1).requires_grad_()
+    loss.discriminator(real, fake).backward()
+    assert real.grad is not None
+    assert fake.grad is not None
+    assert real.grad < 0 < fake.grad
+    fake.grad = None
+    loss.generator(fake).backward()
+    assert fake.grad < 0
+
+
+@pytest.mark.parametrize("name", ["vanilla", "lsgan", "hinge"])
+def test_the_loss_of_half_precision_logits_is_float32(name: str) -> None:
+    loss = gan_loss(name)  # type: ignore[arg-type]
+    half = logits(0.3, -300).half()
+    for value in (loss.discriminator(half, half), loss.generator(half)):
+        assert value.dtype == torch.float32
+        assert value.isfinite()
