@@ -19,8 +19,8 @@ from ruamel.yaml import YAML
 
 from colorgan import paths
 from colorgan.color import UInt8Array
-from colorgan.data.arrays import INDEX_COLUMNS, SPLITS, DatasetInfo
-from colorgan.params import SPACES, Params
+from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
+from colorgan.params import SPACES, SPLITS, Params
 from colorgan.params_file import check_params, read_yaml
 
 # As mlflow_sink sets them; MLflow reads them when some test first imports it.

@@ -23,7 +23,7 @@ from colorgan.spaces import get_space
 
 SOURCE = Path(__file__).parents[1] / "src"
 STAGES = ("download", "preprocess", "train", "evaluate", "render-grids")
-TOOLS = ("summary", "preset", "ui")
+TOOLS = ("summary", "preset", "shard", "ui")
 
 
 def python_m_colorgan(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -122,7 +122,7 @@ def test_summary_before_evaluate(project: Path, colorgan: Callable[..., Any]) ->
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "a.npy"), "a.npy: no space left on the"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.npy"), "no space left on the disk of"),
         (PermissionError(errno.EACCES, "Permission denied", "a.npy"), "a.npy: Permission denied"),
     ],
 )

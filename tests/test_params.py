@@ -52,7 +52,13 @@ REFUSED = {
     "train.decay_epochs": [(3, "train.decay_epochs is 3; it should be at most epochs (2)")],
     "model.n_layers": [(7, "model.n_layers is 7; it should be less than or equal to 6")],
     "model.generator": [("resnet", "model.generator is 'resnet'; it should be 'unet'")],
-    "rgb.source": [("flickr", "rgb.source is 'flickr'; it should be 'sample'")],
+    "rgb.source": [
+        (
+            "flickr",
+            "rgb.source is 'flickr'; it should be 'sample', 'stl10', 'kaggle', 'folder' or "
+            "'parquet'",
+        )
+    ],
     "lab.path": [(3, "lab.path is 3; it should be a valid string")],
     "lab.image_size": [
         (100, "lab.image_size is 100; it should be a multiple of 32"),
@@ -253,9 +259,11 @@ def test_flat_names_every_value(make_params: Callable[..., Params]) -> None:
     values = flat(make_params({"lab.train": {"lr": 0.1}}).lab)
     assert values["train.lr"] == 0.1
     assert values["data.source"] == "sample"
-    assert (
-        len(values) == sum(map(len, (shipped()["train"], shipped()["model"], shipped()["lab"]))) - 2
-    )
+    lab = shipped()["lab"]
+    nested = {name for name, value in lab.items() if isinstance(value, dict)}
+    assert nested == {"stl10", "parquet", "model", "train"}
+    own = len(lab) - len(nested) + len(lab["stl10"]) + len(lab["parquet"])
+    assert len(values) == own + len(shipped()["train"]) + len(shipped()["model"])
 
 
 def test_the_projects_own_file_is_valid() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from colorgan.params_file import load_params, read_yaml
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "params.yaml"
 NAMES = sorted(file.stem for file in (ROOT / "src/colorgan/presets").glob("*.yaml"))
+PICTURES = ROOT / "data/sample"
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +28,22 @@ def shipped(project: Path) -> str:
     text = SHIPPED.read_text(encoding="utf-8")
     paths.PARAMS.write_text(text, encoding="utf-8")
     return text
+
+
+def path_of(name: str) -> Path | None:
+    return PICTURES if name == "photos" else None
+
+
+def arguments_of(name: str) -> list[str]:
+    return [name, "--path", str(PICTURES)] if name == "photos" else [name]
+
+
+def wanted_of(name: str) -> dict[str, Any]:
+    content = values(read_yaml(ROOT / f"src/colorgan/presets/{name}.yaml"))
+    if name == "photos":
+        for space in ("rgb", "lab"):
+            content |= {f"{space}.source": "folder", f"{space}.path": str(PICTURES)}
+    return content
 
 
 def values(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -42,7 +62,7 @@ def test_default_is_params_yaml_to_the_letter() -> None:
 
 def test_all_presets_are_listed_with_what_they_are_for(colorgan: Callable[..., Any]) -> None:
     assert list(presets.descriptions()) == NAMES
-    assert {"default", "quick"} <= set(NAMES)
+    assert {"default", "paper", "photos", "quick", "stl10"} <= set(NAMES)
     said = colorgan("preset")
     assert said.code == 0
     assert [line.split()[0] for line in said.out.splitlines()] == NAMES
@@ -52,29 +72,28 @@ def test_all_presets_are_listed_with_what_they_are_for(colorgan: Callable[..., A
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_gives_valid_parameters_and_changes_nothing_else(name: str) -> None:
     before = values(read_yaml(paths.PARAMS))
-    presets.write(name)
+    presets.write(name, path_of(name))
     load_params()
     after = values(read_yaml(paths.PARAMS))
-    wanted = values(read_yaml(ROOT / f"src/colorgan/presets/{name}.yaml"))
-    assert after == before | wanted
+    assert after == before | wanted_of(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_writing_touches_only_the_lines_of_its_values(name: str, shipped: str) -> None:
-    presets.write(name)
+    presets.write(name, path_of(name))
     written = paths.PARAMS.read_text(encoding="utf-8")
     old, new = shipped.splitlines(), written.splitlines()
     assert len(old) == len(new)
     changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
     assert all(a.partition(":")[0] == b.partition(":")[0] for a, b in changed)
     assert re.findall("#.*", written) == re.findall("#.*", shipped)
-    presets.write(name)
+    presets.write(name, path_of(name))
     assert paths.PARAMS.read_text(encoding="utf-8") == written
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_default_goes_back_to_the_letter(name: str, colorgan: Callable[..., Any]) -> None:
-    assert colorgan("preset", name, "--write").code == 0
+    assert colorgan("preset", *arguments_of(name), "--write").code == 0
     assert colorgan("preset", "default", "--write").code == 0
     assert paths.PARAMS.read_bytes() == SHIPPED.read_bytes()
     assert [file.name for file in Path().iterdir()] == ["params.yaml"]
@@ -88,14 +107,13 @@ def test_default_mends_a_broken_file(colorgan: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_options_name_every_value(name: str, colorgan: Callable[..., Any]) -> None:
-    said = colorgan("preset", name)
+    said = colorgan("preset", *arguments_of(name))
     assert said.code == 0
     assert paths.PARAMS.read_bytes() == SHIPPED.read_bytes()
     words = said.out.split()
     assert set(words[::2]) == {"-S"}
     options = dict(word.split("=") for word in words[1::2])
-    content = values(read_yaml(ROOT / f"src/colorgan/presets/{name}.yaml"))
-    wanted = {path: value for path, value in content.items() if value != {}}
+    wanted = {path: value for path, value in wanted_of(name).items() if value != {}}
     assert options == {
         path: str(value).lower() if isinstance(value, bool) else str(value)
         for path, value in wanted.items()
@@ -136,3 +154,144 @@ def test_a_file_with_a_hole_is_left_alone(
     assert said.code == 2
     assert said.err.startswith(f"colorgan: {sentence}")
     assert paths.PARAMS.read_text() == damaged
+
+
+def test_paper_is_the_published_experiment() -> None:
+    presets.write("paper")
+    params = load_params()
+    assert (params.rgb.data.source, params.lab.data.source) == ("stl10", "kaggle")
+    assert params.rgb.data.image_size == params.lab.data.image_size == 256
+    train = params.rgb.train
+    assert (train.batch_size, train.epochs, train.amp) == (16, 50, "fp16")
+    assert (train.lr, train.beta1, train.beta2, train.lambda_l1) == (0.0002, 0.5, 0.999, 100)
+    assert params.rgb.model == params.lab.model
+    assert (params.rgb.model.ngf, params.rgb.model.ndf) == (64, 64)
+
+
+def test_stl10_is_for_both_spaces() -> None:
+    presets.write("stl10")
+    for space in (load_params().rgb, load_params().lab):
+        assert (space.data.source, space.data.image_size) == ("stl10", 96)
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "source"),
+    [
+        (["a.parquet"], "a.parquet", "parquet"),
+        (["x/a.parquet", "x/b/c.PARQUET", "x/README.md"], "x", "parquet"),
+        (["x/a.JPG"], "x", "folder"),
+        (["x/y/a.png", "x/a.parquet"], "x", "folder"),
+        (["x/a.txt"], "x", "folder"),
+    ],
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_photos_takes_its_source_from_what_lies_there(
+    project: Path, files: list[str], path: str, source: str, absolute: bool
+) -> None:
+    for name in files:
+        Path(name).parent.mkdir(exist_ok=True, parents=True)
+        Path(name).touch()
+    presets.write("photos", project / path if absolute else Path(path))
+    for space in (load_params().rgb, load_params().lab):
+        assert (space.data.source, space.data.path) == (source, str(project / path))
+        assert (space.data.image_size, space.data.min_side) == (128, 64)
+
+
+def test_what_photos_and_the_path_need(colorgan: Callable[..., Any]) -> None:
+    Path("x.zip").touch()
+    cases = {
+        ("photos",): "the preset photos needs the photos: `preset photos --path PATH`, with",
+        ("photos", "--path", "no/where"): f"{Path.cwd()}/no/where does not exist: --path should",
+        ("photos", "--path", "x.zip"): f"{Path.cwd()}/x.zip is a file, but no .parquet file: ",
+        ("quick", "--path", "."): "the preset quick takes no --path; `preset photos --path PATH`",
+        ("default", "--path", "."): "the preset default takes no --path",
+    }
+    for arguments, sentence in cases.items():
+        for more in ((), ("--write",)):
+            said = colorgan("preset", *arguments, *more)
+            assert said.code == 1
+            assert said.err.startswith(f"colorgan: {sentence}")
+            assert said.err.count("\n") == 1
+    assert paths.PARAMS.read_bytes() == SHIPPED.read_bytes()
+
+
+ODD = [
+    *(
+        "plain-1.0+x",
+        "a=b,c",
+        "ü",
+        "it's",
+        "it\\'s",
+        "end\\",
+        'q"',
+        "(a){b}",
+        "#x",
+        "~&;!",
+        "$HOME",
+    ),
+    *("a:b", "null", "%41@`id`"),
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_paths_reach_dvc_through_the_shell(project: Path, name: str) -> None:
+    """The command of the documentation, with a real shell and DVC's own reading of `-S`."""
+    from dvc.utils.cli_parse import to_path_overrides
+    from dvc.utils.hydra import apply_overrides
+
+    folder = project / name
+    folder.mkdir()
+    shutil.copy(next(PICTURES.glob("*/*.webp")), folder)
+    (project / "printed").write_text(presets.as_options("photos", folder), encoding="utf-8")
+    shell = "printf '%s\\n' $(cat printed)"
+    words = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+    overrides = to_path_overrides(words.splitlines()[1::2])
+    assert list(overrides) == ["params.yaml"]
+    apply_overrides("params.yaml", overrides["params.yaml"])
+    for space in (load_params().rgb, load_params().lab):
+        assert (space.data.source, space.data.path) == ("folder", str(folder))
+
+
+@pytest.mark.parametrize("name", [*ODD, "with space", "tab\there", "st*r", "wh?t", "[a]", "${x}"])
+def test_odd_paths_can_be_written(project: Path, name: str, colorgan: Callable[..., Any]) -> None:
+    folder = project / name
+    folder.mkdir()
+    assert colorgan("preset", "photos", "--path", name, "--write").code == 0
+    assert load_params().lab.data.path == str(folder)
+
+
+@pytest.mark.parametrize("name", ["with space", "tab\there", "st*r", "wh?t", "[a]", "${x}"])
+def test_a_path_that_cannot_be_a_word_is_to_be_written(
+    name: str, colorgan: Callable[..., Any]
+) -> None:
+    Path(name).mkdir()
+    said = colorgan("preset", "photos", "--path", name)
+    assert said.code == 1
+    assert said.out == ""
+    assert f"{Path.cwd() / name} has " in said.err
+    assert "--write" in said.err
+
+
+def test_the_documented_command(project: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "colorgan", "preset", "photos", "--path", str(PICTURES)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert f"-S rgb.source=folder -S rgb.path={PICTURES} -S lab.source=folder " in said.stdout
+
+
+def test_the_suffixes_are_those_of_the_sources() -> None:
+    from colorgan.data.sources import folder, parquet
+
+    assert presets.PICTURES == folder.SUFFIXES
+    assert presets.PARQUET == parquet.SUFFIX
+
+
+def test_a_path_with_dots_is_made_plain(project: Path) -> None:
+    (project / "here").mkdir()
+    (project / "photos").mkdir()
+    presets.write("photos", Path("here/../photos"))
+    assert load_params().rgb.data.path == str((project / "photos").resolve())

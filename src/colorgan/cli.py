@@ -123,11 +123,16 @@ def summary() -> None:
 def preset(
     name: Annotated[str, typer.Argument(help="Name of the preset; without one, a list")] = "",
     write: Annotated[bool, typer.Option("--write", help="Put the values into params.yaml")] = False,
+    path: Annotated[
+        Path | None,
+        typer.Option(help="For `photos`: Parquet file, folder of them, or folder of pictures"),
+    ] = None,
 ) -> None:
     """Print a named set of parameters as options for `dvc exp run`, or write it.
 
     For one experiment: dvc exp run $(python -m colorgan preset quick).
     For good: python -m colorgan preset quick --write; `preset default --write` goes back.
+    Photos of your own: preset photos --path PATH.
     """
     from colorgan import presets
 
@@ -135,9 +140,27 @@ def preset(
         for known, description in presets.descriptions().items():
             typer.echo(f"{known:10} {description}")
     elif write:
-        presets.write(name)
+        presets.write(name, path)
     else:
-        typer.echo(presets.as_options(name))
+        typer.echo(presets.as_options(name, path))
+
+
+@app.command(rich_help_panel=TOOLS)
+def shard(
+    space: Space,
+    shards: Annotated[int, typer.Option(help="How many; a multiple of the processes")] = 8,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "train",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; data/shards/<space> if left out")
+    ] = None,
+) -> None:
+    """Write the arrays of a space as Parquet shards, for training on many machines."""
+    from colorgan import paths
+    from colorgan.data.shards import write_shards
+
+    out = out or paths.DATA / "shards" / space.value
+    write_shards(paths.processed(space.value), split, out, shards)
+    typer.echo(f"shard {space.value}: {shards} shards of {split} in {out}")
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -182,12 +205,13 @@ def main() -> None:
 
 def _said(error: OSError) -> str:
     """Say an error of the system with the file it is about."""
-    where = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENOSPC:
+        place = Path(error.filename or "file").absolute().parent
         return (
-            f"{where}no space left on the disk of {Path.cwd()}; the last complete results are "
-            "untouched, free some space and run the same command again"
+            f"no space left on the disk of {place}; the last complete results are untouched, free "
+            "some space and run the same command again"
         )
+    where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror}"
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SpaceName = Literal["rgb", "lab"]
 SPACES: tuple[SpaceName, ...] = ("rgb", "lab")
+SPLITS = ("train", "val", "test")
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -23,23 +24,54 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Stl10Params(Section):
+    """Which parts of STL-10 are used; its own test part is always the test split."""
+
+    train: bool
+    """The 5,000 labelled training photos."""
+    test: bool
+    """The 8,000 labelled test photos."""
+    unlabeled: bool
+    """The 100,000 photos without a label."""
+
+
+class ParquetParams(Section):
+    """The columns of Parquet files; an empty name means that there is no such column."""
+
+    image_column: Annotated[str, Field(min_length=1)]
+    """Encoded pictures, as bytes or as Hugging Face's struct with a field `bytes`."""
+    label_column: str
+    """Class of each photo."""
+    split_column: str
+    """train, val or test."""
+
+
 class DataParams(Section):
     """Where the photos of a space come from and how they are cut into arrays."""
 
-    source: Literal["sample"]
-    """Where photos come from: `sample`, the ones bundled with the project."""
+    source: Literal["sample", "stl10", "kaggle", "folder", "parquet"]
+    """Where photos come from: `sample` is bundled, `stl10` and `kaggle` are downloaded, `folder`
+    and `parquet` are your own."""
     path: str
-    """Folder of a source that lies on this machine; DVC watches it for changes."""
+    """File or folder of a source on this machine; DVC watches it. The others leave it alone."""
+    stl10: Stl10Params
+    """Parts of STL-10, for that source."""
+    parquet: ParquetParams
+    """Columns, for that source."""
     image_size: Annotated[int, Field(ge=32, le=512, multiple_of=32)]
     """Side of the square arrays in pixels, a multiple of 32."""
     min_side: Positive
     """Photos with a shorter side than this many pixels are rejected."""
+    min_chroma: Annotated[float, Field(ge=0, le=100)]
+    """Photos with less mean chroma (in Lab) are rejected: gray photos teach gray; 0 takes all."""
+    max_rejected: Annotated[float, Field(ge=0, le=1)]
+    """The stage stops if more than this share of the photos is rejected."""
     val_fraction: Fraction
     """Share of the photos for validation, 0 up to 1, where the source has no split of its own."""
     test_fraction: Fraction
     """Share of the photos for the test, likewise."""
     limit: NotNegative
-    """At most this many photos, chosen by hash; 0 takes all."""
+    """At most this many photos, chosen at random, always the same ones; 0 takes all."""
 
     @model_validator(mode="after")
     def _leaves_some_to_train_on(self) -> Self:
@@ -149,6 +181,8 @@ class RuntimeParams(Section):
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
     num_workers: Annotated[int, Field(ge=0, le=64)]
     """Processes that read batches; 0 reads in the training process."""
+    preprocess_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=64)]
+    """Processes that convert photos; `auto` is one a core where there are many photos."""
     pin_memory: Literal["auto"] | bool
     """Page-locked batches, for faster copies to a GPU; `auto` is on for CUDA."""
     progress: Literal["auto", "bar", "lines", "none"]

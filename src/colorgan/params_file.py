@@ -7,7 +7,7 @@ YAML 1.1 (PyYAML) takes for a string.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -124,23 +124,41 @@ def _check(
         checked[path] = section.model_validate(values)
     except ValidationError as error:
         # A value that may be of two kinds has an error for each of them.
-        by_name: dict[object, list[Any]] = {}
+        found: dict[str, tuple[type[Section], str, list[Any]]] = {}
         for detail in error.errors():
-            by_name.setdefault(detail["loc"][:1], []).append(detail)
-        problems += [_sentence(section, path, details) for details in by_name.values()]
+            owner, owner_path, field = _located(section, path, detail["loc"])
+            name = f"{owner_path}.{field}" if field else owner_path
+            found.setdefault(name, (owner, owner_path, []))[2].append({**detail, "loc": (field,)})
+        problems += [_sentence(*one) for one in found.values()]
+
+
+def _located(
+    section: type[Section], path: str, loc: Sequence[Any]
+) -> tuple[type[Section], str, Any]:
+    """Follow a location of pydantic's into nested sections: the innermost, its path, the field."""
+    field = loc[0] if loc else None
+    inner = section.model_fields[field].annotation if field in section.model_fields else None
+    if len(loc) > 1 and isinstance(inner, type) and issubclass(inner, Section):
+        return _located(inner, f"{path}.{field}", loc[1:])
+    return section, path, field
 
 
 def _sentence(section: type[Section], path: str, details: list[Any]) -> str:
     """Say what pydantic found at a parameter: its path, its value and what is allowed."""
     detail = details[0]
-    name = f"{path}.{detail['loc'][0]}" if detail["loc"] else path
+    field = detail["loc"][0]
+    name = f"{path}.{field}" if field else path
     match detail["type"]:
         case "missing":
             return f"{name} is missing{_meaning(section, name)}"
         case "extra_forbidden" | "invalid_key":
-            return f"{name} is not a parameter{_guess(section, detail['loc'][0])}"
+            return f"{name} is not a parameter{_guess(section, field)}"
         case "value_error":
             return f"{path}.{detail['ctx']['error']}"
+        case "string_too_short":
+            return f"{name} is empty; it should be a name"
+        case "model_type":
+            return f"{name} is {detail['input']!r}; it should be a mapping of parameters"
         case _:
             allowed = " or ".join(d["msg"].replace("Input should be ", "") for d in details)
             return f"{name} is {detail['input']!r}; it should be {allowed}"

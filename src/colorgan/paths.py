@@ -48,6 +48,11 @@ def validation(space: str) -> Path:
     return REPORTS / space / "validation.csv"
 
 
+def resume(stage: str) -> Path:
+    """Where a stage keeps half-done work, out of reach of DVC, which deletes outs before a run."""
+    return project_root() / ".resume" / stage
+
+
 def project_root() -> Path:
     """The real project root, also where the working directory is DVC's copy of it."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()

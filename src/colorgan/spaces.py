@@ -4,6 +4,7 @@ A space says what is kept on disk of a photo, what the generator is given, what 
 and how its output becomes a picture again::
 
     photo (H, W, 3) uint8 --arrays--> input (H, W), target (H, W, C) uint8       (on disk)
+    (or the same from 8-bit Lab: a photo that is kept so is not converted to and fro)
     batches of those ----encode--> input (N, I, H, W), target (N, C, H, W) in [-1, 1]
     input, output    ----decode--> picture (N, H, W, 3), sRGB in 0..1
 """
@@ -11,13 +12,15 @@ and how its output becomes a picture again::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from colorgan import color
 from colorgan.color import UInt8Array
 from colorgan.params import SPACES, SpaceName
+
+if TYPE_CHECKING:
+    # For the types alone: preprocess works without torch, in processes that start in no time.
+    from torch import Tensor
 
 
 class Space(ABC):
@@ -36,6 +39,10 @@ class Space(ABC):
     @abstractmethod
     def arrays(self, photo: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
         """Split an sRGB photo `(H, W, 3)` into input `(H, W)` and target `(H, W, C)`, uint8."""
+
+    def arrays_from_lab8(self, lab8: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
+        """Do the same with a photo in the 8-bit encoding of Lab `(H, W, 3)`."""
+        return self.arrays(color.rgb8_from_lab8(lab8))
 
     @abstractmethod
     def encode_input(self, input: Tensor) -> Tensor:
@@ -97,8 +104,11 @@ class LAB(Space):
 
     def arrays(self, photo: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
         """Keep L and ab in their 8-bit encodings."""
-        lab = color.lab8_from_rgb8(photo)
-        return lab[..., 0], lab[..., 1:]
+        return self.arrays_from_lab8(color.lab8_from_rgb8(photo))
+
+    def arrays_from_lab8(self, lab8: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
+        """Keep L and ab as they are."""
+        return lab8[..., 0], lab8[..., 1:]
 
     def encode_input(self, input: Tensor) -> Tensor:
         """Scale L to [-1, 1]: L / 50 - 1."""
@@ -113,6 +123,8 @@ class LAB(Space):
     def decode(self, input: Tensor, output: Tensor) -> Tensor:
         """Join the input's L and the output's ab; what lies outside sRGB is clipped."""
         lightness = (input.float() + 1) * (color.L_MAX / 2)
+        import torch
+
         lab = torch.cat((lightness, output.float() * color.AB_SCALE), dim=1)
         rgb: Tensor = color.rgb_from_lab(lab.movedim(1, -1))
         return rgb

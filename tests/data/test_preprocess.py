@@ -13,12 +13,13 @@ import pytest
 from PIL import Image, ImageOps
 
 from colorgan import files, paths
+from colorgan.data import conversion
 from colorgan.data import preprocess as stage
-from colorgan.data.arrays import SPLITS, DatasetInfo, open_split, read_info
+from colorgan.data.arrays import DatasetInfo, open_split, read_info
 from colorgan.data.download import download
 from colorgan.data.preprocess import preprocess
 from colorgan.errors import ColorganError
-from colorgan.params import SPACES, Params, SpaceName
+from colorgan.params import SPACES, SPLITS, Params, SpaceName
 from colorgan.spaces import get_space
 
 SAMPLE = paths.DATA / "sample"
@@ -96,22 +97,86 @@ def test_what_is_left_out_is_listed_with_its_reason(
     assert reasons["bad/0.webp"].startswith("unreadable: ")
     assert reasons["bad/1.webp"].startswith("unreadable: ")
     assert reasons["bad/2.webp"] == "too small: 15x90, the shorter side under 16 px"
-    assert reasons["sea/3.webp"] == "duplicate of bad/3.webp"
+    assert reasons["sea/3.webp"] == "duplicate: of bad/3.webp"
     assert info.rejected == 4
     assert sum(info.counts.values()) + info.rejected == len(names)
 
 
-def test_a_limit_takes_photos_by_their_content(
+@pytest.mark.parametrize("space", SPACES)
+def test_gray_photos_teach_gray_and_are_left_out(
+    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo], space: SpaceName
+) -> None:
+    write_photos(sea=4)
+    gray = np.tile(np.arange(40, dtype=np.uint8)[:, None, None] * 6, (1, 40, 3))
+    gray[..., 0] += 1
+    Image.fromarray(gray).save(SAMPLE / "sea/1.webp", lossless=True)
+    run(space, min_chroma=2.0)
+    reasons = rejected(space)
+    assert list(reasons) == ["sea/1.webp"]
+    assert reasons["sea/1.webp"].startswith("near-gray: mean chroma 0.")
+    assert run(space, min_chroma=0.0).rejected == 0
+
+
+def test_too_many_rejected_stop_the_stage_with_their_reasons(
+    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
+) -> None:
+    write_photos(sea=10)
+    for i in range(3):
+        (SAMPLE / f"sea/{i}.webp").write_bytes(b"")
+    Image.new("RGB", (8, 90)).save(SAMPLE / "sea/3.webp")
+    with pytest.raises(ColorganError) as refusal:
+        run(max_rejected=0.3, min_side=16)
+    first, *reasons = str(refusal.value).splitlines()
+    assert first.startswith("4 of 10 photos in ")
+    assert "lab.max_rejected in params.yaml allows 30%" in first
+    assert [reason.split() for reason in reasons] == [["3", "unreadable"], ["1", "too", "small"]]
+    assert run(max_rejected=0.4, min_side=16).rejected == 4
+
+
+def test_a_limit_takes_a_choice_that_stays_the_same(
     write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
 ) -> None:
     write_photos(sea=10, forest=10)
-    info = run(limit=5)
-    assert sum(info.counts.values()) == 5
-    assert info.rejected == 0
-    ids = sorted(files.sha256(path)[:16] for path in SAMPLE.glob("*/*.webp"))
-    assert set(pd.read_csv(paths.processed("lab") / "index.csv", dtype=str)["id"]) == set(ids[:5])
-    assert list(rejected().values()) == ["not needed: over the limit"] * 15
+    first = run(limit=5)
+    assert sum(first.counts.values()) == 5
+    assert first.rejected == 0
+    assert run(limit=5) == first
     assert sum(run(limit=50).counts.values()) == 20
+
+
+def test_processes_make_the_same_arrays_and_go_on_where_they_stopped(
+    write_photos: Callable[..., list[str]],
+    make_params: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(conversion, "CHUNK", 4)
+    write_photos(sea=20, forest=3)
+    alone = make_params({"runtime.preprocess_workers": 0})
+    download(alone, "lab")
+    first = preprocess(alone, "lab")
+    before = listing(paths.processed("lab"))
+    work = conversion.Conversion.convert_chunk
+    done: list[int] = []
+
+    def stops(self: conversion.Conversion, first: int, rows: object) -> None:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(first)
+        work(self, first, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(conversion.Conversion, "convert_chunk", stops)
+    with pytest.raises(KeyboardInterrupt):
+        preprocess(alone, "lab")
+    monkeypatch.setattr(conversion.Conversion, "convert_chunk", work)
+    assert done == [0, 4, 8]
+    capfd.readouterr()
+    assert preprocess(make_params({"runtime.preprocess_workers": 2}), "lab") == first
+    assert "going on after 3 of 6 chunks" in capfd.readouterr().out
+    assert listing(paths.processed("lab")) == before
+    assert not list(paths.resume("preprocess_lab").parent.rglob("*.json")), (
+        "nothing half-done stays"
+    )
 
 
 def test_again_is_the_same_to_the_byte(
@@ -159,13 +224,13 @@ def test_no_photo_to_train_on(
 ) -> None:
     write_photos(sea=3)
     with pytest.raises(ColorganError) as refusal:
-        run(min_side=37)
+        run(min_side=37, max_rejected=1.0)
     assert str(refusal.value) == (
-        f"{paths.raw('lab')} leaves no photo to train on: of 3 photos 3 were rejected "
-        "(3 too small); lab.min_side is 37"
+        f"{paths.raw('lab')} leaves no photo to train on: of 3 photos 3 were rejected, "
+        "the others are all for validation and test"
     )
     assert not paths.processed("lab").exists()
-    assert list((paths.DATA / "processed").iterdir()) == []
+    assert not (paths.DATA / "processed").exists()
 
 
 def test_preprocess_before_download(project: Path, colorgan: Callable[..., object]) -> None:
@@ -181,7 +246,7 @@ def test_preprocess_before_download(project: Path, colorgan: Callable[..., objec
 @pytest.mark.parametrize(
     "failure", [OSError(errno.ENOSPC, "no space left"), KeyboardInterrupt()], ids=repr
 )
-@pytest.mark.parametrize("place", ["_square", "_copy_rows", "_digest"])
+@pytest.mark.parametrize("place", ["square", "_copy_rows", "_digest"])
 def test_a_failure_leaves_the_last_arrays(
     write_photos: Callable[..., list[str]],
     run: Callable[..., DatasetInfo],
@@ -192,7 +257,8 @@ def test_a_failure_leaves_the_last_arrays(
     write_photos(sea=8)
     run()
     before = listing(paths.DATA / "processed")
-    work = getattr(stage, place)
+    module = conversion if place == "square" else stage
+    work = getattr(module, place)
     calls: list[object] = []
 
     def fails(*given: object) -> object:
@@ -201,7 +267,7 @@ def test_a_failure_leaves_the_last_arrays(
             raise failure
         return work(*given)
 
-    monkeypatch.setattr(stage, place, fails)
+    monkeypatch.setattr(module, place, fails)
     with pytest.raises(type(failure)):
         run(image_size=64)
     assert listing(paths.DATA / "processed") == before
@@ -229,6 +295,7 @@ def test_arrays_are_not_written_through_a_map(
     write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
 ) -> None:
     """On a full disk, writing to a memory map kills the process: no sentence, no cleaning up."""
-    source = Path(stage.__file__).read_text(encoding="utf-8")
-    assert "open_memmap" not in source
-    assert source.count("np.memmap(") == source.count('np.memmap(file, np.uint8, "r")') == 1
+    for module in (stage, conversion):
+        source = Path(module.__file__).read_text(encoding="utf-8")
+        assert "open_memmap" not in source
+        assert source.count("np.memmap(") == source.count('np.memmap(file, np.uint8, "r")')

@@ -123,7 +123,7 @@ def test_validation_and_grids_come_when_due_and_at_the_end(
     run("lab", {"train.epochs": 7, "train.val_every": 3, "train.sample_every": 2})
     assert notes.validated == [3, 6, 7]
     assert [(key, epoch) for key, epoch, _ in notes.grids] == [
-        ("val/grid", epoch) for epoch in (1, 2, 4, 6, 7)
+        ("val/grid", epoch) for epoch in (0, 2, 4, 6, 7)
     ]
     assert len(notes.models) == 1
 

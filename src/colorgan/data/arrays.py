@@ -27,9 +27,9 @@ from numpy.lib.format import open_memmap
 from colorgan import files
 from colorgan.color import UInt8Array
 from colorgan.errors import ColorganError
+from colorgan.params import SPLITS
 
 VERSION = 1
-SPLITS = ("train", "val", "test")
 INDEX_COLUMNS = ("id", "split", "label", "source", "width", "height")
 
 

@@ -3,186 +3,170 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from numpy.lib.format import write_array_header_1_0
-from PIL import Image, ImageOps
 
 from colorgan import files, paths
-from colorgan.color import UInt8Array
-from colorgan.data.arrays import INDEX_COLUMNS, SPLITS, DatasetInfo
-from colorgan.data.manifest import read_manifest
-from colorgan.data.sources import RawPhoto, UnreadablePhoto, get_source
+from colorgan.data import conversion
+from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
+from colorgan.data.conversion import Conversion
+from colorgan.data.manifest import MANIFEST, read_manifest
+from colorgan.data.sources import get_source
 from colorgan.data.split import assign_splits
 from colorgan.errors import ColorganError
-from colorgan.params import DataParams, Params, SpaceName
-from colorgan.spaces import Space, get_space
+from colorgan.params import SPLITS, DataParams, Params, SpaceName
+from colorgan.spaces import get_space
 
 COPIED_AT_ONCE = 256
+WORTH_PROCESSES = 1000
+"""From this many photos on, starting processes takes less time than it saves."""
 
 
 def preprocess(params: Params, space_name: SpaceName) -> DatasetInfo:
     """Make the arrays of a space; see `colorgan.data.arrays` for what is written.
 
+    A run that was interrupted goes on where it stopped.
+
     Raises:
-        ColorganError: there are no raw photos, or none of them could be used.
+        ColorganError: there are no raw photos, too many of them are rejected, or none is left to
+            train on.
     """
     data, space = params.space(space_name).data, get_space(space_name)
     raw = paths.raw(space_name)
     source = read_manifest(raw)["source"]
-    seen = list(get_source(source).photos(raw))
-    photos, rejected = _choose(seen, data.limit)
-    side = (data.image_size, data.image_size)
+    photos = get_source(source).open(data, raw)
+    rows = _chosen(len(photos), data.limit)
+    work = Conversion(
+        photos,
+        space_name,
+        data.image_size,
+        data.min_side,
+        data.min_chroma,
+        _work_folder(data, raw, space_name),
+    )
+    n_workers = _workers(params.runtime.preprocess_workers, len(rows))
+    table = _without_duplicates(conversion.convert_all(work, rows, n_workers))
+    rejected = table.loc[table["reason"] != "", ["name", "id", "reason"]]
+    _check_rejected(len(rows), rejected["reason"], data, space_name)
+    index = _index(table[table["reason"] == ""], data, source)
+    _check_counts(len(rows), index, len(rejected), raw)
     with files.folder_aside(paths.processed(space_name)) as folder:
-        converted = _convert(photos, data, space, folder)
-        rejected += converted.rejected
-        index = _index(converted.kept, converted.sizes, data, source)
-        _check_counts(seen, index, rejected, data, space_name)
-        for name in SPLITS:
-            rows = index.loc[index["split"] == name, "row"].to_numpy()
-            if len(rows):
-                (folder / name).mkdir()
-                _copy_rows(converted.input, side, rows, folder / name / "input.npy")
-                shape = (*side, space.out_channels)
-                _copy_rows(converted.target, shape, rows, folder / name / "target.npy")
-        converted.remove()
-        index.drop(columns="row").to_csv(folder / "index.csv", index=False)
-        pd.DataFrame(rejected, columns=["name", "id", "reason"]).to_csv(
-            folder / "rejected.csv", index=False
-        )
+        _write_splits(folder, index, work, space.out_channels)
+        index[list(INDEX_COLUMNS)].to_csv(folder / "index.csv", index=False)
+        rejected.to_csv(folder / "rejected.csv", index=False)
         counts = Counter(index["split"])
         info = DatasetInfo(
             space=space_name,
             image_size=data.image_size,
             out_channels=space.out_channels,
             counts={name: counts[name] for name in SPLITS},
-            rejected=sum(reason != LIMITED for _, _, reason in rejected),
+            rejected=len(rejected),
             digest=_digest(folder),
         )
         info.write(folder)
+    shutil.rmtree(work.folder.parent)
     return info
 
 
-Rejection = tuple[str, str, str]
-LIMITED = "not needed: over the limit"
+def _chosen(n_photos: int, limit: int) -> Sequence[int]:
+    """Return the rows of the photos that are used: all, or a random choice, always the same."""
+    if not limit or limit >= n_photos:
+        return range(n_photos)
+    chosen = np.random.default_rng(0).permutation(n_photos)[:limit]
+    return [int(row) for row in np.sort(chosen)]
 
 
-def _choose(seen: Sequence[RawPhoto], limit: int) -> tuple[list[RawPhoto], list[Rejection]]:
-    """Leave out photos with the same content as an earlier one, and those over the limit."""
-    first: dict[str, RawPhoto] = {}
-    rejected: list[Rejection] = []
-    for photo in seen:
-        if photo.id in first:
-            reason = f"duplicate of {first[photo.id].name}"
-            rejected.append((photo.name, photo.id, reason))
-        else:
-            first[photo.id] = photo
-    photos = list(first.values())
-    if limit and len(photos) > limit:
-        # The ids are content hashes: the smallest ones are a random choice, always the same.
-        taken = {photo.id for photo in sorted(photos, key=lambda photo: photo.id)[:limit]}
-        rejected += [(p.name, p.id, LIMITED) for p in photos if p.id not in taken]
-        photos = [photo for photo in photos if photo.id in taken]
-    return photos, rejected
+def _workers(wanted: Literal["auto"] | int, n_photos: int) -> int:
+    if wanted != "auto":
+        return wanted
+    return (os.cpu_count() or 1) if n_photos >= WORTH_PROCESSES else 0
 
 
-@dataclass
-class _Converted:
-    """All photos as bare arrays in the order they came, on disk: memory stays flat."""
-
-    input: Path
-    target: Path
-    kept: list[RawPhoto] = field(default_factory=list)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
-    rejected: list[Rejection] = field(default_factory=list)
-
-    def remove(self) -> None:
-        """Remove the files; the splits have been copied out of them."""
-        self.input.unlink()
-        self.target.unlink()
-
-
-def _convert(
-    photos: Sequence[RawPhoto], data: DataParams, space: Space, folder: Path
-) -> _Converted:
-    """Decode, crop, resize and convert each photo once.
-
-    Written through files, never through a memory map: where the disk is full, a map that is
-    written to ends the process without a word, and leaves what it wrote.
-    """
-    converted = _Converted(folder / "input.all", folder / "target.all")
-    with converted.input.open("wb") as inputs, converted.target.open("wb") as targets:
-        for photo in photos:
-            try:
-                image = photo.open()
-                _require_size(image, data.min_side)
-            except UnreadablePhoto as reason:
-                converted.rejected.append((photo.name, photo.id, str(reason)))
-                continue
-            input, target = space.arrays(_square(image, data.image_size))
-            inputs.write(input.tobytes())
-            targets.write(target.tobytes())
-            converted.kept.append(photo)
-            converted.sizes.append(image.size)
-    return converted
-
-
-def _require_size(image: Image.Image, min_side: int) -> None:
-    if min(image.size) < min_side:
-        width, height = image.size
-        raise UnreadablePhoto(f"too small: {width}x{height}, the shorter side under {min_side} px")
-
-
-def _square(image: Image.Image, side: int) -> UInt8Array:
-    """Crop the middle square and resize it, in one step."""
-    return np.asarray(ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
-
-
-def _index(
-    kept: Sequence[RawPhoto], sizes: Sequence[tuple[int, int]], data: DataParams, source: str
-) -> pd.DataFrame:
-    """Return index.csv, split by split, with the row each photo has in the converted arrays."""
-    splits = assign_splits(
-        [(photo.label, photo.id, photo.split) for photo in kept],
-        data.val_fraction,
-        data.test_fraction,
-    )
-    rows = [
-        (photo.id, split, photo.label, source, width, height)
-        for photo, split, (width, height) in zip(kept, splits, sizes, strict=True)
+def _work_folder(data: DataParams, raw: Path, space: SpaceName) -> Path:
+    """Return where half-done work is kept: another place for other parameters, photos or code."""
+    package = Path(__file__).parents[1]
+    code = [package / "color.py", package / "spaces.py", *sorted(package.glob("data/**/*.py"))]
+    parts = [
+        json.dumps(data.model_dump(), sort_keys=True),
+        files.sha256(raw / MANIFEST),
+        *(files.sha256(file) for file in code),
     ]
-    index = pd.DataFrame(rows, columns=list(INDEX_COLUMNS))
-    index["row"] = range(len(index))
-    index["split"] = pd.Categorical(index["split"], SPLITS, ordered=True)
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return paths.resume(f"preprocess_{space}") / digest
+
+
+def _without_duplicates(table: pd.DataFrame) -> pd.DataFrame:
+    """Give a reason to photos with the same content as an earlier one."""
+    good = table[table["reason"] == ""]
+    again = good[good["id"].duplicated()]
+    if len(again):
+        first = good.drop_duplicates("id").set_index("id")["name"]
+        table.loc[again.index, "reason"] = "duplicate: of " + again["id"].map(first)
+    return table
+
+
+def _check_rejected(
+    n_photos: int, reasons: pd.Series[str], data: DataParams, space: SpaceName
+) -> None:
+    """Stop if more is rejected than is allowed, with a table of the reasons."""
+    share = len(reasons) / max(n_photos, 1)
+    if share <= data.max_rejected and n_photos:
+        return
+    kinds = Counter(str(reason).split(":")[0] for reason in reasons)
+    listed = "".join(f"\n{count:>8}  {kind}" for kind, count in kinds.most_common())
+    raise ColorganError(
+        f"{len(reasons)} of {n_photos} photos in {paths.raw(space)} are rejected ({share:.0%}), "
+        f"{space}.max_rejected in params.yaml allows {data.max_rejected:.0%}: mend the photos, or "
+        f"raise it (see also {space}.min_side, {data.min_side} px, and {space}.min_chroma, "
+        f"{data.min_chroma:g}); the reasons:{listed}"
+    )
+
+
+def _index(kept: pd.DataFrame, data: DataParams, source: str) -> pd.DataFrame:
+    """Return index.csv, split by split, with the row each photo has in the converted arrays."""
+    photos = list(zip(kept["label"], kept["id"], (s or None for s in kept["split"]), strict=True))
+    index = kept.drop(columns=["name", "reason"])
+    splits = assign_splits(photos, data.val_fraction, data.test_fraction)
+    index["split"] = pd.Categorical(splits, SPLITS, ordered=True)
+    index["source"] = source
     return index.sort_values(["split", "label", "id"], ignore_index=True)
 
 
-def _check_counts(
-    seen: Sequence[RawPhoto],
-    index: pd.DataFrame,
-    rejected: Sequence[Rejection],
-    data: DataParams,
-    space: SpaceName,
-) -> None:
+def _check_counts(n_photos: int, index: pd.DataFrame, n_rejected: int, raw: Path) -> None:
     """Every photo is either kept or listed with its reason, and some are there to train on."""
-    if len(index) + len(rejected) != len(seen):
+    if len(index) + n_rejected != n_photos:
         raise ColorganError(
-            f"{paths.raw(space)} has {len(seen)} photos, of which {len(index)} were kept and "
-            f"{len(rejected)} rejected: some were lost; this is a fault of colorgan, please tell us"
+            f"{raw} has {n_photos} photos, of which {len(index)} were kept and {n_rejected} "
+            "rejected: some were lost; this is a fault of colorgan, please tell us"
         )
     if not (index["split"] == "train").any():
-        reasons = Counter(reason.split(":")[0] for _, _, reason in rejected)
-        listed = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common()) or "none at all"
         raise ColorganError(
-            f"{paths.raw(space)} leaves no photo to train on: of {len(seen)} photos "
-            f"{len(rejected)} were rejected ({listed}); {space}.min_side is {data.min_side}"
+            f"{raw} leaves no photo to train on: of {n_photos} photos {n_rejected} were rejected, "
+            "the others are all for validation and test"
         )
+
+
+def _write_splits(folder: Path, index: pd.DataFrame, work: Conversion, out_channels: int) -> None:
+    """Copy each split's rows out of the converted arrays."""
+    square = (work.side, work.side)
+    for name in SPLITS:
+        rows = index.loc[index["split"] == name, "row"].to_numpy()
+        if len(rows):
+            (folder / name).mkdir()
+            _copy_rows(work.input_file, square, rows, folder / name / "input.npy")
+            _copy_rows(
+                work.target_file, (*square, out_channels), rows, folder / name / "target.npy"
+            )
 
 
 def _copy_rows(file: Path, shape: tuple[int, ...], rows: npt.NDArray[np.intp], npy: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import floor
 
-from colorgan.data.arrays import SPLITS
+from colorgan.params import SPLITS
 
 
 def assign_splits(

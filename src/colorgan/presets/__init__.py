@@ -2,11 +2,15 @@
 
 A preset is a YAML file beside this one with the values that differ from `default.yaml`, which is
 params.yaml as the project ships it, letter for letter. Its first line says what it is for.
+
+`photos` is for photos of your own, and takes the path to them.
 """
 
 from __future__ import annotations
 
 import io
+import os
+import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -16,9 +20,21 @@ from ruamel.yaml import YAML
 
 from colorgan import files, paths
 from colorgan.errors import ColorganError, ParamsError
+from colorgan.params import SPACES
 from colorgan.params_file import check_params, read_yaml
 
 DEFAULT = "default"
+OF_A_PATH = "photos"
+"""The preset that takes a path."""
+PARQUET = ".parquet"
+PICTURES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+)  # fmt: skip
+"""Suffixes as the sources take them; a test holds them together, for presets stand below data."""
+PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
+"""What DVC's `-S` takes for a value without quotes, as it stands."""
+NOT_AS_A_WORD = re.compile(r"[\s*?\[]|\$\{")
+"""What no quotes help: `$(...)` splits at white space and expands patterns, DVC expands `${`."""
 
 
 def descriptions() -> dict[str, str]:
@@ -33,16 +49,34 @@ def descriptions() -> dict[str, str]:
     }
 
 
-def as_options(name: str) -> str:
-    """Return the preset as options for `dvc exp run`: `-S train.epochs=2 -S ...`."""
-    return " ".join(f"-S {path}={_shown(value)}" for path, value in _values(name))
+def as_options(name: str, path: Path | None = None) -> str:
+    """Return the preset as options for `dvc exp run`: `-S train.epochs=2 -S ...`.
+
+    Made for `$(...)`, where the shell leaves quotes alone and DVC takes them off.
+
+    Raises:
+        ColorganError: as `write` does; or the path cannot be a word of `$(...)`.
+    """
+    values = _values(name, path)
+    if path is not None and (found := NOT_AS_A_WORD.search(_absolute(path))):
+        raise ColorganError(
+            f"{_absolute(path)} has {found.group()!r} in it, which the shell would not hand on to "
+            f"DVC as it is: use `python -m colorgan preset {name} --path ... --write`, "
+            "then `dvc exp run`"
+        )
+    return " ".join(f"-S {key}={_shown(value)}" for key, value in values)
 
 
-def write(name: str, params: Path = paths.PARAMS) -> None:
+def write(name: str, path: Path | None = None, params: Path = paths.PARAMS) -> None:
     """Put the values of a preset into params.yaml; comments and everything else stay.
 
-    `default` restores the file as the project ships it, to the letter.
+    `default` restores the file as the project ships it, to the letter. `photos` needs the `path`
+    of the photos, the other presets take none.
+
+    Raises:
+        ColorganError: there is no such preset or path, or params.yaml is wrong.
     """
+    values = _values(name, path)
     if name == DEFAULT:
         text = _text(name)
     else:
@@ -52,8 +86,8 @@ def write(name: str, params: Path = paths.PARAMS) -> None:
         round_trip.width = 4096
         read_yaml(params)
         content = round_trip.load(params)
-        for path, value in _values(name):
-            _put(content, path.split("."), value, params)
+        for key, value in values:
+            _put(content, key.split("."), value, params)
         check_params(content, where=str(params))
         buffer = io.StringIO()
         round_trip.dump(content, buffer)
@@ -62,10 +96,49 @@ def write(name: str, params: Path = paths.PARAMS) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def _values(name: str) -> list[tuple[str, Any]]:
-    """Return the values of a preset by dotted path."""
+def _values(name: str, path: Path | None) -> list[tuple[str, Any]]:
+    """Return the values of a preset by dotted path, with those that follow from `path`."""
     content = YAML(typ="safe", pure=True).load(_text(name))
-    return list(_flat(content))
+    if name != OF_A_PATH:
+        if path is not None:
+            raise ColorganError(
+                f"the preset {name} takes no --path; `preset {OF_A_PATH} --path PATH` is for "
+                "photos of your own"
+            )
+        return list(_flat(content))
+    if path is None:
+        raise ColorganError(
+            f"the preset {name} needs the photos: `preset {name} --path PATH`, with a "
+            ".parquet file, a folder of them, or a folder of pictures"
+        )
+    source = _source_of(path)
+    own = [(f"{space}.{key}", value) for space in SPACES
+           for key, value in (("source", source), ("path", _absolute(path)))]  # fmt: skip
+    return own + list(_flat(content))
+
+
+def _source_of(path: Path) -> str:
+    """Return the source that reads a path: `parquet` or `folder`."""
+    if not path.exists():
+        raise ColorganError(
+            f"{_absolute(path)} does not exist: --path should be a .parquet file, a folder of "
+            "them, or a folder of pictures"
+        )
+    if path.is_dir():
+        suffixes = {Path(name).suffix.lower() for _, _, names in os.walk(path) for name in names}
+        return "parquet" if PARQUET in suffixes and not suffixes & PICTURES else "folder"
+    if path.suffix.lower() == PARQUET:
+        return "parquet"
+    raise ColorganError(
+        f"{_absolute(path)} is a file, but no .parquet file: --path should be a .parquet file, a "
+        "folder of them, or a folder of pictures"
+    )
+
+
+def _absolute(path: Path) -> str:
+    """Return a path that means the same in DVC's copy of the project under --temp and --queue."""
+    # A link keeps its name, unless `..` has to be walked back over it.
+    return str(path.resolve() if ".." in path.parts else path.absolute())
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -88,9 +161,15 @@ def _put(content: Any, keys: list[str], value: Any, params: Path) -> None:
 
 
 def _shown(value: object) -> str:
+    """Return a value as DVC's `-S` reads it; a text with unusual characters goes in quotes."""
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value)
+    text = str(value)
+    if not isinstance(value, str) or PLAIN.fullmatch(text):
+        return text
+    # A backslash counts for itself, except before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text)
+    return f"'{escaped}'"
 
 
 def _text(name: str) -> str:

@@ -92,6 +92,8 @@ class Trainer:
             LambdaLR(optimizer, lambda epoch: lr_factor(epoch, self.train))
             for optimizer in (self.step.optimizer_g, self.step.optimizer_d)
         ]
+        # What the untrained network makes of the photos: the first of the stepped pictures.
+        self._draw(0)
         for epoch in range(self.train.epochs):
             self._train_epoch(epoch)
             for scheduler in schedulers:
@@ -133,15 +135,19 @@ class Trainer:
     def _after_epoch(self, epoch: int) -> None:
         """Validate and draw a grid where it is due; `epoch` counts from 1, the last is always."""
         last = epoch == self.train.epochs
-        if not len(self.val):
-            return
-        with self._colorizer() as colorizer:
-            if last or epoch % self.train.val_every == 0:
+        if len(self.val) and (last or epoch % self.train.val_every == 0):
+            with self._colorizer() as colorizer:
                 figures = validate(colorizer, self.val, self.train.batch_size)
-                self.recorder.log_validation(epoch, figures)
-            if last or epoch == 1 or epoch % self.train.sample_every == 0:
+            self.recorder.log_validation(epoch, figures)
+        if last or epoch % self.train.sample_every == 0:
+            self._draw(epoch)
+
+    def _draw(self, epoch: int) -> None:
+        """Record a grid of validation photos."""
+        if len(self.val):
+            with self._colorizer() as colorizer:
                 grid = sample_grid(colorizer, self.val, self.train.sample_photos)
-                self.recorder.log_picture(grid, "val/grid", epoch)
+            self.recorder.log_picture(grid, "val/grid", epoch)
 
     @contextmanager
     def _colorizer(self) -> Iterator[Colorizer]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from PIL import Image
 
@@ -13,15 +14,30 @@ from colorgan.params import DataParams
 
 
 class UnreadablePhoto(Exception):  # noqa: N818 - it is a finding about a photo, not a fault
-    """A photo cannot be decoded; its text is the reason that goes into rejected.csv."""
+    """A photo cannot be used; its text is the reason that goes into rejected.csv."""
 
 
-class RawPhoto(Protocol):
+@dataclass(frozen=True)
+class Pixels:
+    """A decoded photo: three bytes a pixel, and what they mean.
+
+    Attributes:
+        image: mode RGB, whatever the encoding.
+        encoding: `srgb`, or `lab` for the 8-bit encoding of CIE Lab (L*255/100, a+128, b+128).
+        size: width and height of the photo before it was decoded to a smaller one.
+    """
+
+    image: Image.Image
+    encoding: Literal["srgb", "lab"]
+    size: tuple[int, int]
+
+
+class Photo(Protocol):
     """A photo as its source keeps it, not decoded yet."""
 
     @property
     def id(self) -> str:
-        """Identifies the photo by its content; the same bytes have the same id anywhere."""
+        """16 hex digits of a SHA-256 of its content: the same photo has the same id anywhere."""
 
     @property
     def name(self) -> str:
@@ -35,38 +51,42 @@ class RawPhoto(Protocol):
     def split(self) -> str | None:
         """train, val or test where the source has splits of its own, else None."""
 
-    def open(self) -> Image.Image:
-        """Return the photo in sRGB; UnreadablePhoto if it cannot be decoded."""
+    def decode(self, side: int) -> Pixels:
+        """Decode it, to no less than `side` pixels on the shorter side where it has as many.
+
+        Raises:
+            UnreadablePhoto: it cannot be decoded, or has no colour to learn from.
+        """
+
+
+class PhotoSet(Protocol):
+    """The photos in a raw folder, in a fixed order. It is pickled to each worker process."""
+
+    def __len__(self) -> int:
+        """Return how many photos there are, without reading them."""
+
+    def read(self, rows: Sequence[int]) -> Iterator[Photo]:
+        """Yield the photos at `rows`, which ascend; memory does not grow with their number."""
 
 
 class Source(Protocol):
-    """A source of photos."""
+    """A source of photos: it fetches files into a raw folder, and reads photos from there."""
 
-    def fetch(self, params: DataParams, folder: Path) -> None:
+    def fetch(self, data: DataParams, folder: Path) -> None:
         """Put the photos, or the source's own files, into an empty `folder`.
 
         Raises:
             ColorganError: the source cannot be reached or is not what it should be.
         """
 
-    def photos(self, folder: Path) -> Iterator[RawPhoto]:
-        """Yield the photos of a folder that `fetch` filled, in a fixed order."""
+    def open(self, data: DataParams, folder: Path) -> PhotoSet:
+        """Open the photos of a folder that `fetch` filled.
+
+        Raises:
+            ColorganError: its files are not what they should be; names the file.
+        """
 
 
-@dataclass(frozen=True)
-class PhotoFile:
-    """A photo that is a file of its own."""
-
-    id: str
-    name: str
-    label: str
-    split: str | None
-    path: Path
-
-    def open(self) -> Image.Image:
-        """Decode the file to RGB; UnreadablePhoto with the decoder's reason if that fails."""
-        try:
-            with Image.open(self.path) as image:
-                return image.convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UnreadablePhoto(f"unreadable: {error}") from error
+def content_id(content: bytes) -> str:
+    """Return the id of a photo with these bytes."""
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from colorgan import files
-from colorgan.data.sources.base import PhotoFile
+from colorgan.data.decode import EncodedPhoto
 from colorgan.errors import ColorganError
 from colorgan.params import DataParams
 
@@ -17,12 +17,29 @@ ATTRIBUTION = "attribution.csv"
 COLUMNS = ("file", "title", "author", "licence", "source", "label")
 
 
+@dataclass(frozen=True)
+class SamplePhotos:
+    """The bundled photos in the order of their names; they have no split of their own."""
+
+    folder: Path
+    photos: tuple[tuple[str, str], ...]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def read(self, rows: Sequence[int]) -> Iterator[EncodedPhoto]:
+        """Read the files one by one."""
+        for row in rows:
+            name, label = self.photos[row]
+            yield EncodedPhoto((self.folder / name).read_bytes(), name, label, None)
+
+
 class SampleSource:
     """Photos in `<label>/<name>.webp` beside attribution.csv, which has a row for each."""
 
-    def fetch(self, params: DataParams, folder: Path) -> None:
+    def fetch(self, data: DataParams, folder: Path) -> None:
         """Copy the listed photos and the list; refuse a list and a folder that differ."""
-        home = Path(params.path)
+        home = Path(data.path)
         listed = _listed(home)
         there = {path.relative_to(home).as_posix() for path in home.glob("*/*.webp")}
         if missing := sorted(set(listed) - there):
@@ -36,11 +53,9 @@ class SampleSource:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(home / name, folder / name)
 
-    def photos(self, folder: Path) -> Iterator[PhotoFile]:
-        """Yield the photos in the order of their names; they have no split of their own."""
-        for name, label in sorted(_listed(folder).items()):
-            path = folder / name
-            yield PhotoFile(files.sha256(path)[:16], name, label, None, path)
+    def open(self, data: DataParams, folder: Path) -> SamplePhotos:
+        """Open the photos that attribution.csv lists."""
+        return SamplePhotos(folder, tuple(sorted(_listed(folder).items())))
 
 
 def _listed(home: Path) -> dict[str, str]:

@@ -1,0 +1,369 @@
+"""The source `parquet`: files of several writers, read flat, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from colorgan.data.sources import get_source
+from colorgan.data.sources.base import UnreadablePhoto
+from colorgan.data.sources.parquet import BATCH_BYTES, ParquetPhotos, _Group, _Place
+from colorgan.errors import ColorganError
+from colorgan.params import DataParams, Params
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "photos"
+SAMPLE = sorted((ROOT / "data/sample").glob("*/*.webp"))
+CONTENTS = [path.read_bytes() for path in SAMPLE[:40]]
+LABELS = [path.parent.name for path in SAMPLE[:40]]
+SPLITS = ["train", "train", "val", "test"] * 10
+
+
+@pytest.fixture
+def data(make_params: Callable[..., Params], tmp_path: Path) -> Callable[..., DataParams]:
+    """Return a function that makes the parameters of Parquet files in `photos`."""
+
+    def make(path: Path = tmp_path / "photos", **columns: str) -> DataParams:
+        changes = {"rgb.source": "parquet", "rgb.path": str(path)}
+        changes |= {f"rgb.parquet.{name}_column": column for name, column in columns.items()}
+        return make_params(changes).rgb.data
+
+    return make
+
+
+def write(path: Path, group: int = 16, **columns: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path, row_group_size=group)
+    return path
+
+
+def fetched(data: DataParams, raw: Path) -> ParquetPhotos:
+    raw.mkdir()
+    source = get_source("parquet")
+    source.fetch(data, raw)
+    photos = source.open(data, raw)
+    assert isinstance(photos, ParquetPhotos)
+    return photos
+
+
+def hugging_face(contents: Sequence[bytes | None], labels: list[int], names: list[str]) -> pa.Table:
+    images = [{"bytes": content, "path": f"{i}.webp"} for i, content in enumerate(contents)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({"image": pa.array(images, kind), "label": pa.array(labels, pa.int64())})
+    return table.replace_schema_metadata(about)
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()])
+def test_plain_columns(data: Callable[..., DataParams], tmp_path: Path, kind: pa.DataType) -> None:
+    images = pa.array(CONTENTS, kind)
+    write(tmp_path / "photos/a.parquet", webp=images, label=LABELS, split=SPLITS)
+    photos = list(fetched(data(), tmp_path / "raw").read(range(40)))
+    assert [photo.content for photo in photos] == CONTENTS
+    assert [photo.label for photo in photos] == LABELS
+    assert [photo.split for photo in photos] == SPLITS
+    assert [photo.name for photo in photos] == [f"a.parquet:{i}" for i in range(40)]
+    with Image.open(SAMPLE[7]) as image:
+        assert photos[7].decode(64).size == image.size
+
+
+@pytest.mark.parametrize("column", ["image", "image.bytes"])
+def test_the_hugging_face_form(
+    data: Callable[..., DataParams], tmp_path: Path, column: str
+) -> None:
+    labels = [i % 3 - 1 for i in range(40)]
+    (tmp_path / "photos").mkdir()
+    table = hugging_face(CONTENTS, labels, ["cat", "dog"])
+    pq.write_table(table, tmp_path / "photos/0.parquet", row_group_size=16)
+    wanted = data(image=column, split="")
+    photos = list(fetched(wanted, tmp_path / "raw").read(range(40)))
+    assert [photo.content for photo in photos] == CONTENTS
+    assert [photo.label for photo in photos] == [["", "cat", "dog"][i % 3] for i in range(40)]
+    assert {photo.split for photo in photos} == {None}
+
+
+def test_numbers_without_names_and_dictionaries_are_labels(
+    data: Callable[..., DataParams], tmp_path: Path
+) -> None:
+    numbers = pa.array([7, None, -1, 0], pa.int16())
+    words = pa.array(["sea", None, "sky", "sea"]).dictionary_encode()
+    for name, labels in (("a", numbers), ("b", words)):
+        write(tmp_path / f"photos/{name}.parquet", webp=CONTENTS[:4], label=labels)
+    photos = fetched(data(split=""), tmp_path / "raw").read(range(8))
+    assert [p.label for p in photos] == ["7", "", "-1", "0", "sea", "", "sky", "sea"]
+
+
+def test_no_label_column_and_other_names_of_splits(
+    data: Callable[..., DataParams], tmp_path: Path
+) -> None:
+    splits = ["validation", "valid", "val", "train", "test"]
+    write(tmp_path / "photos/a.parquet", webp=CONTENTS[:5], part=splits)
+    photos = list(fetched(data(label="", split="part"), tmp_path / "raw").read(range(5)))
+    assert [photo.split for photo in photos] == ["val", "val", "val", "train", "test"]
+    assert {photo.label for photo in photos} == {""}
+
+
+def test_files_are_copied_as_they_are_in_order(
+    data: Callable[..., DataParams], tmp_path: Path
+) -> None:
+    home = tmp_path / "photos"
+    for i, name in enumerate(["b.parquet", "a/z.parquet", "c/d/e.PARQUET"]):
+        write(home / name, webp=CONTENTS[i : i + 1], label=["x"], split=["train"])
+    (home / "README.md").write_text("no photos")
+    (home / "link.parquet").symlink_to("b.parquet")
+    photos = fetched(data(), tmp_path / "raw")
+    names = ["a/z.parquet", "b.parquet", "c/d/e.PARQUET", "link.parquet"]
+    assert [photo.name for photo in photos.read(range(4))] == [f"{name}:0" for name in names]
+    raw = tmp_path / "raw"
+    files = sorted(p.relative_to(raw).as_posix() for p in raw.rglob("*") if p.is_file())
+    assert files == names
+    assert all((raw / name).read_bytes() == (home / name).read_bytes() for name in names)
+    assert not (raw / "link.parquet").is_symlink()
+
+
+def test_one_file_is_a_path_too(data: Callable[..., DataParams], tmp_path: Path) -> None:
+    file = write(tmp_path / "x/my.parquet", webp=CONTENTS[:2], label=["a", "b"], split=["val"] * 2)
+    write(tmp_path / "x/other.parquet", webp=CONTENTS[2:3], label=["c"], split=["val"])
+    assert [p.name for p in fetched(data(file), tmp_path / "raw").read([0, 1])] == [
+        "my.parquet:0",
+        "my.parquet:1",
+    ]
+
+
+@pytest.mark.parametrize("group", [1, 7, 16, 100])
+def test_any_rows_can_be_read_also_after_pickling(
+    data: Callable[..., DataParams], tmp_path: Path, group: int
+) -> None:
+    halves = CONTENTS[:25], CONTENTS[25:]
+    for name, half in zip("ab", halves, strict=True):
+        columns = {"webp": half, "label": ["x"] * len(half), "split": ["train"] * len(half)}
+        write(tmp_path / f"photos/{name}.parquet", group, **columns)
+    photos = fetched(data(), tmp_path / "raw")
+    assert len(photos) == 40
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        rows = sorted(rng.choice(40, rng.integers(1, 40), replace=False).tolist())
+        assert [p.content for p in photos.read(rows)] == [CONTENTS[row] for row in rows]
+        photos = pickle.loads(pickle.dumps(photos))
+    assert list(photos.read([])) == []
+    with pytest.raises(IndexError):
+        list(photos.read([40]))
+
+
+def test_two_readers_do_not_disturb_each_other(
+    data: Callable[..., DataParams], tmp_path: Path
+) -> None:
+    write(tmp_path / "photos/a.parquet", 9, webp=CONTENTS, label=LABELS, split=SPLITS)
+    photos = fetched(data(), tmp_path / "raw")
+    for one, next_one in zip(photos.read(range(39)), photos.read(range(1, 40)), strict=True):
+        row = int(one.name.split(":")[1])
+        assert (one.content, next_one.content) == (CONTENTS[row], CONTENTS[row + 1])
+
+
+def test_a_forked_process_reads_for_itself(data: Callable[..., DataParams], tmp_path: Path) -> None:
+    write(tmp_path / "photos/a.parquet", 50, webp=CONTENTS, label=LABELS, split=SPLITS)
+    photos = fetched(data(), tmp_path / "raw")
+    reader = photos.read(range(40))
+    assert next(reader).content == CONTENTS[0]
+    place = photos._place
+    assert place is not None
+    place.pid = os.getpid() + 1  # As a child of a fork sees it.
+    assert next(reader).content == CONTENTS[1]
+    assert photos._place is not place
+
+
+def test_row_groups_without_a_wanted_row_are_not_read(
+    data: Callable[..., DataParams], tmp_path: Path
+) -> None:
+    write(tmp_path / "photos/a.parquet", 4, webp=CONTENTS, label=LABELS, split=SPLITS)
+    photos = fetched(data(), tmp_path / "raw")
+    raw = tmp_path / "raw/a.parquet"
+    column = pq.read_metadata(raw).row_group(5).column(0)
+    start = column.dictionary_page_offset or column.data_page_offset
+    damaged = bytearray(raw.read_bytes())
+    damaged[start : start + 40] = b"\xff" * 40
+    raw.write_bytes(damaged)
+    rows = [row for row in range(40) if row // 4 != 5]
+    assert [p.content for p in photos.read(rows)] == [CONTENTS[row] for row in rows]
+    with pytest.raises(ColorganError, match=r"raw/a\.parquet is no whole Parquet file \("):
+        list(photos.read([21]))
+
+
+@pytest.mark.parametrize("size", [2_000, 500_000])
+def test_memory_does_not_grow_with_the_photos_nor_with_a_row_group(
+    data: Callable[..., DataParams], tmp_path: Path, size: int
+) -> None:
+    rng = np.random.default_rng(0)
+    one = rng.bytes(size)
+    total = 60_000_000
+    n = total // size
+    (tmp_path / "photos").mkdir()
+    path = tmp_path / "photos/a.parquet"
+    schema = pa.schema([("webp", pa.binary()), ("junk", pa.binary())])
+    # A page is the least that can be read; writers end one at 1 MB, looking every so many values.
+    options = {"compression": "NONE", "use_dictionary": False, "write_batch_size": 2}
+    with pq.ParquetWriter(path, schema, **options) as writer:
+        table = pa.Table.from_arrays([pa.array([one] * n)] * 2, schema=schema)
+        writer.write_table(table, row_group_size=n)
+    del table
+    photos = fetched(data(label="", split=""), tmp_path / "raw")
+    assert pq.read_metadata(path).num_row_groups == 1
+    before, peak = pa.total_allocated_bytes(), 0
+    for i, photo in enumerate(photos.read(range(n))):
+        assert len(photo.content) == size
+        if i % 10 == 0:
+            peak = max(peak, pa.total_allocated_bytes() - before)
+    assert 0 < peak < 3 * BATCH_BYTES < total / 2
+    assert len(pickle.dumps(photos)) < 2_000
+
+
+def test_short_reads_in_order_go_on_where_the_last_one_ended(
+    data: Callable[..., DataParams], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"webp": CONTENTS * 10, "label": LABELS * 10, "split": SPLITS * 10}
+    write(tmp_path / "photos/a.parquet", 400, **columns)
+    photos = fetched(data(), tmp_path / "raw")
+    opened, real = [], _Place._open_group
+
+    def watched(place: _Place, group: _Group) -> None:
+        opened.append(group.number)
+        real(place, group)
+
+    monkeypatch.setattr(_Place, "_open_group", watched)
+    for start in range(0, 400, 20):
+        contents = [photo.content for photo in photos.read(range(start, start + 20))]
+        assert contents == (CONTENTS * 10)[start : start + 20]
+    assert opened == [0]
+
+
+def test_rows_without_a_picture_are_found_at_decoding(
+    data: Callable[..., DataParams], tmp_path: Path
+) -> None:
+    contents = [CONTENTS[0], None, b"", None, b"text"]
+    columns = {"label": ["x"] * 5, "split": ["train"] * 5}
+    write(tmp_path / "photos/a.parquet", webp=contents, **columns)
+    photos = list(fetched(data(), tmp_path / "raw").read(range(5)))
+    reasons = []
+    for photo in photos[1:]:
+        with pytest.raises(UnreadablePhoto) as caught:
+            photo.decode(64)
+        reasons.append(str(caught.value))
+    assert reasons[:3] == ["unreadable: no picture", "unreadable: the file is empty",
+                           "unreadable: no picture"]  # fmt: skip
+    assert len({photo.id for photo in photos}) == 5
+
+
+def test_a_struct_without_bytes_is_a_row_without_a_picture(
+    data: Callable[..., DataParams], tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    table = hugging_face([CONTENTS[0], None], [0, 0], ["x"])
+    pq.write_table(table, tmp_path / "photos/0.parquet")
+    good, none = fetched(data(image="image", split=""), tmp_path / "raw").read([0, 1])
+    assert good.content == CONTENTS[0]
+    with pytest.raises(UnreadablePhoto, match=r"^unreadable: no picture$"):
+        none.decode(64)
+
+
+GOOD = {"webp": CONTENTS[:2], "label": ["a", "b"], "split": ["train", "val"]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"webp": None}, r"/b.parquet has no column 'webp' \(parquet.image_column\); it has label, "
+         r"split: name one of them$"),
+        ({"label": None}, r"/b.parquet has no column 'label' \(parquet.label_column\); it has "
+         r"webp, split: name one of them, or '' for none$"),
+        ({"split": None}, r"/b.parquet has no column 'split' \(parquet.split_column\)"),
+        ({"webp": ["x", "y"]}, r"/b.parquet: the column 'webp' \(parquet.image_column\) is string; "
+         "it should hold the bytes of picture files"),
+        ({"webp": [{"path": "x"}] * 2}, r"the column 'webp' \(parquet.image_column\) is struct<"),
+        ({"label": [0.5, 1.5]}, r"the column 'label' \(parquet.label_column\) is double; it should "
+         "be text or whole numbers"),
+        ({"split": [0, 1]}, r"the column 'split' \(parquet.split_column\) is int64; it should be "
+         "text: train, val or test"),
+        ({"split": ["train", "dev"]}, r"/b.parquet: the column 'split' \(parquet.split_column\) "
+         r"has the value 'dev'; it should be train, val \(or validation\) or test in every row"),
+        ({"split": ["train", None]}, "has the value None; it should be train"),
+    ],
+)  # fmt: skip
+def test_a_wrong_column_is_said_with_its_file(
+    data: Callable[..., DataParams], tmp_path: Path, columns: dict[str, Any], sentence: str
+) -> None:
+    changed = {name: value for name, value in (GOOD | columns).items() if value is not None}
+    write(tmp_path / "photos/a.parquet", **GOOD)
+    write(tmp_path / "photos/b.parquet", **changed)
+    with pytest.raises(ColorganError, match=sentence):
+        fetched(data(), tmp_path / "raw")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"text" * 99, None])
+def test_a_file_that_is_no_parquet_is_named(
+    data: Callable[..., DataParams], tmp_path: Path, content: bytes | None
+) -> None:
+    path = write(tmp_path / "photos/b.parquet", **GOOD)
+    path.write_bytes(path.read_bytes()[:-20] if content is None else content)
+    with pytest.raises(ColorganError, match=r"/photos/b.parquet is no whole Parquet file \(.*\): "):
+        fetched(data(), tmp_path / "raw")
+    # The same, should it happen to the copy.
+    get_source("parquet").fetch(data(write(tmp_path / "x/b.parquet", **GOOD)), tmp_path / "raw")
+    copy = tmp_path / "raw/b.parquet"
+    copy.write_bytes(copy.read_bytes()[:-20] if content is None else content)
+    with pytest.raises(ColorganError, match=r"/raw/b.parquet is no whole Parquet file \(.*\): "):
+        get_source("parquet").open(data(), tmp_path / "raw")
+
+
+def test_a_path_without_parquet_files_is_named(
+    data: Callable[..., DataParams], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "x.txt").write_text("x")
+    for name, what in (
+        ("empty", r"has no .parquet file"),
+        ("nowhere", "does not exist"),
+        ("x.txt", r"is no .parquet file"),
+    ):
+        with pytest.raises(ColorganError, match=rf"/{name} {what}: the source `parquet` needs one"):
+            get_source("parquet").fetch(data(tmp_path / name), tmp_path / "raw")
+
+
+def test_a_file_without_rows_adds_none(data: Callable[..., DataParams], tmp_path: Path) -> None:
+    schema = pa.schema([("webp", pa.binary()), ("label", pa.string()), ("split", pa.string())])
+    write(tmp_path / "photos/a.parquet", **GOOD)
+    pq.write_table(schema.empty_table(), tmp_path / "photos/0.parquet")
+    pq.write_table(schema.empty_table(), tmp_path / "photos/z.parquet")
+    photos = fetched(data(), tmp_path / "raw")
+    assert [photo.name for photo in photos.read(range(len(photos)))] == [
+        "a.parquet:0",
+        "a.parquet:1",
+    ]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared photos are not beside this checkout")
+def test_the_shared_photos(data: Callable[..., DataParams], tmp_path: Path) -> None:
+    photos = fetched(data(SHARED), tmp_path / "raw")
+    assert len(photos) == 17_598
+    names = sorted(path.name for path in SHARED.glob("*.parquet"))
+    table = pq.read_table(SHARED / names[0], columns=["webp", "label", "split"]).slice(0, 300)
+    got = list(photos.read(range(300)))
+    assert [photo.content for photo in got] == table["webp"].to_pylist()
+    assert [photo.label for photo in got] == table["label"].to_pylist()
+    assert [photo.split for photo in got] == table["split"].to_pylist()
+    last = next(iter(photos.read([len(photos) - 1])))
+    assert last.name.startswith(f"{names[-1]}:")
+    assert np.asarray(Image.open(io.BytesIO(last.content)).convert("RGB")).tolist() == (
+        np.asarray(last.decode(128).image).tolist()
+    )

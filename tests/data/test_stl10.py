@@ -1,0 +1,378 @@
+"""The source `stl10`, beside torchvision's own downloader and reader."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import STL10
+
+from colorgan.color import UInt8Array
+from colorgan.data import fetching
+from colorgan.data.sources import Photo, PhotoSet, get_source
+from colorgan.data.sources.base import content_id
+from colorgan.errors import ColorganError, ParamsError
+from colorgan.params import DataParams, Params
+from loopback import Loopback, Page
+
+ROOT = Path(__file__).parents[2]
+COUNTS = {"train": 7, "test": 5, "unlabeled": 6}
+ARCHIVE = "/stl10_binary.tar.gz"
+PHOTO_BYTES = 27648
+
+
+@pytest.fixture(scope="session")
+def photos() -> UInt8Array:
+    """The middle 96x96 pixels of bundled photos, `(18, 96, 96, 3)`."""
+    cut = []
+    for file in sorted((ROOT / "data" / "sample").glob("*/*.webp"))[:: 200 // 18][:18]:
+        with Image.open(file) as image:
+            left, top = (image.width - 96) // 2, (image.height - 96) // 2
+            cut.append(np.asarray(image.convert("RGB").crop((left, top, left + 96, top + 96))))
+    return np.stack(cut)
+
+
+@pytest.fixture(scope="session")
+def members(photos: UInt8Array) -> dict[str, bytes]:
+    """The files of STL-10's archive, written from the photos, column by column as there."""
+    columns = photos.transpose(0, 3, 2, 1)
+    train, test, unlabeled = np.split(columns, np.cumsum(list(COUNTS.values()))[:2])
+    return {
+        "test_X.bin": test.tobytes(),
+        "test_y.bin": bytes([3, 1, 2, 3, 3]),
+        "train_X.bin": train.tobytes(),
+        "train_y.bin": bytes([1, 2, 3, 1, 1, 3, 2]),
+        "unlabeled_X.bin": unlabeled.tobytes(),
+        "class_names.txt": b"airplane\nbird\nrace car\n",
+        "fold_indices.txt": b"0 1\n",
+    }
+
+
+def pack(members: Mapping[str, bytes]) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(f"stl10_binary/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return archive.getvalue()
+
+
+@pytest.fixture(scope="session")
+def archive(members: Mapping[str, bytes]) -> bytes:
+    return pack(members)
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+@pytest.fixture
+def server(archive: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loopback]:
+    """The server with the archive, which the environment names."""
+    monkeypatch.setattr(fetching, "PAUSES", (0.01,))
+    monkeypatch.setenv("COLORGAN_CACHE", str(tmp_path / "cache"))
+    with Loopback() as server:
+        server.pages[ARCHIVE] = Page(archive)
+        monkeypatch.setenv("COLORGAN_STL10_URL", server.url(ARCHIVE))
+        monkeypatch.setenv("COLORGAN_STL10_MD5", md5(archive))
+        yield server
+
+
+@pytest.fixture
+def choose(make_params: Callable[..., Params]) -> Callable[..., DataParams]:
+    """Return a function that makes parameters with these parts of STL-10."""
+
+    def make(*parts: str) -> DataParams:
+        chosen = {f"rgb.stl10.{part}": part in parts for part in COUNTS}
+        return make_params({"rgb.source": "stl10", **chosen}).rgb.data
+
+    return make
+
+
+@pytest.fixture
+def raw(tmp_path: Path, members: Mapping[str, bytes]) -> Path:
+    """A raw folder as fetch leaves it, for tests of reading alone."""
+    folder = tmp_path / "raw" / "stl10_binary"
+    folder.mkdir(parents=True)
+    for name, content in members.items():
+        (folder / name).write_bytes(content)
+    return folder.parent
+
+
+def fetched(data: DataParams, folder: Path) -> set[str]:
+    folder.mkdir()
+    get_source("stl10").fetch(data, folder)
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
+def everything(photos: PhotoSet) -> list[Photo]:
+    return list(photos.read(range(len(photos))))
+
+
+def pixels(photo: Photo) -> UInt8Array:
+    decoded = photo.decode(64)
+    assert decoded.encoding == "srgb"
+    assert decoded.size == decoded.image.size == (96, 96)
+    return np.asarray(decoded.image)
+
+
+def test_agrees_with_torchvision(
+    server: Loopback,
+    archive: bytes,
+    members: Mapping[str, bytes],
+    photos: UInt8Array,
+    choose: Callable[..., DataParams],
+    tmp_path: Path,
+) -> None:
+    def sums(files: list[list[str]]) -> list[list[str]]:
+        return [[name, md5(members[name])] for name, _ in files]
+
+    class Theirs(STL10):  # type: ignore[misc]
+        url = server.url(ARCHIVE)
+        tgz_md5 = md5(archive)
+        train_list = sums(STL10.train_list)
+        test_list = sums(STL10.test_list)
+
+    data = choose(*COUNTS)
+    fetched(data, tmp_path / "ours")
+    ours = get_source("stl10").open(data, tmp_path / "ours")
+    assert len(ours) == sum(COUNTS.values())
+    read = iter(everything(ours))
+    for part in COUNTS:
+        theirs = Theirs(tmp_path / "theirs", part, download=True)
+        assert len(theirs) == COUNTS[part]
+        for number, photo in enumerate(itertools.islice(read, len(theirs))):
+            image, label = theirs[number]
+            np.testing.assert_array_equal(pixels(photo), np.asarray(image))
+            assert photo.label == (theirs.classes[label] if part != "unlabeled" else "")
+            assert photo.name == f"{part}/{number:05d}"
+            assert photo.split == ("test" if part == "test" else None)
+    # And both are the photos that went in, upright.
+    np.testing.assert_array_equal([pixels(photo) for photo in everything(ours)], photos)
+    # What we leave in the raw folder is a root that torchvision can read.
+    assert len(Theirs(tmp_path / "ours", "train")) == COUNTS["train"]
+
+
+def test_addresses_and_checksums_are_torchvisions(
+    server: Loopback,
+    members: Mapping[str, bytes],
+    archive: bytes,
+    choose: Callable[..., DataParams],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """With nothing in the environment, what torchvision's class carries is used and checked."""
+    monkeypatch.delenv("COLORGAN_STL10_URL")
+    monkeypatch.delenv("COLORGAN_STL10_MD5")
+    monkeypatch.setattr(STL10, "url", server.url(ARCHIVE))
+    data = choose("test")
+    with pytest.raises(ColorganError, match=f"should be {STL10.tgz_md5}"):
+        fetched(data, tmp_path / "a")
+    monkeypatch.setattr(STL10, "tgz_md5", md5(archive))
+    with pytest.raises(ColorganError, match=f"test_X.bin .* should have {STL10.test_list[0][1]}"):
+        fetched(data, tmp_path / "b")
+    sums = [[name, md5(members[name])] for name, _ in STL10.test_list]
+    monkeypatch.setattr(STL10, "test_list", sums)
+    fetched(data, tmp_path / "c")
+    # A mirror of the same archive is checked just so.
+    monkeypatch.setenv("COLORGAN_STL10_URL", server.url(ARCHIVE) + "?mirror")
+    monkeypatch.setattr(STL10, "test_list", [[sums[0][0], "0" * 32], sums[1]])
+    with pytest.raises(ColorganError, match=r"^test_X\.bin"):
+        fetched(data, tmp_path / "d")
+
+
+def test_the_real_address_is_there() -> None:
+    assert STL10.url == "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
+    assert {name for name, _ in (*STL10.train_list, *STL10.test_list)} == {
+        "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin",
+    }  # fmt: skip
+    assert STL10.base_folder == "stl10_binary"
+    assert STL10.class_names_file == "class_names.txt"
+
+
+@pytest.mark.parametrize(
+    ("parts", "files"),
+    [
+        (["train"], ["train_X", "train_y"]),
+        (["test"], ["test_X", "test_y"]),
+        (["unlabeled"], ["unlabeled_X"]),
+        (["train", "unlabeled"], ["train_X", "train_y", "unlabeled_X"]),
+    ],
+)
+def test_parts(
+    server: Loopback,
+    choose: Callable[..., DataParams],
+    tmp_path: Path,
+    parts: list[str],
+    files: list[str],
+) -> None:
+    data = choose(*parts)
+    names = fetched(data, tmp_path / "raw")
+    assert names == {"stl10_binary/class_names.txt", *(f"stl10_binary/{f}.bin" for f in files)}
+    photos = get_source("stl10").open(data, tmp_path / "raw")
+    assert len(photos) == sum(COUNTS[part] for part in parts)
+    assert {photo.name.split("/")[0] for photo in everything(photos)} == set(parts)
+
+
+def test_no_part(server: Loopback, choose: Callable[..., DataParams], tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"stl10\.train, stl10\.test and stl10\.unlabeled"):
+        get_source("stl10").fetch(choose(), tmp_path)
+    assert not server.log
+
+
+def test_again_asks_for_nothing(
+    server: Loopback, choose: Callable[..., DataParams], tmp_path: Path
+) -> None:
+    """Not even for other parts, nor after the raw folder has gone."""
+    fetched(choose("train"), tmp_path / "raw")
+    asked = len(server.log)
+    assert asked == 1
+    fetched(choose(*COUNTS), tmp_path / "again")
+    assert len(server.log) == asked
+
+
+def test_a_broken_connection(
+    server: Loopback, archive: bytes, choose: Callable[..., DataParams], tmp_path: Path
+) -> None:
+    server.pages[ARCHIVE] = Page(archive, breaks=1, breaks_after=len(archive) // 2)
+    fetched(choose(*COUNTS), tmp_path / "raw")
+    assert [("range" in asked.headers) for asked in server.log] == [False, True]
+    assert (tmp_path / "raw" / "stl10_binary" / "train_X.bin").stat().st_size == 7 * PHOTO_BYTES
+
+
+@pytest.mark.parametrize("page", [Page(status=403), Page(status=404), Page(b"other")])
+def test_what_is_not_the_archive(
+    server: Loopback, choose: Callable[..., DataParams], tmp_path: Path, page: Page
+) -> None:
+    server.pages[ARCHIVE] = page
+    with pytest.raises(ColorganError) as error:
+        fetched(choose("train"), tmp_path / "raw")
+    assert str(error.value).startswith(server.url(ARCHIVE))
+    assert not list((tmp_path / "raw").iterdir())
+
+
+def test_an_archive_that_lacks_a_part(
+    server: Loopback,
+    members: Mapping[str, bytes],
+    choose: Callable[..., DataParams],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    archive = pack({name: content for name, content in members.items() if name != "test_y.bin"})
+    server.pages[ARCHIVE] = Page(archive)
+    monkeypatch.setenv("COLORGAN_STL10_MD5", md5(archive).upper())
+    with pytest.raises(ColorganError, match=r"lacks stl10_binary/test_y\.bin"):
+        fetched(choose("test"), tmp_path / "raw")
+
+
+def test_rows_may_be_few(
+    raw: Path, photos: UInt8Array, choose: Callable[..., DataParams], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("colorgan.data.sources.stl10.WINDOW", 2)
+    opened = get_source("stl10").open(choose(*COUNTS), raw)
+    for rows in ([0], [17], [6, 7], [1, 4, 5, 12, 17], [], list(range(18))):
+        read = list(opened.read(rows))
+        assert len(read) == len(rows)
+        for row, photo in zip(rows, read, strict=True):
+            np.testing.assert_array_equal(pixels(photo), photos[row])
+
+
+def test_ids_are_of_the_content(
+    raw: Path, members: Mapping[str, bytes], choose: Callable[..., DataParams]
+) -> None:
+    photos = everything(get_source("stl10").open(choose(*COUNTS), raw))
+    assert photos[1].id == content_id(members["train_X.bin"][PHOTO_BYTES : 2 * PHOTO_BYTES])
+    assert len({photo.id for photo in photos}) == len(photos)
+
+
+def test_pickling_is_cheap(raw: Path, choose: Callable[..., DataParams]) -> None:
+    photos = get_source("stl10").open(choose(*COUNTS), raw)
+    next(iter(photos.read([3])))
+    pickled = pickle.dumps(photos)
+    assert len(pickled) < 2000
+    again = pickle.loads(pickled)
+    assert [p.id for p in everything(again)] == [p.id for p in everything(photos)]
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from colorgan.data.sources.stl10 import Stl10Source
+from colorgan.params import DataParams
+data = DataParams.model_construct(stl10=type("S", (), dict(train=0, test=0, unlabeled=1)))
+def resident():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+before = resident()
+photos = Stl10Source().open(data, Path(sys.argv[1]))
+opened, most = resident() - before, 0
+for number, photo in enumerate(photos.read(range(len(photos)))):
+    if number % 100 == 0:
+        most = max(most, resident() - before)
+print(len(photos), opened, most)
+"""
+
+
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    """A sparse file of 200 MB: opening reads nothing, reading all of it holds 7 MB at a time."""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("resident memory is read from /proc, which is Linux's")
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    (folder / "class_names.txt").write_text("a\n")
+    with (folder / "unlabeled_X.bin").open("wb") as file:
+        file.truncate(7300 * PHOTO_BYTES)
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path)],
+        capture_output=True, text=True, check=True, timeout=60,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    count, opened, most = (float(text) for text in run.stdout.split())
+    assert count == 7300
+    assert opened < 5
+    assert most < 40
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("train_X.bin", bytes(7 * PHOTO_BYTES - 1), "a positive multiple of 27648"),
+        ("train_X.bin", b"", "has 0 bytes"),
+        ("train_X.bin", bytes(6 * PHOTO_BYTES), "train_y.bin has 7 labels; it should have 6"),
+        ("train_X.bin", None, "train_X.bin does not exist"),
+        ("train_y.bin", bytes([1] * 8), "has 8 labels; it should have 7"),
+        ("train_y.bin", b"", "has 0 labels"),
+        ("train_y.bin", bytes([1, 2, 3, 4, 1, 1, 1]), "has a label 4; there are 3 classes"),
+        ("train_y.bin", bytes([1, 2, 3, 0, 1, 1, 1]), "has a label 0; there are 3 classes"),
+        ("train_y.bin", None, "train_y.bin does not exist"),
+        ("class_names.txt", b"\n", "is empty; it should have a class a line"),
+        ("class_names.txt", b"\xff\xfe", "is not text"),
+        ("class_names.txt", None, "class_names.txt does not exist"),
+    ],
+)
+def test_files_that_are_not_right(
+    raw: Path, choose: Callable[..., DataParams], name: str, content: bytes | None, words: str
+) -> None:
+    path = raw / "stl10_binary" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ColorganError) as error:
+        get_source("stl10").open(choose(*COUNTS), raw)
+    assert words in str(error.value)
+    assert str(path.parent) in str(error.value)
+    assert "\n" not in str(error.value)
