@@ -113,6 +113,11 @@ def unit_from_uint8(rgb: Any) -> Any:
     return rgb.float() / 255
 
 
+def centred_from_uint8(x: Any, middle: float, half: float) -> Any:
+    """Return (x - middle) / half of a uint8 tensor in float32, with one allocation."""
+    return x.float().sub_(middle).div_(half)
+
+
 def uint8_from_unit(rgb: Any) -> Any:
     """Convert 0..1 to uint8 0..255, rounded and clipped."""
     return _uint8(rgb * 255.0)

@@ -78,12 +78,12 @@ class RGB(Space):
 
     def encode_input(self, input: Tensor) -> Tensor:
         """Scale gray to [-1, 1] and repeat it three times."""
-        gray: Tensor = color.unit_from_uint8(input) * 2 - 1
+        gray: Tensor = color.centred_from_uint8(input, 127.5, 127.5)
         return gray.unsqueeze(1).expand(-1, 3, -1, -1)
 
     def encode_target(self, target: Tensor) -> Tensor:
         """Scale RGB to [-1, 1], channels first."""
-        rgb: Tensor = color.unit_from_uint8(target) * 2 - 1
+        rgb: Tensor = color.centred_from_uint8(target, 127.5, 127.5)
         return rgb.movedim(-1, 1)
 
     def decode(self, input: Tensor, output: Tensor) -> Tensor:
@@ -112,12 +112,13 @@ class LAB(Space):
 
     def encode_input(self, input: Tensor) -> Tensor:
         """Scale L to [-1, 1]: L / 50 - 1."""
-        lightness: Tensor = color.lightness_from_uint8(input) * (2 / color.L_MAX) - 1
+        # 255 stands for L_MAX.
+        lightness: Tensor = color.centred_from_uint8(input, 127.5, 127.5)
         return lightness.unsqueeze(1)
 
     def encode_target(self, target: Tensor) -> Tensor:
         """Scale ab by 1/110, channels first."""
-        ab: Tensor = color.ab_from_uint8(target) / color.AB_SCALE
+        ab: Tensor = color.centred_from_uint8(target, color.AB_OFFSET, color.AB_SCALE)
         return ab.movedim(-1, 1)
 
     def decode(self, input: Tensor, output: Tensor) -> Tensor:

@@ -200,17 +200,6 @@ def test_the_digest_names_the_data(
     assert len(digests) == 5
 
 
-def test_pieces_make_the_same_arrays(
-    write_photos: Callable[..., list[str]],
-    run: Callable[..., DatasetInfo],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    write_photos(sea=10)
-    whole = run()
-    monkeypatch.setattr(stage, "COPIED_AT_ONCE", 3)
-    assert run() == whole
-
-
 def test_no_photo_for_a_split(
     write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
 ) -> None:

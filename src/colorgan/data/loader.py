@@ -14,11 +14,18 @@ from colorgan.data.arrays import Split
 Batch = tuple[Tensor, Tensor]
 
 
+MAPPED_AT_MOST = 64 << 20
+"""Bytes of the memory maps that are kept before their pages are let go."""
+MAPPED_AROUND = 64 << 10
+"""Bytes that Linux maps around each place that is read."""
+
+
 class _Photos(Dataset[Batch]):
     """A split as DataLoader wants it: a whole batch is fetched at once."""
 
     def __init__(self, split: Split) -> None:
         self._split = split
+        self._mapped = 0
 
     def __len__(self) -> int:
         return len(self._split)
@@ -26,7 +33,12 @@ class _Photos(Dataset[Batch]):
     def __getitems__(self, rows: list[int]) -> Batch:
         # In the order of the file, so that the disk is read forwards; a batch has no order.
         rows = sorted(rows)
-        return torch.from_numpy(self._split.input[rows]), torch.from_numpy(self._split.target[rows])
+        input, target = self._split.input[rows], self._split.target[rows]
+        self._mapped += input.nbytes + target.nbytes + 2 * len(rows) * MAPPED_AROUND
+        if self._mapped > MAPPED_AT_MOST:
+            self._split.release()
+            self._mapped = 0
+        return torch.from_numpy(input), torch.from_numpy(target)
 
 
 class ShuffledBatches(Sampler[list[int]]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections import Counter
@@ -27,7 +28,6 @@ from colorgan.errors import ColorganError
 from colorgan.params import SPLITS, DataParams, Params, SpaceName
 from colorgan.spaces import get_space
 
-COPIED_AT_ONCE = 256
 WORTH_PROCESSES = 1000
 """From this many photos on, starting processes takes less time than it saves."""
 
@@ -170,13 +170,17 @@ def _write_splits(folder: Path, index: pd.DataFrame, work: Conversion, out_chann
 
 
 def _copy_rows(file: Path, shape: tuple[int, ...], rows: npt.NDArray[np.intp], npy: Path) -> None:
-    """Copy rows, each an array of `shape`, out of a bare file into a .npy, a piece at a time."""
-    array = np.memmap(file, np.uint8, "r").reshape(-1, *shape)
-    with npy.open("wb") as out:
+    """Copy rows, each an array of `shape`, out of a bare file into a .npy, one by one.
+
+    Read and not mapped: mapped pages count as this process's memory.
+    """
+    size = math.prod(shape)
+    with file.open("rb", buffering=0) as source, npy.open("wb") as out:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *shape)}
         write_array_header_1_0(out, header)
-        for start in range(0, len(rows), COPIED_AT_ONCE):
-            out.write(array[rows[start : start + COPIED_AT_ONCE]].tobytes())
+        for row in rows:
+            source.seek(int(row) * size)
+            out.write(source.read(size))
 
 
 def _digest(folder: Path) -> str:
