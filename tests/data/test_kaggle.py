@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kaggle_server import TEST_PORT, KaggleServer, layout, npy, tarred, zipped
 from PIL import Image
 
 from colorgan import color
@@ -24,6 +23,7 @@ from colorgan.data.sources.base import content_id
 from colorgan.data.sources.kaggle import AB, DATASET, LIGHTNESS, KaggleSource
 from colorgan.errors import ColorganError
 from colorgan.params import DataParams, Params
+from kaggle_server import TEST_PORT, KaggleServer, layout, npy, tarred, zipped
 
 ROOT = Path(__file__).parents[2]
 NAMES = (LIGHTNESS, *AB)
