@@ -30,11 +30,15 @@ repro: setup  ## Run the six stages on the bundled photos (only what changed), t
 	dvc repro
 	@python -m colorgan summary
 
+# So many processes share the tests, file by file (tests/conftest.py).
+JOBS ?= 2
+PYTEST := python -m pytest -n $(JOBS) --no-loadscope-reorder
+
 test: setup  ## Run all tests
-	python -m pytest
+	$(PYTEST)
 
 test-fast: setup  ## Run the tests that take seconds
-	python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: setup  ## Lint, format and types, as pre-commit does
 	ruff check .

@@ -1,11 +1,12 @@
-"""What recording costs: the same training with and without MLflow and CSV, in turn, in one run.
+"""What recording and checkpoints cost: the same training with and without, in turn, in one run.
 
     python benchmarks/recording.py            # needs data/processed/lab: `dvc repro preprocess`
 
-The claim: recording takes under 2% of training time. Two figures stand for it. `in_calls` is the
-share of the training thread's time that passes inside the recorder; `whole` is the ratio of whole
-trainings with and without it, which also holds what background threads take from the cores (and
-the noise of the machine: read it as a median of pairs, beside the spread of like with like).
+The claim: recording (MLflow and CSV) and checkpoints together take under 2% of training time. Two
+figures stand for it. `in_calls` is the share of the training thread's time that passes inside the
+recorder and inside checkpoints; `whole` is the ratio of whole trainings with and without them,
+which also holds what background threads take from the cores (and the noise of the machine: read it
+as a median of pairs, beside the spread of like with like).
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
 import typer
 from rich.console import Console
@@ -30,8 +33,11 @@ from colorgan.params_file import load_params
 from colorgan.runtime import Runtime, device_name
 from colorgan.spaces import get_space
 from colorgan.tracking.recorder import Recorder, RunDescription, open_recorder
-from colorgan.training.loop import Trainer, build_step
+from colorgan.training.build import build_step
+from colorgan.training.checkpoint import Checkpoints, Position
+from colorgan.training.loop import Trainer
 from colorgan.training.progress import training_progress
+from colorgan.training.stopping import StopSignal
 
 SPACE = "lab"
 
@@ -54,37 +60,48 @@ class Timed:
         return timed
 
 
-def train_once(own: SpaceParams, folder: Path, *, record: bool) -> tuple[float, float]:
-    """Train; return the seconds it took and those spent inside the recorder."""
-    params = load_params()
+def train_once(
+    own: SpaceParams, folder: Path, minutes: float, *, record: bool
+) -> tuple[float, float, float]:
+    """Train; return the seconds it took, those inside the recorder and inside checkpoints."""
     space, info = get_space(SPACE), read_info(folder)
-    runtime = Runtime.decide(own.train, params.runtime)
+    runtime = Runtime.decide(own.train, load_params().runtime)
+    runtime = replace(runtime, compile="off")
     batches = TrainingBatches(open_split(folder, "train"), own.train.batch_size, 1, 0, False)
-    run = RunDescription("train_lab", SPACE, flat(own), info, runtime.described())
-    progress = training_progress("none", "", 1, 1, 1)
+    step = build_step(space, own, info.image_size, runtime)
+    place = Path(tempfile.mkdtemp(dir=Path.cwd()))
+    run = RunDescription(
+        "train_lab", SPACE, flat(own), info, runtime.described(), folder=place, token=uuid4().hex
+    )
     start = time.perf_counter()
     with open_recorder(run) if record else Recorder() as recorder:
         opened = time.perf_counter() - start
         timed = Timed(recorder)
+        checkpoints = Checkpoints(place / "checkpoint.safetensors", "", minutes, 0)
         trainer = Trainer(
             space,
             own.train,
-            build_step(space, own, info.image_size, runtime),
+            step,
             batches,
             open_split(folder, "val"),
             info.image_size,
             timed,  # type: ignore[arg-type]
-            progress,
+            training_progress("none", "", 1, 1, 1),
+            Position(),
+            checkpoints if record else None,
+            StopSignal(),
         )
         trainer.fit()
         closing = time.perf_counter()
+        checkpoints.close()
     end = time.perf_counter()
-    return end - start, timed.seconds + opened + end - closing
+    return end - start, timed.seconds + opened + end - closing, checkpoints.seconds
 
 
 def main(
     pairs: Annotated[int, typer.Option(help="Pairs of trainings, with and without")] = 5,
     epochs: Annotated[int, typer.Option(help="Epochs of each")] = 10,
+    minutes: Annotated[float, typer.Option(help="Minutes between two checkpoints")] = 0.25,
     out: Annotated[Path, typer.Option(help="Where the figures go")] = (
         paths.REPORTS / "benchmarks" / "recording.json"
     ),
@@ -100,22 +117,25 @@ def main(
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{scratch}/mlflow.db"
         os.environ["DVC_ROOT"] = scratch
         os.chdir(_with_params(Path(scratch)))
-        train_once(own, folder, record=True)
+        train_once(own, folder, minutes, record=True)
         for i in range(pairs):
             # In turn first and second, so that a machine that slows down favours neither.
-            first = train_once(own, folder, record=i % 2 == 0)
-            second = train_once(own, folder, record=i % 2 == 1)
+            first = train_once(own, folder, minutes, record=i % 2 == 0)
+            second = train_once(own, folder, minutes, record=i % 2 == 1)
             recorded, bare = (first, second) if i % 2 == 0 else (second, first)
-            rows.append((recorded[0], bare[0], recorded[1]))
+            rows.append((recorded[0], bare[0], recorded[1], recorded[2]))
         os.chdir(_HERE)
     result = {
         "device": device_name(Runtime.decide(train, load_params().runtime).device),
         "pairs": pairs,
         "epochs": epochs,
-        "seconds_recorded": statistics.median(r for r, _, _ in rows),
-        "seconds_bare": statistics.median(b for _, b, _ in rows),
-        "whole": statistics.median(r / b - 1 for r, b, _ in rows),
-        "in_calls": statistics.median(c / r for r, _, c in rows),
+        "minutes_between_checkpoints": minutes,
+        "seconds_recorded": statistics.median(r for r, _, _, _ in rows),
+        "seconds_bare": statistics.median(b for _, b, _, _ in rows),
+        "whole": statistics.median(r / b - 1 for r, b, _, _ in rows),
+        "in_recorder": statistics.median(c / r for r, _, c, _ in rows),
+        "in_checkpoints": statistics.median(k / r for r, _, _, k in rows),
+        "in_calls": statistics.median((c + k) / r for r, _, c, k in rows),
     }
     files.write_json(out, result)
     _print(result)
@@ -130,10 +150,12 @@ def _with_params(folder: Path) -> Path:
 
 
 def _print(result: dict[str, Any]) -> None:
-    table = Table("", "median", title=f"Cost of recording, {result['device']}")
-    table.add_row("training with recording", f"{result['seconds_recorded']:.1f} s")
+    table = Table("", "median", title=f"Cost of recording and checkpoints, {result['device']}")
+    table.add_row("training with both", f"{result['seconds_recorded']:.1f} s")
     table.add_row("training without", f"{result['seconds_bare']:.1f} s")
-    table.add_row("time inside the recorder", f"{result['in_calls']:.2%}")
+    table.add_row("time inside the recorder", f"{result['in_recorder']:.2%}")
+    table.add_row("time inside checkpoints", f"{result['in_checkpoints']:.2%}")
+    table.add_row("both", f"{result['in_calls']:.2%}")
     table.add_row("whole run, with / without - 1", f"{result['whole']:+.2%}")
     Console().print(table)
 

@@ -28,6 +28,29 @@ os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARN
 
 ROOT = Path(__file__).parents[1]
 SIDE = 32
+SHARE_A_PROJECT = {f"tests/pipeline/test_{name}.py" for name in ("pipeline", "ui", "verify")}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the long tests where several processes share them, so that they end together."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: "pipeline" not in item.path.parts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process: they share fixtures, or a port.
+
+    The files that use the project of tests/pipeline go together, because it takes a minute to make.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "project" if file in SHARE_A_PROJECT else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -229,9 +229,10 @@ def test_a_training_that_is_stopped_leaves_the_last_results(
         # A shell that runs the tests in the background has told them to ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    rows = paths.losses("lab").with_name("losses.csv.part")
     end = time.monotonic() + 100
-    while not (rows.is_file() and rows.read_text().count("\n") > 5):
+    while not any(
+        rows.read_text().count("\n") > 5 for rows in paths.resume("train_lab").glob("*/losses.csv")
+    ):
         assert training.poll() is None, training.communicate()
         assert time.monotonic() < end, "it does not begin to train"
         time.sleep(0.05)
@@ -243,5 +244,6 @@ def test_a_training_that_is_stopped_leaves_the_last_results(
     assert err.endswith(said)
     after = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     after = {path: data for path, data in after.items() if not path.name.startswith(".mlflow")}
-    assert {p for p in after if p.parts[0] != "mlartifacts"} == set(before)
+    assert {p for p in after if p.parts[0] not in ("mlartifacts", ".resume")} == set(before)
+    assert len(list(paths.resume("train_lab").glob("*/checkpoint.safetensors"))) == 1
     assert all(after[path] == before[path] for path in before)

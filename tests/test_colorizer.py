@@ -118,7 +118,7 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
         ({"space": None}, "does not describe a model: no space is called None"),
         ({"image_size": 100}, "does not describe a model: image_size is 100; it should be a mul"),
         ({"image_size": "big"}, "does not describe a model: "),
-        ({"model": {"generator": "unet"}}, "does not describe a model: 4 validation errors"),
+        ({"model": {"generator": "unet"}}, "does not describe a model: 5 validation errors"),
         ({"model": None}, "does not describe a model: "),
     ],
 )

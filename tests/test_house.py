@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from colorgan.training.resume import code_files
 from imports import PACKAGE, all_modules, closure, direct_imports, module_file
 
 ROOT = PACKAGE.parents[1]
 
 # What stands on a lower line never imports from a higher one.
 LEVELS = (
-    {"errors", "files", "paths"},
+    {"errors", "files", "paths", "processes", "yaml12"},
     {"color", "params", "params_file", "pictures"},
     {"spaces", "presets", "runtime"},
     {
@@ -28,6 +29,7 @@ LEVELS = (
     },
     {"tracking", "colorizer", "data.loader", "evaluation.metrics"},
     {"data", "training", "evaluation", "rendering"},
+    {"benchmark", "recovery", "verification"},
     {"cli", "__main__"},
 )
 
@@ -54,7 +56,18 @@ DECIDES_NOTHING = {
     "colorgan.tracking.lineage": "tags of a run",
     "colorgan.tracking.mlflow_sink": "records a run",
     "colorgan.tracking.recorder": "records a run; the columns of its CSV come from training",
+    "colorgan.processes": "which processes live",
+    "colorgan.training.checkpoint": "gives back what it was given, to the bit",
+    "colorgan.training.checks": "refuses, or lets pass",
+    "colorgan.training.lock": "lets one process in",
     "colorgan.training.progress": "what the terminal shows",
+    "colorgan.training.resume": "keeps what it is given",
+    "colorgan.training.stopping": "when training stops, not what it comes to",
+    "colorgan.tracking.outbox": "keeps what could not be sent",
+    "colorgan.tracking.remote_sink": "records a run",
+    "colorgan.tracking.sending": "records a run",
+    "colorgan.tracking.store_uri": "where runs are recorded",
+    "colorgan.tracking.mlflow_runs": "brings the weights that train.init names, by their digest",
 }
 # The same for one stage alone.
 DECIDES_NOTHING_IN = {"train": {"colorgan.pictures": "lays out the sample grids of a run"}}
@@ -95,7 +108,7 @@ def test_only_the_sink_imports_mlflow() -> None:
             for line in file.read_text(encoding="utf-8").splitlines()
         )
     }
-    assert importers == {"mlflow_sink.py"}
+    assert importers == {"mlflow_sink.py", "mlflow_runs.py"}
 
 
 def test_spaces_are_told_apart_in_one_place() -> None:
@@ -136,6 +149,15 @@ def test_code_deps_are_the_imports_that_decide(name: str, command: str, deps: li
     assert {p.relative_to(ROOT).as_posix() for p in needed - declared} == set(), "not declared"
     idle = declared - imported - templates
     assert {p.relative_to(ROOT).as_posix() for p in idle} == set(), "not imported"
+
+
+def test_a_checkpoint_is_good_for_the_code_that_dvc_yaml_names() -> None:
+    [deps] = {tuple(deps) for _, command, deps in _stages_of_dvc_yaml() if command == "train"}
+    declared = set()
+    for dep in deps:
+        path = ROOT / dep
+        declared |= set(path.glob("*.py")) if path.is_dir() else {path}
+    assert set(code_files()) == declared
 
 
 def test_the_allow_list_has_nothing_that_is_gone() -> None:

@@ -49,8 +49,28 @@ REFUSED = {
         (-1, "train.seed is -1; it should be greater than or equal to 0"),
         (10**30, f"train.seed is {10**30}; it should be less than or equal to 1000000000"),
     ],
+    "train.init": [
+        ("", "train.init is empty; it should be a name"),
+        (None, "train.init is None; it should be a valid string"),
+    ],
+    "train.accumulation_steps": [
+        (0, "train.accumulation_steps is 0; it should be greater than or equal to 1"),
+        (3, "train.accumulation_steps is 3; it should divide batch_size (4)"),
+    ],
+    "train.lr_schedule": [
+        ("step", "train.lr_schedule is 'step'; it should be 'linear', 'cosine' or 'constant'"),
+    ],
+    "train.grad_clip": [(-1, "train.grad_clip is -1; it should be greater than or equal to 0")],
+    "train.ema_decay": [(1, "train.ema_decay is 1; it should be less than 1")],
+    "train.compile": [
+        (
+            False,
+            "train.compile is False; it should be 'auto', 'off', 'default' or 'reduce-overhead'",
+        ),
+    ],
     "train.decay_epochs": [(3, "train.decay_epochs is 3; it should be at most epochs (2)")],
     "model.n_layers": [(7, "model.n_layers is 7; it should be less than or equal to 6")],
+    "model.norm": [("layer", "model.norm is 'layer'; it should be 'batch', 'instance' or 'none'")],
     "model.generator": [("resnet", "model.generator is 'resnet'; it should be 'unet'")],
     "rgb.source": [
         (
@@ -75,6 +95,13 @@ REFUSED = {
     "render.rows": [(0, "render.rows is 0; it should be greater than or equal to 1")],
     "runtime.num_workers": [
         (-1, "runtime.num_workers is -1; it should be greater than or equal to 0"),
+    ],
+    "runtime.devices": [
+        (0, "runtime.devices is 0; it should be 'auto' or greater than or equal to 1"),
+        ("all", "runtime.devices is 'all'; it should be 'auto' or a valid integer"),
+    ],
+    "runtime.checkpoint_minutes": [
+        (-1, "runtime.checkpoint_minutes is -1; it should be greater than or equal to 0"),
     ],
     "runtime.pin_memory": [
         ("maybe", "runtime.pin_memory is 'maybe'; it should be 'auto' or a valid boolean"),
@@ -116,7 +143,7 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(
     [
         ("train.batchsize", "train.batchsize is not a parameter; did you mean batch_size? the "),
         ("train.cudnn_benchmarks", "train.cudnn_benchmarks is not a parameter; did you mean "),
-        ("train.zzz", "train.zzz is not a parameter; the parameters here are batch_size, epochs, "),
+        ("train.zzz", "train.zzz is not a parameter; the parameters here are init, batch_size, "),
         ("lab.sauce", "lab.sauce is not a parameter; did you mean source? the parameters here "),
         ("lab.evaluate", "lab.evaluate is not a parameter; the parameters here are source, path"),
         ("lab.train.lrr", "lab.train.lrr is not a parameter; did you mean lr? the parameters here"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from colorgan import runtime
 from colorgan.errors import ParamsError
 from colorgan.params import Params
-from colorgan.runtime import Runtime
+from colorgan.runtime import Group, Runtime
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
@@ -19,7 +20,9 @@ CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 def _flags_as_before() -> object:
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    deterministic = torch.are_deterministic_algorithms_enabled()
     yield
+    torch.use_deterministic_algorithms(deterministic)
     cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
@@ -54,8 +57,12 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("device", [CPU, MPS])
 def test_fp16_needs_cuda(device: torch.device) -> None:
     assert runtime.choose_precision("fp16", CUDA) == "fp16"
-    with pytest.raises(ParamsError, match=r"train.amp is 'fp16', which needs a CUDA device"):
+    with pytest.raises(ParamsError) as refusal:
         runtime.choose_precision("fp16", device)
+    assert str(refusal.value) == (
+        "params.yaml: train.amp is 'fp16', which needs a CUDA device (this one is "
+        f"{device.type}); it should be auto, bf16 or off"
+    )
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA, MPS])
@@ -92,15 +99,7 @@ def test_flags_are_those_of_the_parameters(make_params: Callable[..., Params], o
     assert torch.backends.cudnn.deterministic is on
     assert torch.backends.cudnn.allow_tf32 is on
     assert torch.backends.cuda.matmul.allow_tf32 is on
-
-
-def test_deciding_seeds_the_random_numbers(make_params: Callable[..., Params]) -> None:
-    drawn = []
-    for seed in (1, 1, 2):
-        params = make_params({"train.seed": seed})
-        Runtime.decide(params.rgb.train, params.runtime)
-        drawn.append(torch.rand(3).tolist())
-    assert drawn[0] == drawn[1] != drawn[2]
+    assert torch.are_deterministic_algorithms_enabled() is on
 
 
 @pytest.mark.parametrize(("asked", "pinned"), [("auto", False), (True, True), (False, False)])
@@ -108,5 +107,80 @@ def test_pin_memory(make_params: Callable[..., Params], asked: object, pinned: b
     params = make_params({"runtime.pin_memory": asked})
     decided = Runtime.decide(params.rgb.train, params.runtime)
     assert decided.pin_memory is pinned
-    assert decided.described().keys() == {"device", "device_name", "precision", "pin_memory"}
-    assert decided.described()["pin_memory"] == str(pinned).lower()
+    described = decided.described()
+    assert described.pop("device_name").startswith(platform.processor() or platform.machine())
+    assert described == {
+        "device": "cpu",
+        "devices": "1",
+        "precision": "off",
+        "pin_memory": str(pinned).lower(),
+        "compile": "off",
+    }
+
+
+def test_compile_auto_is_left_to_a_trial(make_params: Callable[..., Params]) -> None:
+    params = make_params({"train.compile": "auto"})
+    assert Runtime.decide(params.lab.train, params.runtime).compile is None
+    params = make_params({"train.compile": "default"})
+    assert Runtime.decide(params.lab.train, params.runtime).compile == "default"
+
+
+def test_what_a_run_has_decided_is_replayed(
+    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever `auto` would come to where a training goes on."""
+    params = make_params({"train.compile": "auto", "train.amp": "auto"})
+    for has_it in (True, False):
+        monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda has_it=has_it: has_it)
+        for decided in (
+            {"precision": "bf16", "compile": "default"},
+            {"precision": "off", "compile": "off"},
+        ):
+            again = Runtime.decide(params.lab.train, params.runtime, decided)
+            assert again.decisions() == decided
+
+
+def test_the_group_is_what_torchrun_says(
+    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert Group.of_environment() == Group(0, 0, 1)
+    for name, value in (("RANK", "5"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "8")):
+        monkeypatch.setenv(name, value)
+    params = make_params()
+    decided = Runtime.decide(params.lab.train, params.runtime)
+    assert decided.group == Group(5, 1, 8)
+    assert decided.described()["devices"] == "8"
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "auto"), [(CPU, 4, 1), (CUDA, 4, 4), (CUDA, 0, 1), (MPS, 1, 1)]
+)
+def test_auto_takes_every_gpu_and_one_process_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, there: int, auto: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: there)
+    assert runtime.choose_devices("auto", device) == auto
+    if there:
+        assert runtime.choose_devices(there, device) == there
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "what"),
+    [
+        (CPU, 4, "4 CPU cores; it should be auto or at most 4"),
+        (CPU, 1, "1 CPU core; it should be auto or at most 1"),
+        (CUDA, 2, "2 GPUs; it should be auto or at most 2"),
+        (MPS, 8, "1 device; it should be auto or at most 1"),
+    ],
+)
+def test_more_devices_than_there_are(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, there: int, what: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: there)
+    with pytest.raises(ParamsError) as refusal:
+        runtime.choose_devices(5, device)
+    assert str(refusal.value) == f"params.yaml: runtime.devices is 5, this machine has {what}"

@@ -69,11 +69,11 @@ def preprocess(space: Space) -> None:
 
 @app.command(rich_help_panel=STAGE)
 def train(space: Space) -> None:
-    """Train the generator of a space against its discriminator."""
+    """Train the generator of a space against its discriminator; goes on where it was stopped."""
     from colorgan.params_file import load_params
     from colorgan.training.train import train as run
 
-    run(load_params(), space.value)
+    raise typer.Exit(run(load_params(), space.value))
 
 
 @app.command(rich_help_panel=STAGE)
@@ -164,6 +164,50 @@ def shard(
 
 
 @app.command(rich_help_panel=TOOLS)
+def benchmark(
+    quick: Annotated[bool, typer.Option("--quick", help="A small network, under a minute")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
+    image_size: Annotated[int | None, typer.Option(help="Pixels; 256 on CUDA, else 128")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="32 on CUDA, else 16")] = None,
+    ngf: Annotated[int | None, typer.Option(help="Channels of the first layers; 64")] = None,
+    space: Annotated[SpaceArgument, typer.Option(help="rgb or lab")] = SpaceArgument.lab,
+    seconds: Annotated[float | None, typer.Option(help="Time for each variant")] = None,
+) -> None:
+    """Measure what each optimization brings on this machine, and write docs/performance.md."""
+    from colorgan.benchmark.command import benchmark as run
+
+    run(device, image_size, batch_size, ngf, space.value, seconds, quick)
+
+
+@app.command(rich_help_panel=TOOLS)
+def verify(
+    space: Space,
+    run: Annotated[
+        str, typer.Option(help="Id or name of an MLflow run; left out, the run of models/<space>")
+    ] = "",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the clone it trained in")] = False,
+) -> None:
+    """Train a recorded run once more, in a clone, and say whether the weights agree."""
+    from colorgan.verification.verify import verify as check
+
+    verdict = check(space.value, run, keep)
+    typer.echo(verdict)
+    raise typer.Exit(int(not verdict.agrees))
+
+
+@app.command(rich_help_panel=TOOLS)
+def recover(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Mend without asking")] = False,
+) -> None:
+    """Say what a killed DVC has left here, and mend it."""
+    from colorgan.recovery import recover as run
+    from colorgan.recovery import somebody_to_ask
+
+    ask = typer.confirm if somebody_to_ask() else None
+    raise typer.Exit(run(yes=yes, say=typer.echo, ask=ask))
+
+
+@app.command(rich_help_panel=TOOLS)
 def ui(
     port: Annotated[int, typer.Option(help="Port of the page")] = 5000,
     host: Annotated[str, typer.Option(help="Address it listens on")] = "127.0.0.1",
@@ -185,8 +229,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         # typer takes Ctrl-C for itself and returns 130, where other versions raise Abort.
-        if app(standalone_mode=False) == INTERRUPTED:
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
             raise KeyboardInterrupt
+        # What a command ends with by typer.Exit is returned here, not raised.
+        if isinstance(code, int) and code:
+            sys.exit(code)
     except ColorganError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):

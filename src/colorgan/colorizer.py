@@ -35,6 +35,7 @@ def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Mod
         ngf=model.ngf,
         image_size=image_size,
         dropout=model.dropout,
+        norm=model.norm,
     )
 
 

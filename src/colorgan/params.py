@@ -91,6 +91,8 @@ class ModelParams(Section):
     dropout: Fraction
     """Probability of dropping a value in the three decoder blocks next to the innermost (0.5 in the
     paper); at 128 px there are two such blocks, at 64 px one, at sizes like 96 px none."""
+    norm: Literal["batch", "instance", "none"]
+    """Normalisation in both networks; `batch` in the paper."""
     ndf: Positive
     """Channels of the discriminator's first layer (64 in the paper)."""
     n_layers: Annotated[int, Field(ge=1, le=6)]
@@ -100,14 +102,30 @@ class ModelParams(Section):
 class TrainParams(Section):
     """Training of the two networks against each other."""
 
+    init: Annotated[str, Field(min_length=1)]
+    """Where the generator's first weights come from: `none` draws them at random; a model folder
+    or the id of an MLflow run goes on from one's own."""
     batch_size: Positive
-    """Photos in a batch."""
+    """Photos of one update, all devices together."""
+    accumulation_steps: Positive
+    """Parts in which a device works through its share of a batch, to need less memory; gradients
+    add up, batch norm sees each part on its own."""
     epochs: Positive
     """Passes over the training photos."""
-    decay_epochs: NotNegative
-    """The last of them, in which the learning rate falls linearly to 0."""
     lr: Annotated[float, Field(gt=0)]
     """Learning rate of Adam, for both networks."""
+    lr_schedule: Literal["linear", "cosine", "constant"]
+    """How it falls over the last `decay_epochs`: in equal steps an epoch as in the paper, as half
+    a cosine, or not at all."""
+    decay_epochs: NotNegative
+    """The last of the epochs, in which the learning rate falls towards 0."""
+    warmup_iterations: NotNegative
+    """The first iterations, in which the learning rate rises from 0; 0 leaves it out."""
+    grad_clip: Annotated[float, Field(ge=0)]
+    """Longest allowed gradient (2-norm over a network); longer ones are shortened; 0 allows all."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    """Decay of the exponential moving average of the generator's weights, which is then what is
+    validated and kept; 0 keeps the weights themselves."""
     beta1: Fraction
     """Adam's decay of the mean of the gradients."""
     beta2: Fraction
@@ -124,6 +142,11 @@ class TrainParams(Section):
     """Mixed precision; fp16 uses one GradScaler; `auto` takes what the device is fast at."""
     channels_last: bool
     """Keep activations channels last in memory."""
+    compile: Literal["auto", "off", "default", "reduce-overhead"]
+    """torch.compile in one of its modes, the second with CUDA graphs; `auto` tries on long runs
+    whether it pays."""
+    sync_batchnorm: bool
+    """Let batch norm see the batches of all GPUs together."""
     cudnn_benchmark: bool
     """Let cuDNN time its algorithms; with cudnn_deterministic it chooses among those alone."""
     cudnn_deterministic: bool
@@ -135,17 +158,24 @@ class TrainParams(Section):
     log_every: Positive
     """Iterations between two recorded losses, each the mean over these iterations."""
     val_every: Positive
-    """Epochs between two validations."""
+    """Epochs between two validations; the last is always validated."""
+    val_photos: NotNegative
+    """Validation photos that are used, spread over the split; 0 uses all."""
     sample_every: Positive
     """Epochs between two sample grids."""
     sample_photos: Positive
     """Photos in a sample grid."""
 
     @model_validator(mode="after")
-    def _decay_is_part_of_epochs(self) -> Self:
+    def _parts_fit_their_wholes(self) -> Self:
         if self.decay_epochs > self.epochs:
             raise ValueError(
                 f"decay_epochs is {self.decay_epochs}; it should be at most epochs ({self.epochs})"
+            )
+        if self.batch_size % self.accumulation_steps:
+            raise ValueError(
+                f"accumulation_steps is {self.accumulation_steps}; it should divide batch_size "
+                f"({self.batch_size})"
             )
         return self
 
@@ -179,12 +209,21 @@ class RuntimeParams(Section):
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+    devices: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
+    """Processes that train together on this machine, one a GPU; `auto` takes all GPUs. On the CPU
+    `auto` is 1."""
     num_workers: Annotated[int, Field(ge=0, le=64)]
     """Processes that read batches; 0 reads in the training process."""
     preprocess_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=64)]
     """Processes that convert photos; `auto` is one a core where there are many photos."""
     pin_memory: Literal["auto"] | bool
     """Page-locked batches, for faster copies to a GPU; `auto` is on for CUDA."""
+    device_cache: Literal["auto"] | bool
+    """Keep all training photos in the GPU's memory; `auto` does where they fit in half of it."""
+    checkpoint_minutes: Annotated[float, Field(ge=0)]
+    """Minutes between two checkpoints, from which a killed training goes on."""
+    checkpoint_iterations: NotNegative
+    """Iterations between two checkpoints, besides the minutes; 0 leaves it to these."""
     progress: Literal["auto", "bar", "lines", "none"]
     """`auto` shows a bar in a terminal and plain lines elsewhere."""
 

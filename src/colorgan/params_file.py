@@ -1,7 +1,7 @@
 """Reading and checking params.yaml, with one sentence for each thing that is wrong in it.
 
-The file is read by YAML 1.2 rules, because DVC writes `-S train.lr=0.00002` as `2e-05`, which
-YAML 1.1 (PyYAML) takes for a string.
+The file is read by YAML 1.2 rules (`colorgan.yaml12`), because DVC writes `-S train.lr=0.00002` as
+`2e-05`, which YAML 1.1 takes for a string.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from colorgan import paths
+from colorgan import paths, yaml12
 from colorgan.errors import ParamsError
 from colorgan.params import (
     SPACES,
@@ -52,15 +50,18 @@ def load_params(path: Path = paths.PARAMS) -> Params:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping; ParamsError if there is none."""
     try:
-        content = YAML(typ="safe", pure=True).load(path)
+        content = yaml12.parse(path.read_bytes())
     except FileNotFoundError:
         raise ParamsError(
             f"{path} does not exist in {Path.cwd()}: run this in the project's folder, "
             "the one with params.yaml and dvc.yaml"
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ParamsError(f"{path} is not valid YAML: {reason}") from None
+    except yaml12.YamlError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from None
+    except ModuleNotFoundError:
+        raise ParamsError(
+            f"{path} cannot be read without ruamel.yaml or PyYAML: pip install ruamel.yaml"
+        ) from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path} should be a mapping of sections, like {_names(Params)}")
     return content

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 
@@ -13,6 +15,7 @@ from colorgan.errors import ParamsError
 from colorgan.params import RuntimeParams, TrainParams
 
 Precision = Literal["off", "fp16", "bf16"]
+CompileMode = Literal["off", "default", "reduce-overhead"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -72,42 +75,109 @@ def device_name(device: torch.device) -> str:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The processes that train together, in torchrun's words; alone, a group of one.
+
+    Attributes:
+        rank: number of this process, from 0; rank 0 records and writes.
+        local_rank: its number on this machine, which is that of its GPU.
+        world_size: how many processes there are on all machines.
+    """
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def of_environment(cls) -> Group:
+        """Return what torchrun says in the environment; a group of one without it."""
+        rank, local, size = (
+            int(os.environ.get(name, default))
+            for name, default in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
+        )
+        return cls(rank, local, size)
+
+
+@dataclass(frozen=True)
 class Runtime:
-    """What `auto` came to, decided once for a run.
+    """What `auto` came to, decided once for a run and replayed where it goes on.
 
     Attributes:
         device: where the networks run.
         precision: what autocast computes in; `off` is float32.
         pin_memory: whether batches are read into page-locked memory.
+        compile: the mode of torch.compile, or `off`; None while nothing is decided yet.
+        group: the processes that train together.
     """
 
     device: torch.device
     precision: Precision
     pin_memory: bool
+    compile: CompileMode | None = "off"
+    group: Group = Group()
 
     @classmethod
-    def decide(cls, train: TrainParams, runtime: RuntimeParams) -> Runtime:
-        """Decide every `auto`, seed the random numbers and set the flags of torch."""
+    def decide(
+        cls, train: TrainParams, runtime: RuntimeParams, decided: Mapping[str, str] | None = None
+    ) -> Runtime:
+        """Decide every `auto` but that of torch.compile, which needs a trial; set torch's flags.
+
+        Args:
+            train: the parameters of the training.
+            runtime: how the machine is to be used.
+            decided: what an earlier part of the same run decided, as `decisions` returns it.
+        """
         device = choose_device(runtime.device)
+        group = Group.of_environment()
+        if device.type == "cuda":
+            device = torch.device("cuda", group.local_rank)
+            torch.cuda.set_device(device)
         pin = device.type == "cuda" if runtime.pin_memory == "auto" else runtime.pin_memory
+        earlier = decided or {}
+        precision = choose_precision(earlier.get("precision", train.amp), device)
+        mode = earlier.get("compile", train.compile)
         set_flags(train)
         keep_freed_memory()
-        torch.manual_seed(train.seed)
-        return cls(device, choose_precision(train.amp, device), pin)
+        compiled = None if mode == "auto" else cast(CompileMode, mode)
+        return cls(device, precision, pin, compiled, group)
 
     def autocast(self) -> torch.autocast:
         """Return a new autocast context for the forward passes; it does nothing when off."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype, enabled=self.precision != "off")
 
+    def decisions(self) -> dict[str, str]:
+        """Return what was decided and changes the bits of a result, to be replayed."""
+        return {"precision": self.precision, "compile": self.compile or "off"}
+
     def described(self) -> dict[str, str]:
         """Return the decisions by name, for the record of a run."""
         return {
             "device": self.device.type,
             "device_name": device_name(self.device),
-            "precision": self.precision,
+            "devices": str(self.group.world_size),
             "pin_memory": str(self.pin_memory).lower(),
+            **self.decisions(),
         }
+
+
+def choose_devices(wanted: str | int, device: torch.device) -> int:
+    """Return how many processes train on this machine; `auto` takes all GPUs, and one CPU.
+
+    Raises:
+        ParamsError: more are asked for than there are.
+    """
+    n_gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    if wanted == "auto":
+        return max(1, n_gpus)
+    there = {"cuda": n_gpus, "cpu": os.cpu_count() or 1}.get(device.type, 1)
+    if int(wanted) > there:
+        kind = {"cuda": "GPU", "cpu": "CPU core"}.get(device.type, "device")
+        raise ParamsError(
+            f"params.yaml: runtime.devices is {wanted}, this machine has {there} {kind}"
+            f"{'s' if there > 1 else ''}; it should be auto or at most {there}"
+        )
+    return int(wanted)
 
 
 def keep_freed_memory() -> None:
@@ -141,5 +211,9 @@ def set_flags(train: TrainParams) -> None:
     torch.backends.cudnn.deterministic = train.cudnn_deterministic
     torch.backends.cudnn.allow_tf32 = train.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = train.allow_tf32
+    # Beyond cuDNN: operations that add up in any order are replaced, or refused.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(train.cudnn_deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Denormals slow a CPU down a hundredfold, and no weight of a network needs them.
     torch.set_flush_denormal(True)

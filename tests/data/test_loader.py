@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,10 @@ import torch
 
 from colorgan.data import loader
 from colorgan.data.arrays import Split, open_split
-from colorgan.data.loader import TrainingBatches, epoch_generator
+from colorgan.data.loader import DeviceBatches, TrainingBatches, ahead, open_batches, stream
+from colorgan.runtime import Group
+
+CPU, ALONE = torch.device("cpu"), Group()
 
 
 @pytest.fixture
@@ -102,11 +107,128 @@ def test_a_batch_may_be_written_to(split: Split) -> None:
     assert split.input.any()
 
 
-def test_random_numbers_of_an_epoch_are_its_own() -> None:
+def test_random_numbers_of_a_place_are_its_own() -> None:
     draws = {
-        float(torch.rand(1, generator=epoch_generator(seed, epoch, stream)))
+        float(torch.rand(1, generator=stream(seed, place, use)))
         for seed in (0, 1, 1_000_000_000)
-        for epoch in (0, 1, 10_000)
-        for stream in (0, 1)
+        for place in (0, 1, 10_000)
+        for use in (loader.ORDER, loader.AUGMENTATION, loader.DROPOUT, loader.DROPOUT + 1)
     }
-    assert len(draws) == 18
+    assert len(draws) == 36
+
+
+def alike(some: list[loader.Batch], others: list[loader.Batch]) -> bool:
+    pairs = list(zip(some, others, strict=True))
+    return all(torch.equal(a, b) for one, other in pairs for a, b in zip(one, other, strict=True))
+
+
+KINDS: dict[str, Callable[..., loader.Batches]] = {
+    "read": lambda split, group=ALONE: TrainingBatches(split, 4, 1, 0, False, group),
+    "workers": lambda split, group=ALONE: TrainingBatches(split, 4, 1, 2, False, group),
+    "device": lambda split, group=ALONE: DeviceBatches(split, 4, 1, CPU, group),
+}
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("kind", ["read", "device"])
+def test_the_parts_of_a_group_are_the_batches_of_one_process(
+    split: Split, kind: str, world_size: int
+) -> None:
+    whole = batches(split, 3)
+    of_ranks = []
+    for rank in range(world_size):
+        own = KINDS[kind](split, Group(rank, rank, world_size))
+        assert len(own) == len(whole) == 2
+        of_ranks.append(list(own.epoch(3)))
+        assert all(len(input) == 4 // world_size for input, _ in of_ranks[-1])
+    together = [
+        (torch.cat([input for input, _ in parts]), torch.cat([target for _, target in parts]))
+        for parts in zip(*of_ranks, strict=True)
+    ]
+    assert alike(together, whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_epoch_goes_on_from_any_batch(write_arrays: Callable[..., Path], kind: str) -> None:
+    split = open_split(write_arrays("lab", train=19), "train")
+    some = KINDS[kind](split)
+    whole = list(some.epoch(2))
+    assert alike(whole, batches(split, 2))
+    for start in range(len(some) + 1):
+        assert alike(list(some.epoch(2, start)), whole[start:])
+    # And the next one begins at its beginning.
+    assert alike(list(some.epoch(3)), batches(split, 3))
+
+
+def test_an_epoch_that_was_left_half_way_does_no_harm(split: Split) -> None:
+    some = KINDS["workers"](split)
+    next(some.epoch(0))
+    assert alike(list(some.epoch(1)), batches(split, 1))
+
+
+def test_what_lies_on_the_device_may_be_written_to(split: Split) -> None:
+    some = KINDS["device"](split)
+    for input, target in some.epoch(0):
+        input.zero_()
+        target.zero_()
+    assert alike(list(some.epoch(0)), batches(split, 0))
+
+
+def test_arrays_are_copied_to_the_device_in_pieces(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "MAPPED_AT_MOST", 3 * 32 * 32)
+    assert alike(list(KINDS["device"](split).epoch(0)), batches(split, 0))
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "free", "cached"),
+    [
+        (True, "cpu", 0, True),
+        (False, "cuda", 1 << 30, False),
+        ("auto", "cpu", 0, False),
+        # The 11 photos take 33 KB.
+        ("auto", "cuda", 2 * 11 * 32 * 32 * 3, True),
+        ("auto", "cuda", 2 * 11 * 32 * 32 * 3 - 2, False),
+    ],
+)
+def test_the_device_keeps_what_fits_in_half_of_its_memory(
+    split: Split,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str | bool,
+    device: str,
+    free: int,
+    cached: bool,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda of: (free, 1 << 40))
+    kept: list[torch.device] = []
+
+    def observed(split: Split, batch_size: int, seed: int, on: torch.device, group: Group) -> str:
+        kept.append(on)
+        return "cached"
+
+    monkeypatch.setattr(loader, "DeviceBatches", observed)
+    on = torch.device(device)
+    found = open_batches(split, 4, 1, 0, on, False, asked, Group())
+    assert (found == "cached") is cached
+    assert kept == ([on] if cached else [])
+
+
+def test_batches_come_ahead_in_their_order(split: Split) -> None:
+    assert alike(list(ahead(iter(batches(split, 0)), CPU)), batches(split, 0))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_workers_leave_stopping_to_the_trainer(write_arrays: Callable[..., Path]) -> None:
+    """Ctrl-C in a terminal reaches them too, and the iteration at hand needs its batch."""
+    split = open_split(write_arrays("lab", train=48), "train")
+    some = TrainingBatches(split, 4, 1, 2, False)
+    coming = some.epoch(0)
+    found = [next(coming)]
+    workers = some._loader._iterator._workers  # type: ignore[union-attr]
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGTERM)
+    found += coming
+    assert alike(found, batches(split, 0))
+    assert all(worker.is_alive() for worker in workers)

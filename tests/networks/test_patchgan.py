@@ -86,3 +86,20 @@ def test_initial_weights_are_those_of_the_paper() -> None:
     assert all(
         (bias == 0).all() for name, bias in network.named_parameters() if name.endswith("bias")
     )
+
+
+@pytest.mark.parametrize("norm", ["instance", "none"])
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_other_norms(norm: str, side: int) -> None:
+    """At every depth that fits the photos, in training too, photo by photo."""
+    for n_layers in range(1, most_layers(side) + 1):
+        network = PatchGAN(3, ndf=2, n_layers=n_layers, norm=norm)  # type: ignore[arg-type]
+        kinds = [type(m).__name__ for m in network.modules()]
+        assert kinds.count("InstanceNorm2d") == (n_layers if norm == "instance" else 0)
+        assert "BatchNorm2d" not in kinds
+        assert all(m.bias is not None for m in network.modules() if isinstance(m, nn.Conv2d))
+        condition, picture = torch.randn(3, 1, side, side), torch.randn(3, 2, side, side)
+        together = network(condition, picture)
+        for i in range(3):
+            alone = network(condition[i : i + 1], picture[i : i + 1])
+            torch.testing.assert_close(alone[0], together[i])

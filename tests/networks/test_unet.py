@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
-from colorgan.networks import UNet, initialise
+from colorgan.networks import UNet, convolution, initialise
+from colorgan.networks.convolution import Doubling, Halving
 from colorgan.networks.unet import unet_depth
 
 
@@ -120,3 +123,89 @@ def test_initial_weights_are_those_of_the_paper() -> None:
     assert scales.mean().item() == pytest.approx(1, abs=0.005)
     assert scales.std().item() == pytest.approx(0.02, rel=0.15)
     assert all((bias == 0).all() for bias in biases)
+
+
+@pytest.mark.parametrize("image_size", [32, 64, 128])
+def test_other_norms(image_size: int) -> None:
+    """Instance norm has no parameters; the bias that batch norm brings is then a convolution's."""
+    with torch.device("meta"):
+        batch, instance, none = (
+            UNet(1, 2, ngf=4, image_size=image_size, norm=norm)
+            for norm in ("batch", "instance", "none")
+        )
+    kinds = {type(m).__name__ for network in (instance, none) for m in network.modules()}
+    assert "BatchNorm2d" not in kinds
+    assert "InstanceNorm2d" in kinds
+    normed = [m for m in batch.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert sum(isinstance(m, nn.InstanceNorm2d) for m in instance.modules()) == len(normed)
+    assert not any(isinstance(m, nn.InstanceNorm2d) for m in none.modules())
+    weights = sum(m.num_features for m in normed)
+    assert parameters(instance) == parameters(none) == parameters(batch) - weights
+
+
+@pytest.mark.parametrize("norm", ["instance", "none"])
+def test_without_batch_norm_a_photo_does_not_depend_on_its_batch(norm: str) -> None:
+    torch.manual_seed(0)
+    network = UNet(1, 2, ngf=2, image_size=64, dropout=0.0, norm=norm)  # type: ignore[arg-type]
+    initialise(network, 0.2)
+    photos = torch.randn(4, 1, 64, 64)
+    together = network(photos)
+    assert together.abs().mean() > 0.01
+    for photo, colours in zip(photos, together, strict=True):
+        torch.testing.assert_close(network(photo[None])[0], colours)
+
+
+@pytest.fixture
+def only_convolutions(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Return a function that decides whether layers of few pixels are matrix products."""
+    return lambda yes: monkeypatch.setattr(convolution, "MOST_PIXELS", 0 if yes else 512)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", [Halving, Doubling])
+@pytest.mark.parametrize("side", [2, 6])
+def test_a_matrix_product_is_the_same_convolution(
+    only_convolutions: Callable[[bool], None],
+    kind: type[Halving] | type[Doubling],
+    bias: bool,
+    layout: torch.memory_format,
+    side: int,
+) -> None:
+    torch.manual_seed(0)
+    layer = kind(3, 5, bias).double()
+    found = []
+    for plain in (True, False):
+        only_convolutions(plain)
+        x = torch.randn(2, 3, side, side, dtype=torch.double, generator=torch.manual_seed(1))
+        x = x.contiguous(memory_format=layout).requires_grad_()
+        layer.zero_grad()
+        y = layer(x)
+        y.square().sum().backward()
+        found.append((y, x.grad, *(weight.grad.clone() for weight in layer.parameters())))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+    names = [type(y[0].grad_fn).__name__ for y in found]
+    assert "Convolution" in names[0]
+    assert "Convolution" not in names[1]
+
+
+def test_an_exported_network_has_convolutions_alone() -> None:
+    """What is traced must not depend on how many photos it was traced with."""
+    network = UNet(1, 2, ngf=2, image_size=32).eval()
+    program = torch.export.export(network, (torch.zeros(2, 1, 32, 32),))
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert sum("conv" in name for name in called) == 10
+    assert not any("im2col" in name or "matmul" in name for name in called)
+
+
+def test_gradients_behind_a_concatenation_have_the_layout_of_what_was_joined() -> None:
+    x = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    found: list[torch.Tensor] = []
+    for mend in (convolution.same_layout_backwards, lambda middle: middle):
+        middle = mend(x * 2)
+        middle.register_hook(found.append)
+        torch.cat((torch.randn(2, 5, 4, 4), middle), 1).square().sum().backward()
+    assert torch.equal(*found)
+    layouts = [gradient.is_contiguous(memory_format=torch.channels_last) for gradient in found]
+    assert layouts == [True, False]

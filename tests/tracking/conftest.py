@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-# Before a test imports mlflow itself: this is what turns its telemetry off.
-import colorgan.tracking.mlflow_sink  # noqa: F401
+from colorgan.data.arrays import DatasetInfo
+from colorgan.tracking.recorder import RunDescription
+from recording import DIGEST, Describe, MlflowClient, Runs, runs_in, uri_of
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +28,43 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     monkeypatch.chdir(copy)
     return root
+
+
+@pytest.fixture
+def describe(tmp_path: Path) -> Describe:
+    """Make a description of a training run of `lab`, each of another training."""
+
+    def make(**changes: object) -> RunDescription:
+        dataset = DatasetInfo("lab", 64, 2, {"train": 8, "val": 2, "test": 2}, 1, DIGEST)
+        token = uuid.uuid4().hex
+        folder = tmp_path / "resume" / token
+        folder.mkdir(parents=True)
+        run = RunDescription(
+            "train_lab", "lab", {"train.lr": 0.0002}, dataset, {"device": "cpu"},
+            folder=folder, token=token,
+        )  # fmt: skip
+        return replace(run, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with its tables and no run, made once: it takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(uri_of(path)).search_experiments()
+    return path
+
+
+@pytest.fixture
+def client(project: Path, tables: Path) -> MlflowClient:
+    """MLflow's own client on the project's store, which has its tables."""
+    shutil.copy(tables, project / "mlflow.db")
+    return MlflowClient(uri_of(project / "mlflow.db"))
+
+
+@pytest.fixture
+def runs(client: MlflowClient) -> Runs:
+    """All runs of the experiment, the oldest first."""
+
+    return lambda: runs_in(client)

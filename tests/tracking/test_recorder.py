@@ -6,9 +6,9 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from colorgan.tracking.recorder import CsvSink, Recorder, Status
@@ -29,12 +29,18 @@ class Memory:
 
 @pytest.fixture
 def losses(tmp_path: Path) -> Path:
-    return tmp_path / "reports" / "lab" / "losses.csv"
+    return tmp_path / "training" / "losses.csv"
 
 
 @pytest.fixture
-def sink(losses: Path) -> CsvSink:
-    return CsvSink(losses, losses.with_name("validation.csv"))
+def open_csv(losses: Path) -> Callable[..., CsvSink]:
+    """Return a function that opens both files at a checkpoint."""
+    return lambda *at: CsvSink(losses, losses.with_name("validation.csv"), *at)
+
+
+@pytest.fixture
+def sink(open_csv: Callable[..., CsvSink]) -> CsvSink:
+    return open_csv()
 
 
 def test_csv_is_complete_and_the_same_bytes_each_time(sink: CsvSink, losses: Path) -> None:
@@ -47,28 +53,75 @@ def test_csv_is_complete_and_the_same_bytes_each_time(sink: CsvSink, losses: Pat
     assert sorted(path.name for path in losses.parent.iterdir()) == ["losses.csv", "validation.csv"]
 
 
-def test_a_row_can_be_read_while_the_run_goes_on(sink: CsvSink, losses: Path) -> None:
-    sink.log_losses(10, 1, {"d": 0.5})
-    assert len(pd.read_csv(losses.with_name("losses.csv.part"))) == 1
-    assert not losses.exists()
-
-
-@pytest.mark.parametrize("status", ["FAILED", "KILLED"])
-def test_a_run_that_fails_leaves_the_older_file(
-    sink: CsvSink, losses: Path, status: Status
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED", None])
+def test_a_row_can_be_read_at_once_and_stays(
+    sink: CsvSink, losses: Path, status: Status | None
 ) -> None:
-    losses.parent.mkdir(parents=True)
-    losses.write_text("older")
     sink.log_losses(10, 1, {"d": 0.5})
+    if status:
+        sink.close(status)
+    assert losses.read_text() == "iteration,epoch,d\n10,1,0.5\n"
+
+
+@pytest.mark.parametrize(("status", "there"), [("FINISHED", True), ("KILLED", False)])
+def test_a_run_that_never_validated_leaves_an_empty_table_if_it_finished(
+    sink: CsvSink, losses: Path, status: Status, there: bool
+) -> None:
     sink.close(status)
-    assert losses.read_text() == "older"
-    assert list(losses.parent.iterdir()) == [losses]
+    assert losses.exists() == losses.with_name("validation.csv").exists() == there
+    if there:
+        assert losses.read_text() == "iteration,epoch\n"
+        assert losses.with_name("validation.csv").read_text() == "epoch\n"
 
 
-def test_a_run_that_never_validated_leaves_an_empty_table(sink: CsvSink, losses: Path) -> None:
-    sink.close("FINISHED")
-    assert losses.read_text() == "iteration,epoch\n"
-    assert losses.with_name("validation.csv").read_text() == "epoch\n"
+def test_going_on_cuts_the_files_back_to_the_checkpoint(
+    open_csv: Callable[..., CsvSink], losses: Path
+) -> None:
+    whole = ""
+    first = open_csv()
+    for iteration in (10, 20, 30, 40):
+        first.log_losses(iteration, iteration // 20, {"d": 1 / iteration})
+        first.log_validation(iteration // 10, {"psnr": iteration})
+        whole = losses.read_text()
+    again = open_csv(20, 1)
+    assert losses.read_text() == "".join(whole.splitlines(keepends=True)[:3])
+    assert losses.with_name("validation.csv").read_text() == "epoch,psnr\n1,10\n"
+    for iteration in (30, 40):
+        again.log_losses(iteration, iteration // 20, {"d": 1 / iteration})
+    again.close("FINISHED")
+    assert losses.read_text() == whole
+    assert len(list(losses.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("cut", range(len("iteration,epoch,d\n10,1,0.5\n20,1,0.25\n") + 1))
+def test_a_file_cut_short_at_any_byte_goes_on(
+    open_csv: Callable[..., CsvSink], losses: Path, cut: int
+) -> None:
+    rows = ["iteration,epoch,d\n", "10,1,0.5\n", "20,1,0.25\n"]
+    losses.parent.mkdir()
+    losses.write_text("".join(rows)[:cut])
+    whole = sum(cut >= sum(map(len, rows[: n + 1])) for n in range(3))
+    sink = open_csv(20, 0)
+    sink.log_losses(30, 2, {"d": 0.125})
+    assert losses.read_text() == "".join([*rows[: max(whole, 1)], "30,2,0.125\n"])
+
+
+def test_a_row_that_lacks_a_value_is_left_out(
+    open_csv: Callable[..., CsvSink], losses: Path
+) -> None:
+    losses.parent.mkdir()
+    losses.write_text("iteration,epoch,d,l1\n10,1,0.5\n20,1,0.5,3\n")
+    open_csv(30, 1)
+    assert losses.read_text() == "iteration,epoch,d,l1\n20,1,0.5,3\n"
+
+
+def test_a_training_that_begins_anew_forgets_the_old_files(
+    open_csv: Callable[..., CsvSink], losses: Path
+) -> None:
+    losses.parent.mkdir()
+    losses.write_text("iteration,epoch,old\n0,1,1\n10,1,1\n")
+    open_csv(0, 0).log_losses(10, 1, {"new": 2})
+    assert losses.read_text() == "iteration,epoch,new\n10,1,2\n"
 
 
 def test_a_loss_that_came_later_is_refused(sink: CsvSink) -> None:
@@ -97,10 +150,10 @@ def test_a_sink_that_fails_to_close_does_not_keep_the_others_open() -> None:
     assert (first.closed, broken.closed) == (["FINISHED"], ["FINISHED"])
 
 
-def test_a_recorder_without_sinks_keeps_nothing(tmp_path: Path) -> None:
+def test_a_recorder_without_sinks_keeps_nothing() -> None:
     with Recorder() as recorder:
         recorder.log_losses(1, 1, {"d": 0.5})
-    assert not (tmp_path / "reports").exists()
+    assert list(Path.cwd().iterdir()) == []
 
 
 WITHOUT_MLFLOW = """
@@ -108,11 +161,13 @@ import sys
 sys.modules["mlflow"] = None
 from pathlib import Path
 from colorgan.data.arrays import DatasetInfo
-from colorgan.tracking.recorder import RunDescription, open_recorder, record_results
+from colorgan.tracking.recorder import RunDescription, mark_killed, open_recorder, record_results
 data = DatasetInfo("lab", 64, 2, {"train": 1}, 0, "d")
-with open_recorder(RunDescription("train_lab", "lab", {}, data)) as recorder:
+run = RunDescription("train_lab", "lab", {}, data, folder=Path("training"), token="0" * 32)
+with open_recorder(run) as recorder:
     recorder.log_losses(10, 1, {"d": 0.5})
-record_results("evaluate", "lab", "00", {"psnr": 20.0}, [Path("reports/lab/losses.csv")])
+record_results("evaluate", "lab", "00", {"psnr": 20.0}, [Path("training/losses.csv")])
+mark_killed("0" * 32)
 """
 
 
@@ -122,7 +177,7 @@ def test_without_mlflow_it_records_to_csv_and_says_so(project: Path) -> None:
     )
     assert done.stderr == "mlflow is not installed: recording to CSV alone\n" * 2
     assert done.stdout == ""
-    assert Path("reports/lab/losses.csv").read_text() == "iteration,epoch,d\n10,1,0.5\n"
+    assert Path("training/losses.csv").read_text() == "iteration,epoch,d\n10,1,0.5\n"
     assert list(project.iterdir()) == []
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from colorgan.training.augment import augment
+from colorgan.training.augment import Moves, augment
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def moves(photos: int = 64, seed: int = 0) -> Moves:
+    return Moves.draw(photos, generator(seed))
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize(("flip", "jitter"), [(True, 0.0), (False, 0.117), (True, 0.3)])
 def test_input_and_target_move_alike(batch, flip: bool, jitter: float) -> None:
-    input, target = augment(*batch, flip=flip, jitter=jitter, generator=generator())
+    input, target = augment(*batch, moves(), flip=flip, jitter=jitter)
     assert input.shape == batch[0].shape
     assert input.dtype == target.dtype == torch.float32
     assert not torch.equal(input, batch[0])
@@ -29,13 +33,13 @@ def test_input_and_target_move_alike(batch, flip: bool, jitter: float) -> None:
 
 
 def test_nothing_asked_for_changes_nothing(batch) -> None:
-    input, target = augment(*batch, flip=False, jitter=0.0, generator=generator())
+    input, target = augment(*batch, moves(), flip=False, jitter=0.0)
     assert torch.equal(input, batch[0])
     assert torch.equal(target, batch[1])
 
 
 def test_half_of_the_photos_are_mirrored(batch) -> None:
-    input, _ = augment(*batch, flip=True, jitter=0.0, generator=generator())
+    input, _ = augment(*batch, moves(), flip=True, jitter=0.0)
     kept = (input == batch[0]).all(dim=(1, 2, 3))
     mirrored = (input == batch[0].flip(-1)).all(dim=(1, 2, 3))
     assert (kept ^ mirrored).all()
@@ -44,7 +48,7 @@ def test_half_of_the_photos_are_mirrored(batch) -> None:
 
 def test_the_same_random_numbers_move_alike(batch) -> None:
     def moved(seed: int) -> torch.Tensor:
-        return augment(*batch, flip=True, jitter=0.2, generator=generator(seed))[0]
+        return augment(*batch, moves(seed=seed), flip=True, jitter=0.2)[0]
 
     assert torch.equal(moved(3), moved(3))
     assert not torch.equal(moved(3), moved(4))
@@ -56,7 +60,7 @@ def test_a_crop_is_a_part_of_the_enlarged_photo() -> None:
     middles = (torch.arange(side) + 0.5) / side
     ramps = torch.stack((middles.expand(side, side), middles[:, None].expand(side, side)))
     photos = ramps.expand(200, 2, side, side)
-    x, y = augment(photos[:, :1], photos[:, 1:], flip=False, jitter=0.25, generator=generator())
+    x, y = augment(photos[:, :1], photos[:, 1:], moves(200), flip=False, jitter=0.25)
     inner = slice(4, -4)  # the border is clamped by half a pixel
     for ramp, along in ((x[:, 0], 2), (y[:, 0], 1)):
         steps = ramp.diff(dim=along)[:, inner, inner]
@@ -73,6 +77,15 @@ def test_a_crop_is_a_part_of_the_enlarged_photo() -> None:
 
 def test_jitter_of_the_paper_keeps_the_size() -> None:
     photo = torch.rand(2, 3, 256, 256)
-    input, target = augment(photo, photo, flip=True, jitter=0.117, generator=generator())
+    input, target = augment(photo, photo, moves(2), flip=True, jitter=0.117)
     assert input.shape == target.shape == (2, 3, 256, 256)
     assert 0 <= input.min() <= input.max() <= 1
+
+
+def test_parts_of_a_batch_move_as_the_whole(batch) -> None:
+    """A process of a group has its photos alone, and the moves of all."""
+    whole = augment(*batch, moves(), flip=True, jitter=0.2)
+    rows = slice(16, 48)
+    part = augment(*(of_all[rows] for of_all in batch), moves().part(rows), flip=True, jitter=0.2)
+    for one, other in zip(part, whole, strict=True):
+        assert torch.equal(one, other[rows])

@@ -1,8 +1,9 @@
-"""The learning rate, what is logged when, and validation."""
+"""What is logged when, validation, and the random numbers of an iteration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,19 @@ from PIL import Image
 
 from colorgan import paths
 from colorgan.colorizer import Colorizer, build_generator
-from colorgan.data.arrays import open_split
+from colorgan.data.arrays import Split, open_split
+from colorgan.data.loader import Batch
 from colorgan.params import Params
+from colorgan.runtime import Group
 from colorgan.spaces import get_space
-from colorgan.tracking.recorder import Recorder
+from colorgan.tracking.recorder import Recorder, RunDescription
+from colorgan.training import loop
 from colorgan.training import train as stage
-from colorgan.training.loop import lr_factor
+from colorgan.training.checkpoint import Position
+from colorgan.training.loop import Trainer
 from colorgan.training.progress import training_progress
 from colorgan.training.step import Pix2Pix
+from colorgan.training.stopping import StopSignal
 from colorgan.training.validate import sample_grid, validate
 
 
@@ -51,32 +57,13 @@ class Notes:
 
 @pytest.fixture
 def notes(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Notes:
-    notes = Notes()
-    monkeypatch.setattr(stage, "open_recorder", lambda described: Recorder(notes))
+    notes, to_csv = Notes(), stage.open_recorder
+
+    def recorder(described: RunDescription) -> Recorder:
+        return Recorder(notes, *to_csv(described)._sinks)
+
+    monkeypatch.setattr(stage, "open_recorder", recorder)
     return notes
-
-
-def test_the_learning_rate_is_constant_then_falls(make_params: Callable[..., Params]) -> None:
-    """As pix2pix: 100 epochs, then 100 with 1 - k / 101."""
-    train = make_params({"train.epochs": 200, "train.decay_epochs": 100}).rgb.train
-    factors = [lr_factor(epoch, train) for epoch in range(200)]
-    assert factors[:100] == [1.0] * 100
-    assert factors[100:] == pytest.approx([1 - k / 101 for k in range(1, 101)])
-
-
-@pytest.mark.parametrize(
-    ("epochs", "decay", "factors"),
-    [
-        (3, 0, [1, 1, 1]),
-        (3, 1, [1, 1, 1 / 2]),
-        (3, 3, [3 / 4, 2 / 4, 1 / 4]),
-    ],
-)
-def test_any_share_of_the_epochs_may_decay(
-    make_params: Callable[..., Params], epochs: int, decay: int, factors: list[float]
-) -> None:
-    train = make_params({"train.epochs": epochs, "train.decay_epochs": decay}).rgb.train
-    assert [lr_factor(epoch, train) for epoch in range(epochs)] == pytest.approx(factors)
 
 
 def test_both_optimizers_follow_it(
@@ -88,10 +75,10 @@ def test_both_optimizers_follow_it(
     rates: list[tuple[float, float]] = []
     train_step = Pix2Pix.train_step
 
-    def observed(self: Pix2Pix, *batch: torch.Tensor) -> object:
+    def observed(self: Pix2Pix, *given: object) -> torch.Tensor:
         optimizers = self.optimizer_g, self.optimizer_d
         rates.append(tuple(optimizer.param_groups[0]["lr"] for optimizer in optimizers))  # type: ignore[arg-type]
-        return train_step(self, *batch)
+        return train_step(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Pix2Pix, "train_step", observed)
     run("lab", {"train.epochs": 3, "train.decay_epochs": 2, "train.lr": 0.3})
@@ -139,15 +126,107 @@ def test_without_validation_photos_there_is_none(
 
 
 def test_validation_does_not_change_the_training(
-    write_arrays: Callable[..., Path], run: Callable[..., None]
+    write_arrays: Callable[..., Path], run_anew: Callable[..., None]
 ) -> None:
     weights = []
     write_arrays("lab", train=8, val=3, side=64)
     for every in (1, 2):
-        run("lab", {"lab.image_size": 64, "train.val_every": every, "train.sample_every": every})
+        run_anew(
+            "lab", {"lab.image_size": 64, "train.val_every": every, "train.sample_every": every}
+        )
         weights.append((paths.model("lab") / "generator.safetensors").read_bytes())
         assert len(pd.read_csv(paths.validation("lab"))) == 2 // every
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows"), [(0, [0, 1, 2, 3, 4]), (3, [0, 2, 4]), (9, [*range(5)])]
+)
+def test_so_many_validation_photos_from_all_over_the_split(
+    write_arrays: Callable[..., Path],
+    run: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int,
+    rows: list[int],
+) -> None:
+    val = open_split(write_arrays("lab", train=4, val=5), "val")
+    used: list[Split] = []
+
+    def observed(colorizer: Colorizer, split: Split, *given: object) -> dict[str, float]:
+        used.append(split)
+        return validate(colorizer, split, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "validate", observed)
+    run("lab", {"train.val_photos": asked})
+    assert len(used) == 2
+    for split in used:
+        assert (split.input == val.input[rows]).all()
+        assert (split.target == val.target[rows]).all()
+
+
+@pytest.fixture
+def make_trainer(
+    make_params: Callable[..., Params], make_step: Callable[..., Pix2Pix]
+) -> Callable[..., Trainer]:
+    """Return a function that makes a trainer of one process of a group; it has no photos."""
+
+    def make(rank: int = 0, world_size: int = 1) -> Trainer:
+        params = make_params({"train.jitter": 0.2})
+        step = make_step()
+        group = Group(rank, rank, world_size)
+        step = replace(step, runtime=replace(step.runtime, group=group))
+        lab = get_space("lab")
+        progress = training_progress("none", "", 1, 1, 1)
+        return Trainer(
+            lab, params.lab.train, step, [], None, 32,  # type: ignore[arg-type]
+            Recorder(), progress, Position(), None, StopSignal(),
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def bytes_of_photos() -> Batch:
+    random = torch.Generator().manual_seed(5)
+    input = torch.randint(0, 256, (8, 32, 32), generator=random, dtype=torch.uint8)
+    return input, torch.randint(0, 256, (8, 32, 32, 2), generator=random, dtype=torch.uint8)
+
+
+def test_an_iteration_has_the_same_flips_and_crops_whatever_ran_before(
+    make_trainer: Callable[..., Trainer], bytes_of_photos: Batch
+) -> None:
+    first = make_trainer().prepare(bytes_of_photos, 5)
+    other = make_trainer()
+    torch.manual_seed(3)
+    for iteration in (0, 7):
+        other.prepare(bytes_of_photos, iteration)
+    again = other.prepare(bytes_of_photos, 5)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other.prepare(bytes_of_photos, 6)[0])
+
+
+def test_a_group_flips_and_crops_as_one_process(
+    make_trainer: Callable[..., Trainer], bytes_of_photos: Batch
+) -> None:
+    whole = make_trainer().prepare(bytes_of_photos, 5)
+    parts = []
+    for rank in range(4):
+        share = slice(2 * rank, 2 * rank + 2)
+        own = bytes_of_photos[0][share], bytes_of_photos[1][share]
+        parts.append(make_trainer(rank, 4).prepare(own, 5))
+    for all_of_it, shares in zip(whole, zip(*parts, strict=True), strict=True):
+        assert torch.equal(all_of_it, torch.cat(shares))
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_batches_are_laid_out_as_asked_for(
+    make_trainer: Callable[..., Trainer], bytes_of_photos: Batch, channels_last: bool
+) -> None:
+    trainer = make_trainer()
+    train = trainer.train.model_copy(update={"channels_last": channels_last})
+    _, target = replace(trainer, train=train).prepare(bytes_of_photos, 0)
+    assert target.is_contiguous(memory_format=torch.channels_last) is channels_last
+    assert target.is_contiguous() is not channels_last
 
 
 @pytest.fixture

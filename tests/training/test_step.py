@@ -4,43 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
+from itertools import combinations
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from colorgan.params import SPACES, Params
-from colorgan.runtime import Runtime
-from colorgan.spaces import get_space
-from colorgan.training.loop import build_step
+from colorgan.params import SPACES
+from colorgan.runtime import Group
 from colorgan.training.step import LOSSES, Pix2Pix
 
-SIDE = 32
-
-
-@pytest.fixture
-def make_step(make_params: Callable[..., Params]) -> Callable[..., Pix2Pix]:
-    """Return a function that builds both networks of a space, always with the same weights."""
-
-    def make(space: str = "lab", **changes: object) -> Pix2Pix:
-        tiny = {"model.ngf": 4, "model.ndf": 4, "model.dropout": 0.0}
-        params = make_params(tiny | {name.replace("__", "."): v for name, v in changes.items()})
-        torch.manual_seed(0)
-        amp = params.rgb.train.amp
-        runtime = Runtime(torch.device("cpu"), "off" if amp == "auto" else amp, False)  # type: ignore[arg-type]
-        return build_step(get_space(space), params.space(space), SIDE, runtime)
-
-    return make
-
-
-def batch(space: str = "lab") -> tuple[Tensor, Tensor]:
-    kind = get_space(space)
-    random = torch.Generator().manual_seed(5)
-    input = torch.randint(0, 256, (4, SIDE, SIDE), generator=random, dtype=torch.uint8)
-    shape = (4, SIDE, SIDE, kind.out_channels)
-    target = torch.randint(0, 256, shape, generator=random, dtype=torch.uint8)
-    return kind.encode(input, target)
+Batch = Callable[..., tuple[Tensor, Tensor]]
 
 
 def towards(logits: Tensor, label: float) -> Tensor:
@@ -63,7 +39,9 @@ def plain_losses(
 
 @pytest.mark.parametrize("gan_loss", ["vanilla", "lsgan", "hinge"])
 @pytest.mark.parametrize("space", SPACES)
-def test_it_is_the_usual_step(make_step: Callable[..., Pix2Pix], space: str, gan_loss: str) -> None:
+def test_it_is_the_usual_step(
+    make_step: Callable[..., Pix2Pix], batch: Batch, space: str, gan_loss: str
+) -> None:
     """The usual one: the generator runs anew for its own update, the discriminator sees a cat."""
     step = make_step(space, train__gan_loss=gan_loss, train__lambda_l1=10)
     input, target = batch(space)
@@ -73,8 +51,8 @@ def test_it_is_the_usual_step(make_step: Callable[..., Pix2Pix], space: str, gan
         for network in (generator, discriminator)
     )
 
-    for _ in range(2):
-        losses = step.train_step(input, target)
+    for iteration in range(2):
+        losses = step.train_step(input, target, iteration)
 
         def judge(picture: Tensor) -> Tensor:
             return discriminator.layers(torch.cat((input, picture), 1))
@@ -107,17 +85,21 @@ def weights(network: nn.Module) -> list[Tensor]:
     return [weight.detach().clone() for weight in network.parameters()]
 
 
-def test_both_networks_learn(make_step: Callable[..., Pix2Pix]) -> None:
+def same(some: list[Tensor], others: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(some, others, strict=True))
+
+
+def test_both_networks_learn(make_step: Callable[..., Pix2Pix], batch: Batch) -> None:
     step = make_step()
     for network in (step.generator, step.discriminator):
         before = weights(network)
-        step.train_step(*batch())
+        step.train_step(*batch(), 0)
         moved = [not torch.equal(a, b) for a, b in zip(before, weights(network), strict=True)]
         assert all(moved)
 
 
 def test_the_generators_update_leaves_the_discriminators_gradient_alone(
-    make_step: Callable[..., Pix2Pix], monkeypatch: pytest.MonkeyPatch
+    make_step: Callable[..., Pix2Pix], batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = make_step()
     after_own_update: list[Tensor] = []
@@ -130,7 +112,7 @@ def test_the_generators_update_leaves_the_discriminators_gradient_alone(
 
     monkeypatch.setattr(Pix2Pix, "_update_discriminator", observed)
     before = weights(step.generator)
-    step.train_step(*batch())
+    step.train_step(*batch(), 0)
     assert len(after_own_update) == len(list(step.discriminator.parameters()))
     for gradient, weight in zip(after_own_update, step.discriminator.parameters(), strict=True):
         assert torch.equal(gradient, weight.grad)
@@ -139,41 +121,40 @@ def test_the_generators_update_leaves_the_discriminators_gradient_alone(
 
 
 def test_the_discriminators_update_leaves_the_generator_alone(
-    make_step: Callable[..., Pix2Pix], monkeypatch: pytest.MonkeyPatch
+    make_step: Callable[..., Pix2Pix], batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = make_step()
     before = weights(step.generator)
     zero = torch.zeros(())
     monkeypatch.setattr(Pix2Pix, "_update_generator", lambda *given: (zero, zero))
-    step.train_step(*batch())
-    assert all(torch.equal(a, b) for a, b in zip(before, weights(step.generator), strict=True))
+    step.train_step(*batch(), 0)
+    assert same(before, weights(step.generator))
     assert all(weight.grad is None for weight in step.generator.parameters())
 
 
-def test_losses_stay_on_the_device_without_a_graph(make_step: Callable[..., Pix2Pix]) -> None:
-    for loss in make_step().train_step(*batch()):
-        assert loss.shape == ()
-        assert loss.dtype == torch.float32
-        assert not loss.requires_grad
+def test_losses_stay_on_the_device_without_a_graph(
+    make_step: Callable[..., Pix2Pix], batch: Batch
+) -> None:
+    losses = make_step().train_step(*batch(), 0)
+    assert losses.shape == (len(LOSSES),) == (3,)
+    assert losses.dtype == torch.float32
+    assert not losses.requires_grad
 
 
 def test_without_l1_only_the_discriminator_is_listened_to(
-    make_step: Callable[..., Pix2Pix],
+    make_step: Callable[..., Pix2Pix], batch: Batch
 ) -> None:
     input, target = batch()
     step = make_step(train__lambda_l1=0)
     other = make_step(train__lambda_l1=100)
-    step.train_step(input, target)
-    other.train_step(input, target)
-    assert not all(
-        torch.equal(a, b)
-        for a, b in zip(weights(step.generator), weights(other.generator), strict=True)
-    )
+    step.train_step(input, target, 0)
+    other.train_step(input, target, 0)
+    assert not same(weights(step.generator), weights(other.generator))
 
 
-def test_bf16_is_close_to_float32(make_step: Callable[..., Pix2Pix]) -> None:
-    exact = make_step().train_step(*batch())
-    half = make_step(train__amp="bf16").train_step(*batch())
+def test_bf16_is_close_to_float32(make_step: Callable[..., Pix2Pix], batch: Batch) -> None:
+    exact = make_step().train_step(*batch(), 0)
+    half = make_step(train__amp="bf16").train_step(*batch(), 0)
     for a, b in zip(exact, half, strict=True):
         assert b.dtype == torch.float32
         assert a.item() != b.item()
@@ -190,9 +171,138 @@ def test_weights_are_those_of_the_seed_and_of_the_paper(make_step: Callable[...,
     assert (group["lr"], group["betas"]) == (2e-4, (0.5, 0.999))
 
 
-def test_it_can_learn_one_batch_by_heart(make_step: Callable[..., Pix2Pix]) -> None:
+def test_it_can_learn_one_batch_by_heart(make_step: Callable[..., Pix2Pix], batch: Batch) -> None:
     step = make_step(model__ngf=16, train__lr=0.002)
     input, target = batch()
-    target = F.interpolate(target[..., ::8, ::8], SIDE, mode="bilinear")
-    losses = [step.train_step(input, target)[2].item() for _ in range(80)]
+    target = F.interpolate(target[..., ::8, ::8], 32, mode="bilinear")
+    losses = [step.train_step(input, target, i)[2].item() for i in range(80)]
     assert losses[-1] < losses[0] / 3
+
+
+# 64 px: the depth at which the U-Net drops out.
+DROPPING = {"side": 64, "model__dropout": 0.5}
+
+
+def test_dropout_depends_on_seed_and_iteration_alone(
+    make_step: Callable[..., Pix2Pix], batch: Batch
+) -> None:
+    def losses(iteration: int, seed: int = 1) -> list[float]:
+        step = make_step(**DROPPING)
+        return replace(step, seed=seed).train_step(*batch(side=64), iteration).tolist()
+
+    first = losses(7)
+    torch.manual_seed(99)
+    torch.rand(1000)
+    assert losses(7) == first
+    assert losses(8)[2] != first[2]
+    assert losses(7, seed=2)[2] != first[2]
+
+
+def test_processes_of_a_group_drop_out_different_values(
+    make_step: Callable[..., Pix2Pix], batch: Batch
+) -> None:
+    def pictures(rank: int, part: int) -> Tensor:
+        step = make_step(**DROPPING)
+        runtime = replace(step.runtime, group=Group(rank, rank, 2))
+        step = replace(step, runtime=runtime, accumulation_steps=2)
+        return step._generate(batch(side=64)[0], 3, part).detach()
+
+    some = [pictures(rank, part) for rank in (0, 1) for part in (0, 1)]
+    assert torch.equal(some[0], pictures(0, 0))
+    assert not any(torch.equal(a, b) for a, b in combinations(some, 2))
+
+
+@pytest.mark.parametrize("norm", ["none", "instance"])
+def test_a_batch_in_parts_is_the_same_update(
+    make_step: Callable[..., Pix2Pix], batch: Batch, norm: str
+) -> None:
+    """Where no photo depends on the others of its batch."""
+    whole = make_step(model__norm=norm)
+    losses = [whole.train_step(*batch(), i) for i in range(2)]
+    for parts in (2, 4):
+        step = make_step(model__norm=norm, train__accumulation_steps=parts)
+        for i, expected in enumerate(losses):
+            torch.testing.assert_close(step.train_step(*batch(), i), expected)
+        for name in ("generator", "discriminator"):
+            one, other = getattr(step, name), getattr(whole, name)
+            for a, b in zip(one.parameters(), other.parameters(), strict=True):
+                torch.testing.assert_close(a.grad, b.grad, atol=1e-5, rtol=1e-3)
+                # Adam makes a whole step also of the rounding that is left of a gradient of 0, and
+                # before instance norm a bias has no other.
+                if norm == "none":
+                    torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
+
+
+def test_both_passes_of_a_part_drop_out_the_same(
+    make_step: Callable[..., Pix2Pix], batch: Batch
+) -> None:
+    """The discriminator's update sees the very pictures that the generator's is about."""
+    step = make_step(**DROPPING, train__accumulation_steps=2)
+    passes: list[tuple[Tensor, bool]] = []
+    step.generator.register_forward_hook(
+        lambda network, given, picture: passes.append((picture.detach(), picture.requires_grad))
+    )
+    step.train_step(*batch(side=64), 5)
+    assert [graph for _, graph in passes] == [False, False, True, True]
+    assert torch.equal(passes[0][0], passes[2][0])
+    assert torch.equal(passes[1][0], passes[3][0])
+
+
+def test_a_batch_that_is_whole_is_generated_once(
+    make_step: Callable[..., Pix2Pix], batch: Batch
+) -> None:
+    step = make_step(**DROPPING)
+    passes: list[Tensor] = []
+    step.generator.register_forward_hook(lambda network, given, out: passes.append(out))
+    step.train_step(*batch(side=64), 5)
+    assert len(passes) == 1
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_running_statistics_count_each_part_once(
+    make_step: Callable[..., Pix2Pix], batch: Batch, parts: int
+) -> None:
+    step = make_step(train__accumulation_steps=parts)
+    plain = deepcopy(step.generator)
+    input, target = batch()
+    step.train_step(input, target, 0)
+    for part in input.chunk(parts):
+        plain(part)
+    for (name, ours), usual in zip(step.generator.named_buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(ours, usual, msg=name)
+    norms = [m for m in step.generator.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.num_batches_tracked == parts and norm.track_running_stats for norm in norms)
+
+
+def length(network: nn.Module) -> float:
+    return torch.stack([w.grad.norm() for w in network.parameters()]).norm().item()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_long_gradient_is_shortened(
+    make_step: Callable[..., Pix2Pix], batch: Batch, parts: int
+) -> None:
+    free = make_step(train__accumulation_steps=parts)
+    free.train_step(*batch(), 0)
+    long = {name: length(getattr(free, name)) for name in ("generator", "discriminator")}
+    most = min(long.values()) / 2
+    step = make_step(train__accumulation_steps=parts, train__grad_clip=most)
+    # Adam's first step does not depend on a gradient's length: its means do.
+    step.train_step(*batch(), 0)
+    assert length(step.discriminator) == pytest.approx(most, rel=1e-3)
+    assert length(step.generator) == pytest.approx(most, rel=1e-3)
+    means = step.optimizer_d.state_dict()["state"], free.optimizer_d.state_dict()["state"]
+    for i, mean in means[0].items():
+        expected = means[1][i]["exp_avg"] * most / long["discriminator"]
+        torch.testing.assert_close(mean["exp_avg"], expected, rtol=1e-3, atol=1e-9)
+
+
+def test_no_limit_and_one_that_is_never_reached_are_the_same_to_the_bit(
+    make_step: Callable[..., Pix2Pix], batch: Batch
+) -> None:
+    free, limited = make_step(train__grad_clip=0.0), make_step(train__grad_clip=1e6)
+    for i in range(3):
+        assert torch.equal(free.train_step(*batch(), i), limited.train_step(*batch(), i))
+    for name in ("generator", "discriminator"):
+        assert same(weights(getattr(free, name)), weights(getattr(limited, name)))

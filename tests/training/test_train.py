@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +12,12 @@ import pandas as pd
 import pytest
 import torch
 
-from colorgan import paths
+from colorgan import files, paths
 from colorgan.colorizer import Colorizer
+from colorgan.data.arrays import open_split, read_info
 from colorgan.errors import ColorganError, ParamsError
-from colorgan.params import SPACES, SpaceName
+from colorgan.params import SPACES, Params, SpaceName
+from colorgan.training.checks import check_fit
 from colorgan.training.step import Pix2Pix
 
 WEIGHTS = "generator.safetensors"
@@ -27,6 +31,11 @@ def results() -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def forget_results() -> None:
+    for folder in (paths.MODELS, paths.REPORTS):
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -58,29 +67,42 @@ SIDE_64 = {"lab.image_size": 64, "train.jitter": 0.1}
 
 
 def test_the_same_seed_gives_the_same_bytes(
-    write_arrays: Callable[..., Path], run: Callable[..., None]
+    write_arrays: Callable[..., Path], run_anew: Callable[..., None]
 ) -> None:
     write_arrays("lab", side=64)
-    run("lab", SIDE_64)
+    run_anew("lab", SIDE_64)
     first = results()
     torch.rand(3)
-    run("lab", SIDE_64)
+    forget_results()
+    run_anew("lab", SIDE_64)
     assert results() == first
-    run("lab", SIDE_64 | {"train.seed": 2})
+    run_anew("lab", SIDE_64 | {"train.seed": 2})
     assert results()[f"models/lab/{WEIGHTS}"] != first[f"models/lab/{WEIGHTS}"]
 
 
-@pytest.mark.parametrize(
-    "runtime", [{"runtime.num_workers": 2}, {"runtime.progress": "lines"}], ids=str
-)
 def test_what_is_under_runtime_cannot_change_a_result(
-    write_arrays: Callable[..., Path], run: Callable[..., None], runtime: dict[str, object]
+    write_arrays: Callable[..., Path], run_anew: Callable[..., None]
 ) -> None:
     write_arrays("lab", side=64)
-    run("lab", SIDE_64)
+    run_anew("lab", SIDE_64)
     first = results()
-    run("lab", SIDE_64 | runtime)
-    assert results() == first
+    for runtime in (
+        {"runtime.num_workers": 2},
+        {"runtime.progress": "lines"},
+        {"runtime.device_cache": True},
+        {"runtime.checkpoint_iterations": 1, "runtime.checkpoint_minutes": 0},
+    ):
+        forget_results()
+        run_anew("lab", SIDE_64 | runtime)
+        assert results() == first, runtime
+
+
+@pytest.fixture
+def trained(write_arrays: Callable[..., Path], run: Callable[..., None]) -> bytes:
+    """The weights of a training with the tiny parameters as they are."""
+    write_arrays("lab", val=0)
+    run("lab")
+    return results()[f"models/lab/{WEIGHTS}"]
 
 
 @pytest.mark.parametrize(
@@ -88,22 +110,26 @@ def test_what_is_under_runtime_cannot_change_a_result(
     [
         {"lab.train": {"lr": 0.1}},
         {"lab.model": {"ngf": 3}},
+        {"model.norm": "instance"},
         {"train.gan_loss": "hinge"},
         {"train.flip": False},
         {"train.jitter": 0.2},
         {"train.lambda_l1": 0},
         {"train.beta1": 0.9},
+        {"train.beta2": 0.9},
+        {"train.accumulation_steps": 2},
+        {"train.lr_schedule": "cosine"},
+        {"train.warmup_iterations": 3},
+        {"train.grad_clip": 1e-6},
+        {"train.ema_decay": 0.9},
     ],
     ids=str,
 )
 def test_every_hyperparameter_tells(
-    write_arrays: Callable[..., Path], run: Callable[..., None], changes: dict[str, object]
+    trained: bytes, run: Callable[..., None], changes: dict[str, object]
 ) -> None:
-    write_arrays("lab", val=0)
-    run("lab")
-    first = results()
     run("lab", changes)
-    assert results()[f"models/lab/{WEIGHTS}"] != first[f"models/lab/{WEIGHTS}"]
+    assert results()[f"models/lab/{WEIGHTS}"] != trained
 
 
 def test_it_learns(write_arrays: Callable[..., Path], run: Callable[..., None]) -> None:
@@ -162,6 +188,64 @@ def test_a_discriminator_too_deep_for_the_photos(
     run("lab", {"model.n_layers": 3})
 
 
+REFUSALS = {
+    "train.amp": (
+        "fp16",
+        "train.amp is 'fp16', which needs a CUDA device (this one is cpu); it should be auto, bf16 "
+        "or off",
+    ),
+    "train.sync_batchnorm": (
+        True,
+        "train.sync_batchnorm is true, which works on GPUs alone (this device is cpu); it should "
+        "be false",
+    ),
+    "runtime.devices": (
+        1024,
+        f"runtime.devices is 1024, this machine has {os.cpu_count()} CPU "
+        f"core{'s' if (os.cpu_count() or 1) > 1 else ''}; it should be auto or at most "
+        f"{os.cpu_count()}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_this_machine_does_not_have(
+    write_arrays: Callable[..., Path], run: Callable[..., None], name: str
+) -> None:
+    """Refused before anything is trained or kept."""
+    write_arrays("lab")
+    value, what = REFUSALS[name]
+    with pytest.raises(ParamsError) as refusal:
+        run("lab", {name: value})
+    assert str(refusal.value) == f"params.yaml: {what}"
+    assert not results()
+    assert not Path(".resume").exists()
+
+
+@pytest.mark.parametrize(
+    ("processes", "parts", "what"),
+    [
+        (3, 1, "3 processes cannot share evenly; it should be a multiple of 3"),
+        (2, 4, "2 processes of 4 parts each cannot share evenly; it should be a multiple of 8"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared(
+    write_arrays: Callable[..., Path],
+    make_params: Callable[..., Params],
+    processes: int,
+    parts: int,
+    what: str,
+) -> None:
+    folder = write_arrays("lab")
+    photos, info = open_split(folder, "train"), read_info(folder)
+    own = make_params({"train.batch_size": 4, "train.accumulation_steps": parts}).lab
+    cpu = torch.device("cpu")
+    with pytest.raises(ParamsError) as refusal:
+        check_fit(info, photos, own, cpu, processes)
+    assert str(refusal.value) == f"params.yaml: train.batch_size is 4, which {what}"
+    check_fit(info, photos, own, cpu, 1)
+
+
 def test_arrays_of_the_other_space(
     write_arrays: Callable[..., Path], run: Callable[..., None]
 ) -> None:
@@ -181,10 +265,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     write_arrays("lab")
     run("lab")
     before = results()
-    good, bad = torch.tensor(1.0), torch.tensor(value)
-    monkeypatch.setattr(Pix2Pix, "train_step", lambda *given: (good, bad, good))
+    monkeypatch.setattr(Pix2Pix, "train_step", lambda *given: torch.tensor([1.0, value, 1.0]))
     with pytest.raises(ColorganError) as refusal:
-        run("lab")
+        run("lab", {"train.seed": 2})
     assert str(refusal.value) == (
         f"loss_G_GAN is {value} at iteration 2: training has diverged; lower train.lr in "
         "params.yaml, or set train.amp to off"
@@ -205,11 +288,11 @@ def test_a_stopped_training_leaves_the_last_results(
     train_step = Pix2Pix.train_step
     calls: list[object] = []
 
-    def stopped(self: Pix2Pix, *batch: torch.Tensor) -> object:
-        calls.append(batch)
+    def stopped(self: Pix2Pix, *given: object) -> torch.Tensor:
+        calls.append(given)
         if len(calls) == 4:
             raise stop
-        return train_step(self, *batch)
+        return train_step(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Pix2Pix, "train_step", stopped)
     with pytest.raises(stop):
@@ -228,10 +311,14 @@ def test_a_model_that_cannot_be_written_leaves_the_last_one(
     run("lab")
     before = results()
 
-    def full(*given: object) -> None:
-        raise OSError(28, "No space left on device")
+    write_json = files.write_json
 
-    monkeypatch.setattr("colorgan.colorizer.files.write_json", full)
+    def full(path: Path, content: object) -> None:
+        if path.name == "config.json":
+            raise OSError(28, "No space left on device")
+        write_json(path, content)
+
+    monkeypatch.setattr(files, "write_json", full)
     with pytest.raises(OSError, match="No space left"):
         run("lab", {"train.seed": 2})
     assert results() == before

@@ -1,15 +1,23 @@
-"""Batches of a split: one fancy-indexed copy each, in an order that depends on seed and epoch."""
+"""Batches of a split: one fancy-indexed copy each, in an order that depends on seed and epoch.
+
+Every random number of a training is a function of the seed and of a place in it (an epoch, an
+iteration), never of what was drawn before. So nothing about random numbers has to be kept for a
+training to go on after a kill, and neither the number of workers nor that of devices changes them.
+"""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from colorgan.data.arrays import Split
+from colorgan.runtime import Group
 
 Batch = tuple[Tensor, Tensor]
 
@@ -18,6 +26,20 @@ MAPPED_AT_MOST = 64 << 20
 """Bytes of the memory maps that are kept before their pages are let go."""
 MAPPED_AROUND = 64 << 10
 """Bytes that Linux maps around each place that is read."""
+
+
+class Batches(Protocol):
+    """The training batches of one process of a group.
+
+    Batches are `(input (n, H, W), target (n, H, W, C))`, uint8, n = batch_size / world_size: a
+    quarter of the bytes of floats to copy to a GPU.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch, the same for every process."""
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
 
 
 class _Photos(Dataset[Batch]):
@@ -31,8 +53,6 @@ class _Photos(Dataset[Batch]):
         return len(self._split)
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        # In the order of the file, so that the disk is read forwards; a batch has no order.
-        rows = sorted(rows)
         input, target = self._split.input[rows], self._split.target[rows]
         self._mapped += input.nbytes + target.nbytes + 2 * len(rows) * MAPPED_AROUND
         if self._mapped > MAPPED_AT_MOST:
@@ -44,41 +64,48 @@ class _Photos(Dataset[Batch]):
 class ShuffledBatches(Sampler[list[int]]):
     """Whole batches of row numbers in a new order each epoch, the last incomplete one dropped.
 
-    The order is a function of seed and epoch alone, so it is the same however many workers read.
+    Which photos make a batch is a function of seed and epoch alone. Each process of a group takes
+    its own part of every batch.
     """
 
-    def __init__(self, n_photos: int, batch_size: int, seed: int) -> None:
+    def __init__(self, n_photos: int, batch_size: int, seed: int, group: Group) -> None:
         self._n_photos = n_photos
         self._batch_size = batch_size
         self._seed = seed
+        self._group = group
         self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
         return self._n_photos // self._batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        generator = epoch_generator(self._seed, self.epoch)
-        order = torch.randperm(self._n_photos, generator=generator)
-        for start in range(0, len(self) * self._batch_size, self._batch_size):
-            yield order[start : start + self._batch_size].tolist()
+        order = torch.randperm(self._n_photos, generator=stream(self._seed, self.epoch, ORDER))
+        share = self._batch_size // self._group.world_size
+        own = slice(self._group.rank * share, (self._group.rank + 1) * share)
+        for number in range(self.start, len(self)):
+            yield order[number * self._batch_size :][: self._batch_size][own].tolist()
 
 
 class TrainingBatches:
-    """The training batches of an epoch, read by `num_workers` processes.
-
-    Batches are `(input (N, H, W), target (N, H, W, C))`, uint8, on the CPU: a quarter of the
-    bytes of floats to copy to a GPU.
-    """
+    """Batches read from the memory-mapped arrays by `num_workers` processes; see `Batches`."""
 
     def __init__(
-        self, split: Split, batch_size: int, seed: int, num_workers: int, pin_memory: bool
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        num_workers: int,
+        pin_memory: bool,
+        group: Group = Group(),  # noqa: B008 (it is frozen)
     ) -> None:
-        self._order = ShuffledBatches(len(split), batch_size, seed)
+        self._order = ShuffledBatches(len(split), batch_size, seed, group)
         self._loader: DataLoader[Batch] = DataLoader(
             _Photos(split),
             batch_sampler=self._order,
             collate_fn=_as_it_is,
             num_workers=num_workers,
+            worker_init_fn=_leave_stopping_to_the_trainer,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
             # Left to itself it draws from torch's own random numbers, more often without workers
@@ -90,10 +117,96 @@ class TrainingBatches:
         """Return the number of batches in an epoch."""
         return len(self._order)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of epoch `number`, counted from 0."""
-        self._order.epoch = number
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
+        self._order.epoch, self._order.start = number, start
         yield from self._loader
+
+
+class DeviceBatches:
+    """Batches of arrays that lie whole in the memory of a device; see `Batches`."""
+
+    def __init__(
+        self, split: Split, batch_size: int, seed: int, device: torch.device, group: Group
+    ) -> None:
+        self._order = ShuffledBatches(len(split), batch_size, seed, group)
+        self._input = _on_device(split.input, device)
+        self._target = _on_device(split.target, device)
+        split.release()
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self._order)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
+        self._order.epoch, self._order.start = number, start
+        # The order of the whole epoch goes to the device at once: later copies would each wait.
+        batches = torch.tensor(list(self._order), dtype=torch.int64).to(self._input.device)
+        for rows in batches:
+            yield self._input.index_select(0, rows), self._target.index_select(0, rows)
+
+
+def _on_device(array: np.ndarray[Any, np.dtype[np.uint8]], device: torch.device) -> Tensor:
+    """Copy a memory map to a device in pieces, so that the host never holds it whole."""
+    whole = torch.empty(array.shape, dtype=torch.uint8, device=device)
+    rows = max(1, MAPPED_AT_MOST // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        whole[start : start + rows] = torch.from_numpy(array[start : start + rows].copy())
+    return whole
+
+
+def fits_on_device(split: Split, device: torch.device) -> bool:
+    """Say whether the arrays take at most half of the memory that a GPU has free."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return split.input.nbytes + split.target.nbytes <= free / 2
+
+
+def open_batches(
+    split: Split, batch_size: int, seed: int, num_workers: int, device: torch.device,
+    pin_memory: bool, device_cache: str | bool, group: Group,
+) -> Batches:  # fmt: skip
+    """Return batches from the device's own memory where asked for or where they fit, else read.
+
+    `device_cache` is true, false or `auto`; the batches are the same ones.
+    """
+    cached = fits_on_device(split, device) if device_cache == "auto" else bool(device_cache)
+    if cached:
+        return DeviceBatches(split, batch_size, seed, device, group)
+    return TrainingBatches(split, batch_size, seed, num_workers, pin_memory, group)
+
+
+def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Yield batches on `device`; on a GPU the next one is copied while the present one is used."""
+    if device.type != "cuda":
+        for input, target in batches:
+            yield input.to(device), target.to(device)
+        return
+    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    coming: tuple[Batch, torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(copies):
+            copied = (
+                batch[0].to(device, non_blocking=True),
+                batch[1].to(device, non_blocking=True),
+            )
+            following = copied, copies.record_event()
+        if coming is not None:
+            yield _arrived(*coming)
+        coming = following
+    if coming is not None:
+        yield _arrived(*coming)
+
+
+def _arrived(batch: Batch, copied: torch.cuda.Event) -> Batch:
+    """Let the present stream wait for a copy, and its memory for the present stream."""
+    current = torch.cuda.current_stream(batch[0].device)
+    current.wait_event(copied)
+    for tensor in batch:
+        tensor.record_stream(current)
+    return batch
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -101,7 +214,27 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
-    """Return random numbers of their own for an epoch; streams keep different uses apart."""
+def _leave_stopping_to_the_trainer(worker: int) -> None:  # noqa: ARG001
+    """Ignore Ctrl-C and SIGTERM, which reach the whole group of processes, in a worker.
+
+    The trainer finishes its iteration and writes a checkpoint; it ends its workers itself, and
+    they end by themselves if it is killed.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+# What random numbers are for; shards have the streams from 16 on, dropout those from DROPOUT on,
+# one a process.
+ORDER, AUGMENTATION, DROPOUT = 0, 1, 4096
+
+
+def stream(seed: int, place: int, use: int) -> torch.Generator:
+    """Return random numbers of their own for a place in a training (an epoch, an iteration)."""
+    return torch.Generator().manual_seed(seed_of(seed, place, use))
+
+
+def seed_of(seed: int, place: int, use: int) -> int:
+    """Return the seed of a place in a training; uses are kept apart."""
     # The primes only spread neighbouring seeds; any injective mix would do.
-    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 8191 + stream)
+    return (seed * 1_000_003 + place) * 8191 + use

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from colorgan import files
 from colorgan.color import UInt8Array
 from colorgan.data.arrays import Split, open_split, read_info
-from colorgan.data.loader import Batch, epoch_generator
+from colorgan.data.loader import Batch, stream
 from colorgan.errors import ColorganError
 from colorgan.params import SPLITS
 
@@ -195,7 +195,7 @@ class ShardBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of epoch `number`, counted from 0."""
-        draw = epoch_generator(self._seed, number, self._stream)
+        draw = stream(self._seed, number, self._stream)
         left, size = len(self), self._batch_size
         shape = (self._buffer, self.image_size, self.image_size)
         inputs = np.empty(shape, np.uint8)
@@ -226,7 +226,7 @@ class ShardBatches:
     def _groups(self, number: int) -> Iterator[Photos]:
         """Yield row groups in the order of an epoch."""
         # Not the buffer's random numbers: this runs in a thread, some way ahead of it.
-        draw = epoch_generator(self._seed, number, self._stream + 1)
+        draw = stream(self._seed, number, self._stream + 1)
         for shard in torch.randperm(len(self._paths), generator=draw).tolist():
             path = self._paths[shard]
             with _naming(path), _open(path) as file:

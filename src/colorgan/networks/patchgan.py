@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from colorgan.networks.normalisation import NormName, norm_layer
+
 
 def most_layers(image_size: int) -> int:
     """Return the largest `n_layers` that leaves a patch: the last two layers take a pixel each."""
@@ -21,12 +23,15 @@ class PatchGAN(nn.Module):
         in_channels: channels of condition and picture together.
         ndf: channels of the first layer.
         n_layers: strided layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels.
+        norm: `batch`, `instance` or `none`.
 
     Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks",
     section 6.1.2.
     """
 
-    def __init__(self, in_channels: int, ndf: int = 64, n_layers: int = 3) -> None:
+    def __init__(
+        self, in_channels: int, ndf: int = 64, n_layers: int = 3, norm: NormName = "batch"
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [
             nn.Conv2d(in_channels, ndf, 4, stride=2, padding=1),
@@ -36,9 +41,10 @@ class PatchGAN(nn.Module):
         for i in range(1, n_layers + 1):
             width = ndf * min(2**i, 8)
             stride = 2 if i < n_layers else 1
+            normed, bias = norm_layer(norm, width)
             layers += [
-                nn.Conv2d(before, width, 4, stride=stride, padding=1, bias=False),
-                nn.BatchNorm2d(width),
+                nn.Conv2d(before, width, 4, stride=stride, padding=1, bias=bias),
+                *normed,
                 nn.LeakyReLU(0.2, inplace=True),
             ]
             before = width

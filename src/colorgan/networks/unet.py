@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from colorgan.networks.convolution import Doubling, Halving, same_layout_backwards
+from colorgan.networks.normalisation import NormName, norm_layer
+
 MAX_DEPTH = 8
 """Layers down to one pixel at 256 px, the size of the paper; a larger photo keeps this depth."""
 MIN_DEPTH = 5
@@ -35,6 +38,7 @@ class UNet(nn.Module):
         image_size: side in pixels that the depth is fitted to: 64, 128 and 256 go down to a
             single pixel, as in the paper; others as far as they can be halved.
         dropout: probability in the (at most three) innermost full-width decoder blocks.
+        norm: `batch`, `instance` or `none`.
 
     Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks",
     section 6.1.1, with the layout of the authors' code (batch norm everywhere but in the first,
@@ -48,6 +52,7 @@ class UNet(nn.Module):
         ngf: int = 64,
         image_size: int = 256,
         dropout: float = 0.5,
+        norm: NormName = "batch",
     ) -> None:
         super().__init__()
         depth = unet_depth(image_size)
@@ -56,16 +61,16 @@ class UNet(nn.Module):
 
         self.down = nn.ModuleList()
         for i, width in enumerate(widths):
-            norm = 0 < i < depth - 1
+            inner = 0 < i < depth - 1
             before = widths[i - 1] if i else in_channels
-            self.down.append(_down(before, width, activate=i > 0, norm=norm))
+            self.down.append(_down(before, width, norm if inner else None, activate=i > 0))
 
         self.up = nn.ModuleList()
         for i in reversed(range(1, depth)):
             # The innermost block has no skip to join; the others get twice the channels.
             before = widths[i] if i == depth - 1 else 2 * widths[i]
             dropped = dropout if 4 <= i < depth - 1 else 0.0
-            self.up.append(_up(before, widths[i - 1], dropped))
+            self.up.append(_up(before, widths[i - 1], norm, dropped))
         self.last = nn.Sequential(
             nn.ReLU(inplace=True),
             nn.ConvTranspose2d(2 * widths[0], out_channels, 4, stride=2, padding=1),
@@ -80,26 +85,28 @@ class UNet(nn.Module):
             skips.append(x)
         skips.pop()
         for up in self.up:
-            x = torch.cat((skips.pop(), up(x)), dim=1)
+            x = torch.cat((skips.pop(), same_layout_backwards(up(x))), dim=1)
         y: Tensor = self.last(x)
         return y
 
 
-def _down(in_channels: int, out_channels: int, *, activate: bool, norm: bool) -> nn.Sequential:
+def _down(
+    in_channels: int, out_channels: int, norm: NormName | None, *, activate: bool
+) -> nn.Sequential:
     """Halve the side: (LeakyReLU) conv (norm). Not in place: the input is also a skip."""
     layers: list[nn.Module] = [nn.LeakyReLU(0.2)] if activate else []
-    layers.append(nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False))
-    if norm:
-        layers.append(nn.BatchNorm2d(out_channels))
-    return nn.Sequential(*layers)
+    after, bias = norm_layer(norm, out_channels) if norm else ([], False)
+    layers.append(Halving(in_channels, out_channels, bias))
+    return nn.Sequential(*layers, *after)
 
 
-def _up(in_channels: int, out_channels: int, dropout: float) -> nn.Sequential:
+def _up(in_channels: int, out_channels: int, norm: NormName, dropout: float) -> nn.Sequential:
     """Double the side: ReLU, transposed conv, norm, (dropout)."""
+    after, bias = norm_layer(norm, out_channels)
     layers: list[nn.Module] = [
         nn.ReLU(),
-        nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
+        Doubling(in_channels, out_channels, bias),
+        *after,
     ]
     if dropout:
         layers.append(nn.Dropout(dropout))

@@ -51,6 +51,8 @@ def git_state(cwd: Path) -> GitState:
     code = ["--", ".", *(f":(exclude){name}" for name in RESULTS)]
     with _doubting_index(cwd) as index:
         options = ["--no-ext-diff", "--no-textconv", "--no-color"]
+        # Whatever the user's own settings are, `git apply` is to take it.
+        options += ["--src-prefix=a/", "--dst-prefix=b/"]
         diff = _git(cwd, "diff", "HEAD", *options, *code, index=index) or ""
         new = _git(cwd, "ls-files", "--others", "--exclude-standard", *code, index=index) or ""
     diff += "".join(f"new, not in git: {name}\n" for name in new.splitlines())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, Self, TextIO
 
 from PIL import Image
 
-from colorgan import paths
+from colorgan import files
 from colorgan.data.arrays import DatasetInfo
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -32,6 +32,10 @@ class RunDescription:
         params: resolved parameters by dotted path.
         dataset: what it trains on.
         extra: further tags, such as what `auto` stood for.
+        folder: that of the training, where it keeps what it needs to go on; exists.
+        token: names the training for good, however often it is stopped and goes on.
+        iteration: finished iterations of the checkpoint that it goes on from, 0 if it begins.
+        epoch: epochs of that checkpoint that are finished with their validation.
     """
 
     stage: str
@@ -39,6 +43,10 @@ class RunDescription:
     params: Mapping[str, str | int | float | bool]
     dataset: DatasetInfo
     extra: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = field(kw_only=True)
+    token: str = field(kw_only=True)
+    iteration: int = field(default=0, kw_only=True)
+    epoch: int = field(default=0, kw_only=True)
 
 
 class Sink(Protocol):
@@ -63,14 +71,14 @@ class Sink(Protocol):
 class CsvSink:
     """Losses and validation metrics as CSV, each with its own file.
 
-    A row is there to be read at once, in `<name>.csv.part`; the file takes its final name only
-    when the run has finished. A run that fails leaves an older, complete file as it was.
+    A row is there to be read at once. The files stay, whatever becomes of the run: a training
+    that goes on from a checkpoint goes on with them.
     """
 
-    def __init__(self, losses: Path, validation: Path) -> None:
-        """Write to these two files; nothing is touched before the first row or `close`."""
-        self._losses = _Table(losses, ("iteration", "epoch"))
-        self._validation = _Table(validation, ("epoch",))
+    def __init__(self, losses: Path, validation: Path, iteration: int = 0, epoch: int = 0) -> None:
+        """Write to these two files, from which the rows after `iteration` and `epoch` are cut."""
+        self._losses = _Table(losses, ("iteration", "epoch"), iteration)
+        self._validation = _Table(validation, ("epoch",), epoch)
 
     def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
         """Add a row of losses."""
@@ -87,22 +95,28 @@ class CsvSink:
         """Do nothing: the weights are an out of their own."""
 
     def close(self, status: Status) -> None:
-        """Give both files their final names if the run has finished, else remove them."""
+        """Close both files; of a run that has finished both are there, if need be without a row."""
         for table in (self._losses, self._validation):
-            if status == "FINISHED":
-                table.finish()
-            else:
-                table.discard()
+            table.close(status == "FINISHED")
 
 
 class _Table:
     """A CSV file whose columns are those of its first row."""
 
-    def __init__(self, path: Path, steps: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, steps: tuple[str, ...], last: int) -> None:
+        """Keep the rows up to step `last`, in the first column, of what is there."""
         self._path = path
-        self._aside = path.with_name(f"{path.name}.part")
         self._steps = steps
         self._open: tuple[TextIO, csv.DictWriter[str]] | None = None
+        lines = _lines_until(path, last)
+        if len(lines) < 2:
+            path.unlink(missing_ok=True)
+            return
+        with files.file_aside(path) as aside:
+            aside.write_text("".join(lines), encoding="utf-8", newline="")
+        file = path.open("a", encoding="utf-8", newline="")
+        columns = lines[0].rstrip("\n").split(",")
+        self._open = file, csv.DictWriter(file, columns, lineterminator="\n")
 
     def add(self, steps: Mapping[str, int], values: Mapping[str, float]) -> None:
         file, writer = self._open or self._begin(values)
@@ -110,24 +124,36 @@ class _Table:
         writer.writerow({**steps, **{name: f"{value:.6g}" for name, value in values.items()}})
         file.flush()
 
-    def finish(self) -> None:
-        # DVC wants each declared file, also of a run that never came to validate.
-        file, _ = self._open or self._begin({})
-        file.close()
-        self._aside.replace(self._path)
-
-    def discard(self) -> None:
+    def close(self, finished: bool) -> None:
+        if finished and not self._open:
+            # DVC wants each declared file, also of a run that never came to validate.
+            self._begin({})
         if self._open:
             self._open[0].close()
-            self._aside.unlink(missing_ok=True)
 
     def _begin(self, values: Mapping[str, float]) -> tuple[TextIO, csv.DictWriter[str]]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._aside.open("w", encoding="utf-8", newline="")
+        file = self._path.open("w", encoding="utf-8", newline="")
         writer = csv.DictWriter(file, [*self._steps, *values], lineterminator="\n")
         writer.writeheader()
+        file.flush()
         self._open = file, writer
         return self._open
+
+
+def _lines_until(path: Path, last: int) -> list[str]:
+    """Return the header and the rows up to step `last`; what a kill has cut short is left out."""
+    if last == 0 or not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8", errors="replace")
+    header, *rows = [f"{line}\n" for line in text.split("\n")[:-1]] or [""]
+    whole = [row for row in rows if row.count(",") == header.count(",")]
+    return [header, *(row for row in whole if 0 < _step(row) <= last)]
+
+
+def _step(row: str) -> int:
+    number = row.partition(",")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 class Recorder:
@@ -181,15 +207,27 @@ class Recorder:
 def open_recorder(run: RunDescription) -> Recorder:
     """Begin recording a training run, to CSV and, where it is installed, to MLflow.
 
+    A training that goes on goes on with the same files and the same run; what these already have
+    is not recorded again.
+
     Raises:
         ColorganError: MLflow's store cannot be reached; names its URI.
     """
-    table = CsvSink(paths.losses(run.space), paths.validation(run.space))
+    losses, validation = run.folder / "losses.csv", run.folder / "validation.csv"
+    table = CsvSink(losses, validation, run.iteration, run.epoch)
     mlflow_sink = _mlflow_sink()
     if mlflow_sink is None:
         return Recorder(table)
-    # Sinks close in reverse: the files that DVC waits for before a store that may be slow.
+    # Sinks close in reverse: the files before a store that may be slow.
     return Recorder(mlflow_sink.open_run(run), table)
+
+
+def mark_killed(token: str) -> None:
+    """Note in MLflow that a training is dead and nobody goes on with it; never raises."""
+    with suppress(Exception):
+        from colorgan.tracking import mlflow_sink
+
+        mlflow_sink.mark_killed(token)
 
 
 def record_results(
@@ -226,7 +264,7 @@ def _mlflow_sink() -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "mlflow":
             raise
-        print("mlflow is not installed: recording to CSV alone", file=sys.stderr)
+        print("mlflow is not installed: recording to CSV and JSON alone", file=sys.stderr)
         return None
     return mlflow_sink
 

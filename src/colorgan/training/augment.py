@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
+class Moves(NamedTuple):
+    """Random numbers of a batch, uniform in 0..1, on the CPU, so that every device has the same.
+
+    Attributes:
+        mirror: `(N,)`, below a half for photos to be mirrored.
+        place: `(N, 2)`, where a crop lies.
+    """
+
+    mirror: Tensor
+    place: Tensor
+
+    @classmethod
+    def draw(cls, n: int, random: torch.Generator) -> Moves:
+        """Draw for a batch of `n` photos."""
+        return cls(torch.rand(n, generator=random), torch.rand(n, 2, generator=random))
+
+    def part(self, rows: slice) -> Moves:
+        """Return those of some photos of the batch."""
+        return Moves(self.mirror[rows], self.place[rows])
+
+
 def augment(
-    input: Tensor, target: Tensor, *, flip: bool, jitter: float, generator: torch.Generator
+    input: Tensor, target: Tensor, moves: Moves, *, flip: bool, jitter: float
 ) -> tuple[Tensor, Tensor]:
     """Mirror half of the photos, enlarge all by `jitter` and crop them at random places.
 
     Args:
         input: `(N, I, H, W)` float32.
         target: `(N, C, H, W)` float32; moved exactly as the input is.
+        moves: random numbers of the N photos.
         flip: whether to mirror.
         jitter: 0.117 enlarges 256 px to 286 before the crop, as pix2pix does; 0 leaves it out.
-        generator: the random numbers, on the CPU, so that every device draws the same.
     """
-    n, split = len(input), input.shape[1]
+    split = input.shape[1]
     both = torch.cat((input, target), dim=1)
     if flip:
-        mirrored = (torch.rand(n, generator=generator) < 0.5).to(both.device)
+        mirrored = (moves.mirror < 0.5).to(both.device, non_blocking=True)
         both = torch.where(mirrored[:, None, None, None], both.flip(-1), both)
     if jitter:
-        both = _crop(both, 1 + jitter, torch.rand(n, 2, generator=generator))
+        both = _crop(both, 1 + jitter, moves.place)
     return both[:, :split], both[:, split:]
 
 
@@ -34,5 +57,6 @@ def _crop(photos: Tensor, zoom: float, place: Tensor) -> Tensor:
     theta = torch.zeros(len(photos), 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / zoom
     theta[:, :, 2] = (place * 2 - 1) * (1 - 1 / zoom)
-    grid = F.affine_grid(theta.to(photos.device), list(photos.shape), align_corners=False)
+    theta = theta.to(photos.device, non_blocking=True)
+    grid = F.affine_grid(theta, list(photos.shape), align_corners=False)
     return F.grid_sample(photos, grid, padding_mode="border", align_corners=False)

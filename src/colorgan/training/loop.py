@@ -4,140 +4,154 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.amp.grad_scaler import GradScaler
-from torch.optim import Adam
-from torch.optim.lr_scheduler import LambdaLR
 
-from colorgan.colorizer import Colorizer, build_generator
+from colorgan.colorizer import Colorizer
 from colorgan.data.arrays import Split
-from colorgan.data.loader import Batch, TrainingBatches, epoch_generator
+from colorgan.data.loader import AUGMENTATION, Batch, Batches, ahead, stream
 from colorgan.errors import ColorganError
-from colorgan.networks import PatchGAN, initialise
-from colorgan.params import SpaceParams, TrainParams
-from colorgan.runtime import Runtime
+from colorgan.params import TrainParams
 from colorgan.spaces import Space
 from colorgan.tracking.recorder import Recorder
-from colorgan.training.augment import augment
-from colorgan.training.losses import gan_loss
+from colorgan.training.augment import Moves, augment
+from colorgan.training.checkpoint import Checkpoints, Position
+from colorgan.training.distributed import mean_and_flags
 from colorgan.training.progress import TrainingProgress
+from colorgan.training.schedule import lr_factor
 from colorgan.training.step import LOSSES, Pix2Pix
+from colorgan.training.stopping import Stopped, StopSignal
 from colorgan.training.validate import sample_grid, validate
-
-AUGMENT_STREAM = 1
-
-
-def build_step(space: Space, params: SpaceParams, image_size: int, runtime: Runtime) -> Pix2Pix:
-    """Build both networks, freshly initialised, with their optimizers, on the device."""
-    train = params.train
-    layout = torch.channels_last if train.channels_last else torch.contiguous_format
-    generator = build_generator(space, params.model, image_size)
-    channels = space.in_channels + space.out_channels
-    discriminator = PatchGAN(channels, params.model.ndf, params.model.n_layers)
-    for network in (generator, discriminator):
-        initialise(network)
-        network.to(device=runtime.device, memory_format=layout)  # type: ignore[call-overload]
-    optimizer_g, optimizer_d = (
-        Adam(network.parameters(), train.lr, (train.beta1, train.beta2), fused=True)
-        for network in (generator, discriminator)
-    )
-    return Pix2Pix(
-        generator,
-        discriminator,
-        optimizer_g,
-        optimizer_d,
-        GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
-        gan_loss(train.gan_loss),
-        train.lambda_l1,
-        runtime,
-    )
-
-
-def lr_factor(epoch: int, train: TrainParams) -> float:
-    """Return what the learning rate is multiplied by in `epoch`, counted from 0.
-
-    Constant, then linear towards 0 over the last `decay_epochs`, as in pix2pix's code.
-    """
-    into_decay = epoch + 1 - (train.epochs - train.decay_epochs)
-    return 1.0 - max(0, into_decay) / (train.decay_epochs + 1)
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Everything a training run is made of.
+    """Everything a training run is made of; of a group, one process's part of it.
 
-    `since_log` holds the losses of the iterations since the last log, still on the device.
+    Attributes:
+        val: validation photos, none in processes that do not record.
+        position: how far training has come; moves on.
+        checkpoints: where it is written now and then; None in processes that do not record.
+        stop: whether somebody wishes that training stops.
     """
 
     space: Space
     train: TrainParams
     step: Pix2Pix
-    batches: TrainingBatches
+    batches: Batches
     val: Split
     image_size: int
     recorder: Recorder
     progress: TrainingProgress
-    since_log: list[Tensor] = field(default_factory=list)
+    position: Position
+    checkpoints: Checkpoints | None
+    stop: StopSignal
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the whole training."""
+        return self.train.epochs * len(self.batches)
 
     def fit(self) -> None:
-        """Train for all epochs.
+        """Train from the present position to the end.
 
         Raises:
             ColorganError: a loss is no longer finite.
+            KeyboardInterrupt, SystemExit: training was asked to stop; a checkpoint was written.
         """
-        schedulers = [
-            LambdaLR(optimizer, lambda epoch: lr_factor(epoch, self.train))
-            for optimizer in (self.step.optimizer_g, self.step.optimizer_d)
-        ]
-        # What the untrained network makes of the photos: the first of the stepped pictures.
-        self._draw(0)
-        for epoch in range(self.train.epochs):
-            self._train_epoch(epoch)
-            for scheduler in schedulers:
-                scheduler.step()
-            self._after_epoch(epoch + 1)
+        try:
+            self._fit()
+        except Stopped:
+            self._save(wait=True)
+            self.stop.stop()
 
-    def _train_epoch(self, epoch: int) -> None:
+    def _fit(self) -> None:
+        if self.position.iteration == 0:
+            # What the untrained network makes of the photos: the first of the stepped pictures.
+            self._draw(0)
+        while True:
+            epoch, start = divmod(self.position.iteration, len(self.batches))
+            if epoch > self.position.epoch:
+                self._after_epoch(epoch)
+                self.position.epoch = epoch
+            if epoch == self.train.epochs:
+                return
+            self._train_epoch(epoch, start)
+
+    def _train_epoch(self, epoch: int, start: int) -> None:
         """Update on each batch; read the losses from the device only where they are logged."""
-        random = epoch_generator(self.train.seed, epoch, AUGMENT_STREAM)
-        last = self.train.epochs * len(self.batches)
-        for i, batch in enumerate(self.batches.epoch(epoch), start=1):
-            input, target = self._prepare(batch, random)
-            self.since_log.append(torch.stack(self.step.train_step(input, target)))
-            iteration = epoch * len(self.batches) + i
-            if iteration % self.train.log_every == 0 or iteration == last:
-                self._log(iteration, epoch + 1)
+        batches = self.batches.epoch(epoch, start)
+        for batch in ahead(batches, self.step.runtime.device):
+            iteration = self.position.iteration
+            self._set_lr(iteration)
+            losses = self.step.train_step(*self.prepare(batch, iteration), iteration)
+            self.position.since_log.append(losses)
+            self.position.iteration += 1
+            self._after_iteration(epoch + 1)
 
-    def _prepare(self, batch: Batch, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Copy a batch to the device, convert it to floats there and augment it."""
-        device = self.step.runtime.device
-        layout = torch.channels_last if self.train.channels_last else torch.contiguous_format
-        input, target = (array.to(device, non_blocking=True) for array in batch)
+    def prepare(self, batch: Batch, iteration: int) -> tuple[Tensor, Tensor]:
+        """Convert a batch on the device to floats there and augment it."""
+        group = self.step.runtime.group
+        share = len(batch[0])
+        moves = Moves.draw(
+            share * group.world_size, stream(self.train.seed, iteration, AUGMENTATION)
+        ).part(slice(group.rank * share, (group.rank + 1) * share))
         input, target = augment(
-            *self.space.encode(input, target),
-            flip=self.train.flip,
-            jitter=self.train.jitter,
-            generator=random,
+            *self.space.encode(*batch), moves, flip=self.train.flip, jitter=self.train.jitter
         )
+        layout = torch.channels_last if self.train.channels_last else torch.contiguous_format
         return input.contiguous(memory_format=layout), target.contiguous(memory_format=layout)
 
-    def _log(self, iteration: int, epoch: int) -> None:
-        means = torch.stack(self.since_log).mean(dim=0).tolist()
-        self.since_log.clear()
-        losses = dict(zip(LOSSES, means, strict=True))
+    def _set_lr(self, iteration: int) -> None:
+        lr = self.train.lr * lr_factor(iteration, len(self.batches), self.train)
+        for optimizer in (self.step.optimizer_g, self.step.optimizer_d):
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+
+    def _after_iteration(self, epoch: int) -> None:
+        """Log, write a checkpoint and stop where it is time; a group agrees where it logs."""
+        iteration = self.position.iteration
+        logs = iteration % self.train.log_every == 0 or iteration == self.iterations
+        due = self.checkpoints is not None and self.checkpoints.due(iteration)
+        stop = bool(self.stop.received)
+        if logs:
+            up = self._log(iteration, epoch, (due, stop))
+            due, stop = bool(up[0]), bool(up[1])
+        elif self.step.runtime.group.world_size > 1:
+            return
+        if due and not stop:
+            self._save()
+        if stop:
+            # In a group the signal may have reached another process alone.
+            self.stop.received = self.stop.received or 15
+            raise Stopped
+
+    def _log(self, iteration: int, epoch: int, flags: tuple[bool, bool]) -> list[float]:
+        means = torch.stack(self.position.since_log).mean(dim=0)
+        means, up = mean_and_flags(means, flags, self.step.runtime.group)
+        self.position.since_log.clear()
+        losses = dict(zip(LOSSES, means.tolist(), strict=True))
         _require_finite(losses, iteration)
         self.recorder.log_losses(iteration, epoch, losses)
         self.progress.update(iteration, epoch, losses)
+        flagged: list[float] = up.tolist()
+        return flagged
+
+    def _save(self, *, wait: bool = False) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.save(self.step, self.position, wait=wait)
 
     def _after_epoch(self, epoch: int) -> None:
         """Validate and draw a grid where it is due; `epoch` counts from 1, the last is always."""
         last = epoch == self.train.epochs
         if len(self.val) and (last or epoch % self.train.val_every == 0):
+            # A group stops only where all of it can: rank 0 alone is here.
+            alone = self.step.runtime.group.world_size == 1
+            between = self.stop.check if alone else _go_on
             with self._colorizer() as colorizer:
-                figures = validate(colorizer, self.val, self.train.batch_size)
+                figures = validate(colorizer, self.val, self.train.batch_size, between)
             self.recorder.log_validation(epoch, figures)
         if last or epoch % self.train.sample_every == 0:
             self._draw(epoch)
@@ -151,12 +165,17 @@ class Trainer:
 
     @contextmanager
     def _colorizer(self) -> Iterator[Colorizer]:
-        """Lend the generator, in evaluation mode, to what colours photos."""
-        generator = self.step.generator.eval()
+        """Lend the generator, or its average, in evaluation mode, to what colours photos."""
+        generator = self.step.kept_generator()
+        generator.eval()
         try:
             yield Colorizer(generator, self.space, self.image_size, "", self.step.runtime.device)
         finally:
             generator.train()
+
+
+def _go_on() -> None:
+    """Do not stop."""
 
 
 def _require_finite(losses: dict[str, float], iteration: int) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from colorgan.data.loader import DROPOUT, seed_of
 from colorgan.runtime import Runtime
+from colorgan.training.average import WeightAverage
 from colorgan.training.losses import GanLoss
 
 LOSSES = ("loss_D", "loss_G_GAN", "loss_G_L1")
@@ -21,6 +27,15 @@ class Pix2Pix:
 
     One GradScaler serves both optimizers and is updated once an iteration; unless the precision
     is fp16 it is disabled and passes everything through.
+
+    Attributes:
+        generator, discriminator: the networks themselves; theirs are the weights.
+        run_generator, run_discriminator: the same, compiled where that was chosen.
+        group_generator, group_discriminator: those again, averaging gradients over a group of
+            processes; without a group the same as `run_...`.
+        average: the moving average of the generator; None without one.
+        grad_clip: longest gradient of a network, 0 for any length.
+        accumulation_steps: parts in which a batch is worked through.
     """
 
     generator: nn.Module
@@ -31,42 +46,124 @@ class Pix2Pix:
     gan_loss: GanLoss
     lambda_l1: float
     runtime: Runtime
+    run_generator: Callable[..., Tensor]
+    run_discriminator: Callable[..., Tensor]
+    group_generator: Callable[..., Tensor]
+    group_discriminator: Callable[..., Tensor]
+    average: WeightAverage | None = None
+    grad_clip: float = 0.0
+    accumulation_steps: int = 1
+    seed: int = 0
 
-    def train_step(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Update both networks on a batch; losses as scalars on the device, named by `LOSSES`.
+    def train_step(self, input: Tensor, target: Tensor, iteration: int = 0) -> Tensor:
+        """Update both networks on a batch; losses `(3,)` on the device, named by `LOSSES`.
 
-        The generator runs once: its picture is judged by both updates.
+        The generator runs once, its picture is judged by both updates. A batch in parts is an
+        exception: the graphs of all parts would take the memory that the parts are to save, so
+        the generator runs anew, with the same dropout, for its own update.
+
+        Args:
+            input: `(N, I, H, W)` in [-1, 1], this process's share of the batch.
+            target: `(N, C, H, W)` in [-1, 1].
+            iteration: counted from 0; decides dropout.
         """
-        with self.runtime.autocast():
-            fake = self.generator(input)
-        loss_d = self._update_discriminator(input, target, fake.detach())
-        loss_gan, loss_l1 = self._update_generator(input, target, fake)
+        if self.runtime.compile == "reduce-overhead":
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        inputs = input.chunk(self.accumulation_steps)
+        targets = target.chunk(self.accumulation_steps)
+        if self.accumulation_steps == 1:
+            fakes = [self._generate(input, iteration, 0)]
+        else:
+            with torch.no_grad(), _frozen_statistics(self.generator):
+                fakes = [self._generate(x, iteration, i) for i, x in enumerate(inputs)]
+        loss_d = self._update_discriminator(inputs, targets, [fake.detach() for fake in fakes])
+        if self.accumulation_steps > 1:
+            fakes = []
+        losses_g = self._update_generator(inputs, targets, fakes, iteration)
         self.scaler.update()
-        return loss_d, loss_gan, loss_l1
+        if self.average is not None:
+            self.average.update(iteration)
+        return torch.stack((loss_d, *losses_g))
 
-    def _update_discriminator(self, input: Tensor, target: Tensor, fake: Tensor) -> Tensor:
+    def kept_generator(self) -> nn.Module:
+        """Return the network that is validated and kept: the average, where there is one."""
+        if self.average is None:
+            return self.generator
+        self.average.synchronise()
+        return self.average.network
+
+    def _generate(self, input: Tensor, iteration: int, part: int) -> Tensor:
+        """Run the generator; its dropout depends on the place in the training alone."""
+        use = DROPOUT + self.runtime.group.rank * self.accumulation_steps + part
+        torch.manual_seed(seed_of(self.seed, iteration, use))
+        with self.runtime.autocast():
+            return self.group_generator(input)
+
+    def _update_discriminator(
+        self, inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], fakes: list[Tensor]
+    ) -> Tensor:
         self.discriminator.requires_grad_(True)
         self.optimizer_d.zero_grad(set_to_none=True)
-        with self.runtime.autocast():
-            # Apart, as in pix2pix: batch norm then sees real and generated pictures on their own.
-            fake_logits = self.discriminator(input, fake)
-            real_logits = self.discriminator(input, target)
-        loss = self.gan_loss.discriminator(real_logits, fake_logits)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(self.optimizer_d)
-        return loss.detach()
+        total = inputs[0].new_zeros(())
+        for i, (input, target, fake) in enumerate(zip(inputs, targets, fakes, strict=True)):
+            with self._averaging(self.group_discriminator, last=i == len(inputs) - 1):
+                with self.runtime.autocast():
+                    # Apart, as in pix2pix: batch norm then sees real and generated pictures on
+                    # their own.
+                    fake_logits = self.group_discriminator(input, fake)
+                    real_logits = self.group_discriminator(input, target)
+                loss = self.gan_loss.discriminator(real_logits, fake_logits) / len(inputs)
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total = total + loss.detach()
+        self._step(self.optimizer_d, self.discriminator)
+        return total
 
     def _update_generator(
-        self, input: Tensor, target: Tensor, fake: Tensor
+        self,
+        inputs: tuple[Tensor, ...],
+        targets: tuple[Tensor, ...],
+        fakes: list[Tensor],
+        iteration: int,
     ) -> tuple[Tensor, Tensor]:
         # The discriminator only passes gradients through here; its own would be thrown away.
         self.discriminator.requires_grad_(False)
         self.optimizer_g.zero_grad(set_to_none=True)
-        with self.runtime.autocast():
-            fake_logits = self.discriminator(input, fake)
-        loss_gan = self.gan_loss.generator(fake_logits)
-        loss_l1 = F.l1_loss(fake.float(), target)
-        loss = loss_gan + self.lambda_l1 * loss_l1
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(self.optimizer_g)
-        return loss_gan.detach(), loss_l1.detach()
+        total_gan, total_l1 = inputs[0].new_zeros(2).unbind()
+        for i, (input, target) in enumerate(zip(inputs, targets, strict=True)):
+            with self._averaging(self.group_generator, last=i == len(inputs) - 1):
+                fake = fakes[i] if fakes else self._generate(input, iteration, i)
+                with self.runtime.autocast():
+                    fake_logits = self.run_discriminator(input, fake)
+                loss_gan = self.gan_loss.generator(fake_logits) / len(inputs)
+                loss_l1 = F.l1_loss(fake.float(), target) / len(inputs)
+                loss = loss_gan + self.lambda_l1 * loss_l1
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total_gan, total_l1 = total_gan + loss_gan.detach(), total_l1 + loss_l1.detach()
+        self._step(self.optimizer_g, self.generator)
+        return total_gan, total_l1
+
+    def _step(self, optimizer: Optimizer, network: nn.Module) -> None:
+        if self.grad_clip:
+            self.scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(network.parameters(), self.grad_clip)
+        self.scaler.step(optimizer)
+
+    @staticmethod
+    def _averaging(network: object, *, last: bool) -> AbstractContextManager[object]:
+        """Average gradients over the group only in the last part, when they are complete."""
+        if isinstance(network, DistributedDataParallel) and not last:
+            return network.no_sync()
+        return nullcontext()
+
+
+@contextmanager
+def _frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Keep batch norm from counting a batch that will pass once more."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    try:
+        for norm in norms:
+            norm.track_running_stats = False
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

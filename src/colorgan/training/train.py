@@ -2,93 +2,275 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
 from colorgan import files, paths
 from colorgan.colorizer import WEIGHTS, save_model
 from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
-from colorgan.data.loader import TrainingBatches
-from colorgan.errors import ColorganError, ParamsError
-from colorgan.networks.patchgan import most_layers
+from colorgan.data.loader import Batches, open_batches
 from colorgan.params import Params, SpaceName, SpaceParams, flat
-from colorgan.runtime import Runtime
-from colorgan.spaces import get_space
-from colorgan.tracking.recorder import RunDescription, open_recorder
-from colorgan.training.loop import Trainer, build_step
+from colorgan.runtime import Group, Runtime, choose_device, choose_devices
+from colorgan.spaces import Space, get_space
+from colorgan.tracking.recorder import Recorder, RunDescription, mark_killed, open_recorder
+from colorgan.training.build import build_step
+from colorgan.training.checkpoint import Checkpoint, Checkpoints, CutShort, Position
+from colorgan.training.checks import check_fit
+from colorgan.training.compiling import choose_mode, compile_failure
+from colorgan.training.distributed import from_rank_0, launch, launched, process_group
+from colorgan.training.lock import TrainingLock
+from colorgan.training.loop import Trainer
 from colorgan.training.progress import training_progress
+from colorgan.training.resume import ResumeFolder, digest_of
+from colorgan.training.step import Pix2Pix
+from colorgan.training.stopping import StopSignal
+from colorgan.training.weights import FirstWeights, first_weights
 
 
-def train(params: Params, space_name: SpaceName) -> None:
+def train(params: Params, space_name: SpaceName) -> int:
     """Train the networks of one space; writes models/<space> and reports/<space>/*.csv.
+
+    Goes on from a checkpoint where an earlier start with the same parameters, data and code was
+    stopped; several GPUs are used by as many processes, which it starts itself.
+
+    Returns:
+        The exit code: not 0 where a process that it started has failed, and said why.
 
     Raises:
         ColorganError: there are no arrays yet, they do not fit the parameters, or training
             diverged. What an earlier run wrote stays as it was.
+        KeyboardInterrupt, SystemExit: it was asked to stop, and wrote a checkpoint.
     """
-    space, own = get_space(space_name), params.space(space_name)
-    folder = paths.processed(space_name)
+    own, folder = params.space(space_name), paths.processed(space_name)
     info = read_info(folder)
     photos, val = open_split(folder, "train"), open_split(folder, "val")
-    _check_fit(info, photos, own)
-
-    runtime = Runtime.decide(own.train, params.runtime)
-    step = build_step(space, own, info.image_size, runtime)
-    batches = TrainingBatches(
-        photos,
-        own.train.batch_size,
-        own.train.seed,
-        params.runtime.num_workers,
-        runtime.pin_memory,
-    )
-    run = RunDescription(
-        stage=f"train_{space_name}",
-        space=space_name,
-        params=flat(own) | _shared(params),
-        dataset=info,
-        extra=runtime.described(),
-    )
-    iterations = own.train.epochs * len(batches)
-    with (
-        open_recorder(run) as recorder,
-        training_progress(
-            params.runtime.progress,
-            f"train {space_name}",
-            iterations,
-            own.train.epochs,
-            own.train.batch_size,
-        ) as progress,
-    ):
-        trainer = Trainer(space, own.train, step, batches, val, info.image_size, recorder, progress)
-        trainer.fit()
-        with files.folder_aside(paths.model(space_name)) as aside:
-            save_model(aside, step.generator, space, own.model, info.image_size)
-        model = paths.model(space_name)
-        recorder.log_model(model, files.sha256(model / WEIGHTS))
+    device = choose_device(params.runtime.device)
+    processes = choose_devices(params.runtime.devices, device)
+    if launched():
+        processes = Group.of_environment().world_size
+    check_fit(info, photos, own, device, processes)
+    space = get_space(space_name)
+    weights = first_weights(space, own)
+    digest = digest_of(own, info.digest, weights.sha256)
+    place = ResumeFolder.of(f"train_{space_name}", digest)
+    job = Job(params, space, own, info, photos, val, weights, place)
+    if processes > 1 and not launched():
+        return launch(space_name, processes, device)
+    with process_group(device) as group:
+        job.run(group, device)
+    return 0
 
 
-def _shared(params: Params) -> dict[str, str | int | float | bool]:
-    """Return the sections that both spaces share, by dotted path, for the record of a run."""
-    return (
-        flat(params.evaluate, "evaluate.")
-        | flat(params.render, "render.")
-        | flat(params.runtime, "runtime.")
-    )
+@dataclass(frozen=True)
+class Job:
+    """One training, from its parameters to its outs, in one process of a group."""
 
+    params: Params
+    space: Space
+    own: SpaceParams
+    info: DatasetInfo
+    photos: Split
+    val: Split
+    weights: FirstWeights
+    place: ResumeFolder
 
-def _check_fit(info: DatasetInfo, photos: Split, own: SpaceParams) -> None:
-    """Refuse arrays of other parameters, photos too few for a batch or too small to judge."""
-    image_size, batch_size, n_layers = own.data.image_size, own.train.batch_size, own.model.n_layers
-    if info.image_size != image_size:
-        raise ColorganError(
-            f"{paths.processed(info.space) / 'dataset.json'} is for {info.image_size} px, "
-            f"params.yaml says {info.space}.image_size is {image_size}: run "
-            f"`dvc repro preprocess@{info.space}` first"
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return f"train {self.space.name}"
+
+    def run(self, group: Group, device: torch.device) -> None:
+        """Train, or put out what was trained already; rank 0 alone records and writes."""
+        with ExitStack() as stack:
+            if group.rank == 0:
+                stack.enter_context(TrainingLock(self.place.path, self.space.name))
+            done = self.place.finished(device.type) if group.rank == 0 else None
+            if from_rank_0(done is not None, group):
+                self._say(group, "was trained to the end already, with these parameters, data and "
+                          f"code: its results are put out again (remove {self.place.path} to "
+                          "train anew)")  # fmt: skip
+            else:
+                self._train(group)
+            if group.rank == 0:
+                self.place.put_out(self.space.name)
+
+    def _train(self, group: Group) -> None:
+        checkpoint = from_rank_0(self._checkpoint() if group.rank == 0 else None, group)
+        decided = checkpoint.decisions if checkpoint else None
+        runtime = Runtime.decide(self.own.train, self.params.runtime, decided)
+        batches = self._batches(runtime)
+        runtime = self._with_compile(runtime, batches, checkpoint)
+        step = self._build(runtime)
+        position = Position()
+        if checkpoint:
+            try:
+                position = checkpoint.restore(step)
+            except CutShort as error:
+                self._begin_anew(group, f"{self.place.checkpoint}: {error}")
+                step = self._build(runtime)
+            else:
+                total = self.own.train.epochs * len(batches)
+                self._say(group, f"goes on from iteration {position.iteration} of {total}")
+        del checkpoint
+        with ExitStack() as stack:
+            stop = stack.enter_context(StopSignal())
+            trainer = self._trainer(stack, stop, step, batches, position)
+            with compile_failure(runtime.compile or "off"):
+                try:
+                    trainer.fit()
+                except (KeyboardInterrupt, SystemExit):
+                    done = f"{position.iteration} of {trainer.iterations}"
+                    self._say(group, f"stopped after iteration {done}; the same command goes on")
+                    raise
+            if group.rank == 0:
+                self._keep(step, trainer.recorder)
+        if group.rank == 0:
+            self.place.finish(position.iteration, runtime.device.type)
+
+    def _checkpoint(self) -> Checkpoint | None:
+        """Read the checkpoint; one that is cut short cannot be helped, and training begins anew."""
+        self._forget_others()
+        try:
+            checkpoint = Checkpoint.read(self.place.checkpoint)
+        except CutShort as error:
+            self._begin_anew(Group(), str(error))
+            return None
+        if checkpoint and checkpoint.torch != torch.__version__:
+            print(
+                f"{self.title}: the checkpoint is of torch {checkpoint.torch}, this is "
+                f"{torch.__version__}: the last bits may differ from an unbroken training",
+                file=sys.stderr,
+            )
+        return checkpoint
+
+    def _begin_anew(self, group: Group, why: str) -> None:
+        """Say that a checkpoint is of no use, and remove it."""
+        if group.rank == 0:
+            print(f"{self.title}: {why}: training begins anew", file=sys.stderr, flush=True)
+            self.place.checkpoint.unlink()
+
+    def _forget_others(self) -> None:
+        """Drop other trainings of this stage that nobody runs: the finished, all but one broken."""
+        self.place.clean()
+        broken = 0
+        for other in self.place.others():
+            if other.in_use():
+                continue
+            if not other.is_finished():
+                mark_killed(other.token())
+            broken += other.checkpoint.exists()
+            if broken > 1 or not other.checkpoint.exists():
+                other.remove()
+
+    def _batches(self, runtime: Runtime) -> Batches:
+        train, machine = self.own.train, self.params.runtime
+        return open_batches(
+            self.photos,
+            train.batch_size,
+            train.seed,
+            machine.num_workers,
+            runtime.device,
+            runtime.pin_memory,
+            machine.device_cache,
+            runtime.group,
         )
-    if n_layers > most_layers(image_size):
-        raise ParamsError(
-            f"params.yaml: model.n_layers is {n_layers}, which leaves no patch of {image_size} px; "
-            f"it should be at most {most_layers(image_size)}"
+
+    def _build(self, runtime: Runtime) -> Pix2Pix:
+        return build_step(self.space, self.own, self.info.image_size, runtime, self.weights.state)
+
+    def _with_compile(
+        self, runtime: Runtime, batches: Batches, checkpoint: Checkpoint | None
+    ) -> Runtime:
+        """Decide whether to compile, where that was left to a trial."""
+        if runtime.compile is not None:
+            return runtime
+        mode = None
+        if runtime.group.rank == 0:
+            done = checkpoint.iteration if checkpoint else 0
+            left = self.own.train.epochs * len(batches) - done
+            shape = len(next(batches.epoch(0))[0]), self.info.image_size, self.info.image_size
+            input = torch.zeros(shape, dtype=torch.uint8)
+            target = torch.zeros((*shape, self.space.out_channels), dtype=torch.uint8)
+            encoded = self.space.encode(input.to(runtime.device), target.to(runtime.device))
+            mode = choose_mode(self._build, encoded, runtime, self.own, left)
+        mode = from_rank_0(mode, runtime.group)
+        return replace(runtime, compile=mode)
+
+    def _trainer(
+        self,
+        stack: ExitStack,
+        stop: StopSignal,
+        step: Pix2Pix,
+        batches: Batches,
+        position: Position,
+    ) -> Trainer:
+        """Open what a trainer records to; a process that is not the first records nowhere."""
+        train, machine = self.own.train, self.params.runtime
+        first = step.runtime.group.rank == 0
+        recorder, checkpoints, val = Recorder(), None, self.val.take([])
+        if first:
+            recorder = stack.enter_context(self._recorder(step.runtime, position))
+            checkpoints = Checkpoints(
+                self.place.checkpoint,
+                self.title,
+                machine.checkpoint_minutes,
+                machine.checkpoint_iterations,
+            )
+            stack.callback(checkpoints.close)
+            val = _spread(self.val, train.val_photos)
+        progress = stack.enter_context(
+            training_progress(
+                machine.progress if first else "none",
+                self.title,
+                train.epochs * len(batches),
+                train.epochs,
+                train.batch_size,
+            )
         )
-    if len(photos) < batch_size:
-        raise ParamsError(
-            f"params.yaml: train.batch_size is {batch_size}, which is more than the "
-            f"{len(photos)} training photos of {info.space}; it should be at most {len(photos)}"
+        return Trainer(
+            self.space, train, step, batches, val, self.info.image_size,
+            recorder, progress, position, checkpoints, stop,
+        )  # fmt: skip
+
+    def _recorder(self, runtime: Runtime, position: Position) -> Recorder:
+        shared = (
+            flat(self.params.evaluate, "evaluate.")
+            | flat(self.params.render, "render.")
+            | flat(self.params.runtime, "runtime.")
         )
+        return open_recorder(
+            RunDescription(
+                stage=f"train_{self.space.name}",
+                space=self.space.name,
+                params=flat(self.own) | shared,
+                dataset=self.info,
+                extra=runtime.described() | self.weights.described(),
+                folder=self.place.path,
+                token=self.place.token(),
+                iteration=position.iteration,
+                epoch=position.epoch,
+            )
+        )
+
+    def _keep(self, step: Pix2Pix, recorder: Recorder) -> None:
+        """Save the model where a kill cannot reach it, and record it."""
+        with files.folder_aside(self.place.model) as aside:
+            save_model(
+                aside, step.kept_generator(), self.space, self.own.model, self.info.image_size
+            )
+        recorder.log_model(self.place.model, files.sha256(self.place.model / WEIGHTS))
+
+    def _say(self, group: Group, what: str) -> None:
+        if group.rank == 0 and self.params.runtime.progress != "none":
+            print(f"{self.title}: {what}", flush=True)
+
+
+def _spread(val: Split, n_photos: int) -> Split:
+    """Return `n_photos` spread over the split, or all of it."""
+    if not n_photos or n_photos >= len(val):
+        return val
+    return val.take(np.linspace(0, len(val) - 1, n_photos).round().astype(int).tolist())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image
 
@@ -11,10 +13,13 @@ from colorgan.data.arrays import Split
 from colorgan.evaluation.metrics import colorfulness, psnr
 
 
-def validate(colorizer: Colorizer, split: Split, batch_size: int) -> dict[str, float]:
+def validate(
+    colorizer: Colorizer, split: Split, batch_size: int, between: Callable[[], None] = lambda: None
+) -> dict[str, float]:
     """Return the mean L1 (of 0..255), PSNR in dB and colourfulness gap on a split.
 
     The gap is mean colourfulness (Hasler and Suesstrunk) generated minus true: negative is pale.
+    `between` is called after each batch, and may raise to stop.
     """
     l1: list[float] = []
     psnrs: list[float] = []
@@ -26,6 +31,7 @@ def validate(colorizer: Colorizer, split: Split, batch_size: int) -> dict[str, f
         psnrs += list(psnr(batch.generated, batch.truth))
         generated += list(colorfulness(batch.generated))
         true += list(colorfulness(batch.truth))
+        between()
     return {
         "l1": float(np.mean(l1)),
         "psnr": float(np.mean(psnrs)),

@@ -1,0 +1,57 @@
+"""Ctrl-C and SIGTERM as a wish that training fulfils when it can write a checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignal:
+    """Notes Ctrl-C and SIGTERM while its block runs; a second one ends the process at once.
+
+    Attributes:
+        received: the signal that came, 0 while there was none.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        # Only the main thread may set handlers; elsewhere (a notebook, a test) they stay.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            self.stop()
+        self.received = number
+
+    def check(self) -> None:
+        """Raise `Stopped` if a signal has come."""
+        if self.received:
+            raise Stopped
+
+    def stop(self) -> NoReturn:
+        """End as the signal asks: KeyboardInterrupt, or SystemExit with 143."""
+        if self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + self.received)
+
+
+class Stopped(Exception):  # noqa: N818 (it is no error)
+    """A signal has come while something was done that can be done again."""

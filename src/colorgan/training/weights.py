@@ -1,0 +1,104 @@
+"""The generator's first weights: one's own, from a model folder or an MLflow run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import Tensor
+
+from colorgan import paths
+from colorgan.colorizer import CONFIG, WEIGHTS, Colorizer, build_generator
+from colorgan.errors import ColorganError, ParamsError
+from colorgan.params import SpaceParams
+from colorgan.spaces import Space
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class FirstWeights:
+    """Weights that a training begins with.
+
+    Attributes:
+        state: the generator's weights by name; None for random ones.
+        sha256: SHA-256 of their file, empty for random ones.
+        source: where they come from, for the record.
+    """
+
+    state: dict[str, Tensor] | None = None
+    sha256: str = ""
+    source: str = NONE
+
+    def described(self) -> dict[str, str]:
+        """Return the lineage as tags."""
+        if self.state is None:
+            return {}
+        return {"init": self.source, "init.generator_sha256": self.sha256}
+
+
+def first_weights(space: Space, params: SpaceParams) -> FirstWeights:
+    """Read the weights that `train.init` names.
+
+    Raises:
+        ColorganError: there is no such folder or run, or its network is not the one to be trained.
+    """
+    init = params.train.init
+    if init == NONE:
+        return FirstWeights()
+    folder = Path(init)
+    # Also where it is not there: DVC has removed it by now.
+    if folder.resolve() == paths.model(space.name).resolve():
+        raise ParamsError(
+            f"params.yaml: train.init is {init}, which this stage writes itself, and which "
+            "DVC removes before; copy that folder and name the copy, or name the MLflow run "
+            "that made it"
+        )
+    if folder.is_dir():
+        return _checked(folder, init, space, params)
+    with TemporaryDirectory() as into:
+        return _checked(_of_run(init, space, Path(into)), init, space, params)
+
+
+def _of_run(init: str, space: Space, into: Path) -> Path:
+    """Bring the model of an MLflow run into a folder and return the folder."""
+    try:
+        from colorgan.tracking.mlflow_runs import TrainingRuns
+    except ModuleNotFoundError:
+        raise ParamsError(
+            f"params.yaml: train.init is {init!r}, which is no folder here, and mlflow, which "
+            "would know a run of that name, is not installed; it should be none or a folder with "
+            f"{WEIGHTS} and {CONFIG}"
+        ) from None
+    try:
+        runs = TrainingRuns()
+        run = runs.named(f"train_{space.name}", init)
+    except ColorganError as error:
+        raise ParamsError(
+            f"params.yaml: train.init is {init!r}, which is no folder here; it should be none, a "
+            f"folder with {WEIGHTS} and {CONFIG}, or the id or name of an MLflow run ({error})"
+        ) from None
+    found = [runs.artifact(run, f"model/{name}", into) for name in (WEIGHTS, CONFIG)]
+    if None in found:
+        raise ColorganError(f"train.init names {run}, which has no model in MLflow")
+    return into / "model"
+
+
+def _checked(folder: Path, init: str, space: Space, params: SpaceParams) -> FirstWeights:
+    colorizer = Colorizer.load(folder)
+    if colorizer.space.name != space.name:
+        raise ColorganError(
+            f"train.init names {init}, a generator of the space {colorizer.space.name}; "
+            f"it should be one of {space.name}"
+        )
+    wanted = build_generator(space, params.model, params.data.image_size).state_dict()
+    state = colorizer.generator.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if shapes != {name: tuple(tensor.shape) for name, tensor in wanted.items()}:
+        raise ColorganError(
+            f"train.init names {init}, a network of another shape (for {colorizer.image_size} px); "
+            f"model.* and {space.name}.image_size in params.yaml should be those in "
+            f"{folder / 'config.json'}"
+        )
+    return FirstWeights(state, colorizer.sha256, init)

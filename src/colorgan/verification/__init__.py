@@ -1,0 +1,1 @@
+"""Checking that a recorded training run can be repeated."""

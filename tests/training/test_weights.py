@@ -1,0 +1,227 @@
+"""Training that goes on from weights of one's own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from colorgan import files, paths
+from colorgan.colorizer import Colorizer
+from colorgan.data.arrays import open_split
+from colorgan.errors import ColorganError, ParamsError
+from colorgan.params import Params
+from colorgan.spaces import get_space
+from colorgan.tracking.recorder import Recorder, RunDescription
+from colorgan.training import loop
+from colorgan.training import train as stage
+from colorgan.training.step import Pix2Pix
+from colorgan.training.validate import validate
+from colorgan.training.weights import FirstWeights, first_weights
+
+WEIGHTS = "generator.safetensors"
+
+
+@pytest.fixture
+def own(write_arrays: Callable[..., Path], run: Callable[..., None]) -> Path:
+    """A folder with a model of lab."""
+    write_arrays("lab")
+    run("lab")
+    return Path(shutil.copytree(paths.model("lab"), "own/first"))
+
+
+@pytest.fixture
+def described(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> list[RunDescription]:
+    """What is said of each training as it begins."""
+    seen: list[RunDescription] = []
+    recorder = stage.open_recorder
+
+    def observed(run: RunDescription) -> Recorder:
+        seen.append(run)
+        return recorder(run)
+
+    monkeypatch.setattr(stage, "open_recorder", observed)
+    return seen
+
+
+def test_training_begins_with_these_weights(
+    own: Path,
+    run: Callable[..., None],
+    described: list[RunDescription],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first: list[dict[str, Tensor]] = []
+    train_step = Pix2Pix.train_step
+
+    def observed(self: Pix2Pix, *given: object) -> Tensor:
+        first.append({name: t.clone() for name, t in self.generator.state_dict().items()})
+        return train_step(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pix2Pix, "train_step", observed)
+    run("lab", {"train.init": str(own)})
+    expected = load_file(own / WEIGHTS)
+    assert first[0].keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in first[0].items())
+    assert not torch.equal(load_file(paths.model("lab") / WEIGHTS)["last.1.weight"],
+                           expected["last.1.weight"])  # fmt: skip
+    [run_of_it] = described
+    assert run_of_it.extra["init"] == str(own)
+    assert run_of_it.extra["init.generator_sha256"] == files.sha256(own / WEIGHTS)
+    assert run_of_it.params["train.init"] == str(own)
+
+
+def test_the_first_picture_and_validation_are_those_of_the_model(
+    own: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a training whose learning rate moves nothing: only running statistics change."""
+    val = open_split(paths.processed("lab"), "val")
+    colorizer = Colorizer.load(own)
+    drawn: list[np.ndarray] = []
+    sample_grid = loop.sample_grid
+
+    def observed(*given: object) -> object:
+        drawn.append(np.asarray(sample_grid(*given)))  # type: ignore[arg-type]
+        return sample_grid(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "sample_grid", observed)
+    run("lab", {"train.init": str(own), "train.lr": 1e-30, "train.epochs": 1})
+    assert (drawn[0] == np.asarray(sample_grid(colorizer, val, 2))).all()
+    trained = Colorizer.load(paths.model("lab"))
+    weights = dict(colorizer.generator.named_parameters())
+    for name, weight in trained.generator.named_parameters():
+        assert torch.equal(weight, weights[name]), name
+    trained.generator.load_state_dict(colorizer.generator.state_dict())
+    assert validate(trained, val, 4) == validate(colorizer, val, 4)
+
+
+def test_none_is_drawn_at_random(
+    write_arrays: Callable[..., Path], run: Callable[..., None], described: list[RunDescription]
+) -> None:
+    write_arrays("lab")
+    run("lab")
+    assert not any(name.startswith("init") for name in described[0].extra)
+
+
+def test_other_weights_are_another_training(
+    own: Path, run: Callable[..., None], described: list[RunDescription]
+) -> None:
+    """Also where the folder keeps its name."""
+    run("lab", {"train.init": str(own)})
+    run("lab", {"train.init": str(own)})
+    assert len(described) == 1
+    shutil.copy(paths.model("lab") / WEIGHTS, own / WEIGHTS)
+    run("lab", {"train.init": str(own)})
+    shas = [run.extra["init.generator_sha256"] for run in described]
+    assert len(shas) == len(set(shas)) == 2
+
+
+def refusal(params: Params, space: str = "lab") -> ColorganError:
+    with pytest.raises(ColorganError) as refused:
+        first_weights(get_space(space), params.space(space))
+    return refused.value
+
+
+def test_weights_of_the_other_space(own: Path, make_params: Callable[..., Params]) -> None:
+    said = refusal(make_params({"train.init": "own/first"}), "rgb")
+    assert str(said) == (
+        "train.init names own/first, a generator of the space lab; it should be one of rgb"
+    )
+
+
+@pytest.mark.parametrize("changes", [{"model.ngf": 3}, {"lab.image_size": 64}], ids=str)
+def test_weights_of_another_shape(
+    own: Path, make_params: Callable[..., Params], changes: dict[str, object]
+) -> None:
+    said = refusal(make_params({"train.init": "own/first"} | changes))
+    assert str(said) == (
+        "train.init names own/first, a network of another shape (for 32 px); model.* and "
+        "lab.image_size in params.yaml should be those in own/first/config.json"
+    )
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_stages_own_results(own: Path, make_params: Callable[..., Params], there: bool) -> None:
+    """Of which DVC leaves nothing when it runs the stage."""
+    if not there:
+        shutil.rmtree(paths.model("lab"))
+    said = refusal(make_params({"train.init": "./models/lab/"}))
+    assert isinstance(said, ParamsError)
+    assert str(said) == (
+        "params.yaml: train.init is ./models/lab/, which this stage writes itself, and which DVC "
+        "removes before; copy that folder and name the copy, or name the MLflow run that made it"
+    )
+
+
+def test_a_folder_without_a_model(own: Path, make_params: Callable[..., Params]) -> None:
+    (own / "config.json").unlink()
+    said = str(refusal(make_params({"train.init": str(own)})))
+    assert said.startswith("own/first/config.json does not exist")
+
+
+def test_neither_a_folder_nor_a_run(project: Path, make_params: Callable[..., Params]) -> None:
+    said = refusal(make_params({"train.init": "nowhere"}))
+    assert isinstance(said, ParamsError)
+    start = (
+        "params.yaml: train.init is 'nowhere', which is no folder here; it should be none, a "
+        "folder with generator.safetensors and config.json, or the id or name of an MLflow run ("
+    )
+    assert str(said).startswith(start)
+    assert f"{project / 'mlflow.db'} does not exist: no run was recorded yet" in str(said)
+    assert "\n" not in str(said)
+
+
+def test_without_mlflow_a_name_can_only_be_a_folder(
+    project: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "colorgan.tracking.mlflow_runs", None)
+    said = refusal(make_params({"train.init": "nowhere"}))
+    assert isinstance(said, ParamsError)
+    assert str(said) == (
+        "params.yaml: train.init is 'nowhere', which is no folder here, and mlflow, which would "
+        "know a run of that name, is not installed; it should be none or a folder with "
+        "generator.safetensors and config.json"
+    )
+
+
+def test_nothing_is_read_for_random_weights(make_params: Callable[..., Params]) -> None:
+    assert first_weights(get_space("lab"), make_params().lab) == FirstWeights(None, "", "none")
+
+
+def test_the_model_of_a_recorded_run(
+    project: Path, write_arrays: Callable[..., Path], make_params: Callable[..., Params]
+) -> None:
+    """By its id and by its name; a run that came to nothing has none."""
+    from colorgan.tracking import mlflow_sink
+
+    write_arrays("lab", train=4, val=0)
+    stage.train(make_params({"train.epochs": 1}), "lab")
+    sha256 = files.sha256(paths.model("lab") / WEIGHTS)
+    expected = load_file(paths.model("lab") / WEIGHTS)
+    # The model is MLflow's now; what lies here may be gone.
+    shutil.rmtree(paths.MODELS)
+    client = mlflow_sink.MlflowClient()
+    experiment = client.get_experiment_by_name("colorgan")
+    [recorded] = client.search_runs([experiment.experiment_id])
+    for name in (recorded.info.run_id, recorded.info.run_name):
+        found = first_weights(get_space("lab"), make_params({"train.init": name}).lab)
+        assert found.described() == {"init": name, "init.generator_sha256": sha256}
+        assert found.state is not None
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in found.state.items())
+    said = refusal(make_params({"train.init": "ab" * 16}))
+    assert "has the id or the name 'abab" in str(said)
+    said = refusal(make_params({"train.init": recorded.info.run_id}), "rgb")
+    assert "is of train_lab; name a run of train_rgb" in str(said)
+
+
+def test_without_state_there_is_no_lineage() -> None:
+    some = FirstWeights({}, "abc", "there")
+    assert some.described() == {"init": "there", "init.generator_sha256": "abc"}
+    assert replace(some, state=None).described() == {}
