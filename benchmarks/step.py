@@ -1,6 +1,6 @@
 """The whole training step, reading included: colorgan against the usual way, in turn, in one run.
 
-    python benchmarks/step.py
+    python benchmarks/step.py [--side 256 --batch 32]
 
 Claim, on two CPU cores: at least 2.5 times the images a second of benchmarks/usual.py, with the
 U-Net at 128 px, ngf and ndf 64, batch 16, LAB, on the bundled photos. The usual way is tried with 0
@@ -110,12 +110,14 @@ def main(
     seconds: Annotated[float, typer.Option(help="Length of a turn of each way")] = 8.0,
     rounds: Annotated[int, typer.Option(help="Turns")] = 5,
     compiled: Annotated[bool, typer.Option(help="Also with torch.compile")] = True,
+    side: Annotated[int, typer.Option(help="Side of the photos in pixels")] = SIDE,
+    batch: Annotated[int, typer.Option(help="Photos of a step")] = BATCH,
     out: Annotated[Path, typer.Option(help="Where the figures go")] = (
         paths.REPORTS / "benchmarks" / "step.json"
     ),
 ) -> None:
     """Measure and print images a second."""
-    setting = Setting("lab", SIDE, BATCH, NGF, len(photos()) // BATCH)
+    setting = Setting("lab", side, batch, NGF, len(photos()) // batch)
     ways = [*USUAL, *OURS] if compiled else [*USUAL, "colorgan"]
     result = measure(setting, seconds, rounds, ways)
     machine = describe(choose_device("auto"))

@@ -101,3 +101,16 @@ def test_json_is_readable_text(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc" * 100_000)
     assert files.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".lab.x1.part", ".lab.x2.old", ".losses.csv.77.part", ".rgb.x3.part"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+    (tmp_path / ".lab.4711.part").touch()
+    (tmp_path / "lab").mkdir()
+    files.remove_asides(tmp_path, "lab")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        ".losses.csv.77.part", ".rgb.x3.part", "lab",
+    }  # fmt: skip
+    files.remove_asides(tmp_path)
+    assert names(tmp_path) == ["lab"]

@@ -133,8 +133,8 @@ def test_what_a_run_has_decided_is_replayed(
     for has_it in (True, False):
         monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda has_it=has_it: has_it)
         for decided in (
-            {"precision": "bf16", "compile": "default"},
-            {"precision": "off", "compile": "off"},
+            {"precision": "bf16", "compile": "default", "devices": "1"},
+            {"precision": "off", "compile": "off", "devices": "1"},
         ):
             again = Runtime.decide(params.lab.train, params.runtime, decided)
             assert again.decisions() == decided

@@ -49,6 +49,29 @@ def folder_aside(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_asides(folder: Path, name: str = "*") -> None:
+    """Remove what a kill has left of writing `folder / name` aside; `name` may be a pattern.
+
+    Only who alone writes there may call this.
+    """
+    for path in (*folder.glob(f".{name}.*.part"), *folder.glob(f".{name}.*.old")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk itself, where the system can."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -205,13 +205,13 @@ class RenderParams(Section):
 
 
 class RuntimeParams(Section):
-    """How the machine is used: what cannot change a result."""
+    """How the machine is used: what changes no result, but for the number of devices."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
     devices: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
     """Processes that train together on this machine, one a GPU; `auto` takes all GPUs. On the CPU
-    `auto` is 1."""
+    `auto` is 1. Dropout, and batch norm without `sync_batchnorm`, depend on how many there are."""
     num_workers: Annotated[int, Field(ge=0, le=64)]
     """Processes that read batches; 0 reads in the training process."""
     preprocess_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=64)]

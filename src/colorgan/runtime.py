@@ -130,6 +130,12 @@ class Runtime:
         device = choose_device(runtime.device)
         group = Group.of_environment()
         if device.type == "cuda":
+            if group.local_rank >= torch.cuda.device_count():
+                raise ParamsError(
+                    f"this machine has {torch.cuda.device_count()} GPU(s), and process "
+                    f"{group.local_rank + 1} of it should have one of its own: torchrun's "
+                    "--nproc-per-node should be at most that"
+                )
             device = torch.device("cuda", group.local_rank)
             torch.cuda.set_device(device)
         pin = device.type == "cuda" if runtime.pin_memory == "auto" else runtime.pin_memory
@@ -147,15 +153,18 @@ class Runtime:
         return torch.autocast(self.device.type, dtype, enabled=self.precision != "off")
 
     def decisions(self) -> dict[str, str]:
-        """Return what was decided and changes the bits of a result, to be replayed."""
-        return {"precision": self.precision, "compile": self.compile or "off"}
+        """Return what was decided and changes a result: replayed where it goes on, or told."""
+        return {
+            "precision": self.precision,
+            "compile": self.compile or "off",
+            "devices": str(self.group.world_size),
+        }
 
     def described(self) -> dict[str, str]:
         """Return the decisions by name, for the record of a run."""
         return {
             "device": self.device.type,
             "device_name": device_name(self.device),
-            "devices": str(self.group.world_size),
             "pin_memory": str(self.pin_memory).lower(),
             **self.decisions(),
         }

@@ -171,8 +171,9 @@ def test_memory_is_the_growth_of_the_process() -> None:
     if clock.peak_bytes() is None:
         pytest.skip("the system does not tell the peak of a process")
     before = clock.peak_bytes() or 0
-    taken = torch.ones(1 << 27 + max(0, before) // 4)
-    assert (clock.peak_bytes() or 0) >= 4 * (1 << 27)
+    # Above the highest point so far, which may have been long before.
+    taken = torch.ones((1 << 25) + max(0, before) // 4)
+    assert (clock.peak_bytes() or 0) >= 4 * (1 << 25)
     del taken
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# A figure of DVC's or MLflow's own, not of the project: what is compared is everything else.
-NOT_WORKSPACE = (".git", ".dvc/tmp", ".dvc/cache", "mlflow.db", "mlartifacts", ".mlflow.lock")
+# What every experiment of a project shares, wherever it runs: DVC's own files, the MLflow store and
+# half-done work. What is compared is everything else.
+SHARED = (".git", ".dvc/tmp", ".dvc/cache", "mlflow.db", "mlartifacts", ".mlflow.lock", ".resume")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Project:
         found = {}
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
-            if path.is_file() and not name.startswith(NOT_WORKSPACE) and "__pycache__" not in name:
+            if path.is_file() and not name.startswith(SHARED) and "__pycache__" not in name:
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
 

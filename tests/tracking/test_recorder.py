@@ -175,7 +175,7 @@ def test_without_mlflow_it_records_to_csv_and_says_so(project: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_MLFLOW], capture_output=True, text=True, check=True
     )
-    assert done.stderr == "mlflow is not installed: recording to CSV alone\n" * 2
+    assert done.stderr == "mlflow is not installed: recording to CSV and JSON alone\n" * 2
     assert done.stdout == ""
     assert Path("training/losses.csv").read_text() == "iteration,epoch,d\n10,1,0.5\n"
     assert list(project.iterdir()) == []

@@ -75,7 +75,7 @@ class Place:
         """The last iteration whose losses are in the live curve, 0 if none is."""
         last = 0
         for file in self.folder.glob(".resume/train_lab/*/losses.csv"):
-            with suppress(OSError, ValueError):
+            with suppress(OSError, ValueError, IndexError):
                 last = int(file.read_text().splitlines()[-1].split(",")[0])
         return last
 
@@ -130,6 +130,7 @@ class Nursery:
         self.store = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
         self.folder = folder
         self._count = 0
+        self._last: Life | None = None
         # No DVC, no torchrun: those are for some tests.
         foreign = ("DVC_", "MLFLOW_", "RANK", "WORLD_SIZE", "LOCAL_")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
@@ -158,6 +159,9 @@ class Nursery:
         self, place: Place, *command: str, before: str = "", env: Mapping[str, str] | None = None
     ) -> Life:
         """Start `colorgan train lab`, or another command, in a place; `before` runs first."""
+        if self._last is not None and self._last.code is None:
+            # A test has failed before it waited.
+            self._last.kill()
         self._count += 1
         log = self.folder / f"life{self._count}.log"
         order = {
@@ -169,7 +173,8 @@ class Nursery:
         }
         self._process.stdin.write(json.dumps(order).encode() + b"\n")  # type: ignore[union-attr]
         self._process.stdin.flush()  # type: ignore[union-attr]
-        return Life(self, int(self.answer(20)["pid"]), log)
+        self._last = Life(self, int(self.answer(20)["pid"]), log)
+        return self._last
 
     def train(self, place: Place, *command: str, **how: Any) -> str:
         """Run a training to its end; what it printed."""

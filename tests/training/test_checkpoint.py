@@ -274,8 +274,8 @@ def test_another_torch_is_said(
     run("lab", CHANGES)
     out, err = capsys.readouterr()
     assert re.fullmatch(
-        r"train lab: the checkpoint is of torch \S+, this is 9.9.9: the last bits may differ from "
-        r"an unbroken training\n",
+        r"train lab: the checkpoint is of torch \S+, this is torch 9.9.9: the weights may differ "
+        r"from those of an unbroken training\n",
         err,
     )
     assert "goes on from iteration 8 of 15" in out

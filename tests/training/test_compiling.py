@@ -171,6 +171,16 @@ def test_a_long_run_is_tried_and_says_what_came_out(
     ]
 
 
+def test_a_trial_forgets_what_it_compiled(
+    builds: Builds, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would count against the graphs that the training itself may have."""
+    after: list[list[str]] = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: after.append([*builds.built]))
+    choose(builds, make_params())
+    assert after == [["off"], ["off", "default"]]
+
+
 def test_a_gpu_is_tried_with_cuda_graphs_too(
     builds: Builds, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from colorgan import files, paths
 from colorgan.data.arrays import read_info
+from colorgan.params import Params
 from colorgan.tracking import recorder
 from colorgan.training import resume
 from colorgan.training import train as stage
@@ -310,6 +311,7 @@ def test_other_finished_trainings_are_forgotten_and_the_newest_unfinished_one_is
 ) -> None:
     killed: list[str] = []
     monkeypatch.setattr(stage, "mark_killed", killed.append)
+    monkeypatch.setattr(stage, "BROKEN_KEPT", 1)
     steps.of(run, "lab", {"train.seed": 1})
     (finished,) = folders()
     newest: list[str] = []
@@ -345,13 +347,23 @@ def outs() -> dict[str, bytes]:
     return {name: Path(name).read_bytes() for name in OUTS}
 
 
+def test_another_kind_of_device_is_another_training(make_params: Callable[..., Params]) -> None:
+    own = make_params({}).lab
+    digests = {resume.digest_of(own, "data", "", device) for device in ("cpu", "cuda", "cpu")}
+    assert len(digests) == 2
+
+
 def test_results_are_put_out_again_without_training(steps: Steps, run: Callable[..., None]) -> None:
     steps.of(run)
     before = outs()
     shutil.rmtree("models")
     shutil.rmtree("reports")
+    # As a kill leaves them that came at this very place.
+    for left in ("models/.lab.x.part", "models/.lab.x.old", "reports/lab/.losses.csv.7.part"):
+        Path(left).mkdir(parents=True)
     assert steps.of(run) == []
     assert outs() == before
+    assert not [*Path().rglob("*.part"), *Path().rglob("*.old")]
 
 
 def test_a_finished_model_that_was_damaged_is_trained_again(

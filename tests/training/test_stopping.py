@@ -254,3 +254,12 @@ def test_a_second_one_is_not_waited_for(handlers: dict[int, Any]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(SystemExit, match="143"):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_in_a_group_a_second_one_is_the_launchers(handlers: dict[int, Any]) -> None:
+    """After Ctrl-C it tells each process once more what the terminal has told them all."""
+    with StopSignal(patient=True) as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            stop.stop()

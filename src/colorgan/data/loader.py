@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -120,7 +121,9 @@ class TrainingBatches:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
         self._order.epoch, self._order.start = number, start
-        yield from self._loader
+        with _signals_held_back():
+            batches = iter(self._loader)
+        yield from batches
 
 
 class DeviceBatches:
@@ -212,6 +215,22 @@ def _arrived(batch: Batch, copied: torch.cuda.Event) -> Batch:
 def _as_it_is(batch: Any) -> Any:
     """Leave a batch that was fetched whole; not a lambda, which a spawned worker cannot get."""
     return batch
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back, also in workers that are started here, which begin like that.
+
+    One that came to a worker before it could ignore it would end the worker.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _leave_stopping_to_the_trainer(worker: int) -> None:  # noqa: ARG001

@@ -29,7 +29,7 @@ from colorgan.rendering.wording import EN_DASH, MINUS, capital, number, readable
 
 TEMPLATE = "report.html.j2"
 SHARED_SECTIONS = ("evaluate", "render")
-"""Shown beside the parameters of the spaces; `runtime` is not: it cannot change a result."""
+"""Shown beside the parameters of the spaces; `runtime` is not: it says how the machine is used."""
 CLASS_COLUMNS = (
     PSNR,
     SSIM,

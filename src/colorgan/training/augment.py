@@ -45,11 +45,23 @@ def augment(
     split = input.shape[1]
     both = torch.cat((input, target), dim=1)
     if flip:
-        mirrored = (moves.mirror < 0.5).to(both.device, non_blocking=True)
+        mirrored = _brought_to(both.device, moves.mirror < 0.5)
         both = torch.where(mirrored[:, None, None, None], both.flip(-1), both)
     if jitter:
         both = _crop(both, 1 + jitter, moves.place)
     return both[:, :split], both[:, split:]
+
+
+def in_layout(batch: tuple[Tensor, Tensor], *, channels_last: bool) -> tuple[Tensor, Tensor]:
+    """Return an encoded batch in the layout in memory that the step is to work in."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    input, target = (x.contiguous(memory_format=layout) for x in batch)
+    return input, target
+
+
+def _brought_to(device: torch.device, x: Tensor) -> Tensor:
+    """Copy to a device; a GPU takes it from pinned memory, which holds up nobody."""
+    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
 
 def _crop(photos: Tensor, zoom: float, place: Tensor) -> Tensor:
@@ -57,6 +69,6 @@ def _crop(photos: Tensor, zoom: float, place: Tensor) -> Tensor:
     theta = torch.zeros(len(photos), 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / zoom
     theta[:, :, 2] = (place * 2 - 1) * (1 - 1 / zoom)
-    theta = theta.to(photos.device, non_blocking=True)
+    theta = _brought_to(photos.device, theta)
     grid = F.affine_grid(theta, list(photos.shape), align_corners=False)
     return F.grid_sample(photos, grid, padding_mode="border", align_corners=False)

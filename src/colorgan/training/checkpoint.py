@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +28,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from colorgan.errors import ColorganError
-from colorgan.files import file_aside
+from colorgan.files import file_aside, sync
 from colorgan.training.step import Pix2Pix
 
 VERSION = 1
@@ -119,8 +118,7 @@ class Checkpoint:
                 save_file(self.tensors, aside, metadata)
             except SafetensorError as error:
                 raise OSError(errno.EIO, str(error), str(path)) from None
-            with aside.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(aside)
 
     def restore(self, step: Pix2Pix) -> Position:
         """Put the state into freshly built networks and optimizers.

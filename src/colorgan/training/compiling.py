@@ -65,7 +65,7 @@ def choose_mode(
     if left < LONG_RUN or compiler_missing(runtime.device):
         return "off"
     kept = paths.project_root() / ".resume" / "compile.json"
-    key = _key(runtime, params)
+    key = _key(runtime, params, left)
     known: dict[str, CompileMode] = json.loads(kept.read_text()) if kept.exists() else {}
     if key not in known:
         known[key] = _trial(build, batch, runtime, left)
@@ -73,15 +73,15 @@ def choose_mode(
     return known[key]
 
 
-def _key(runtime: Runtime, params: SpaceParams) -> str:
-    """Name the machine and the networks: on these the same choice is made again."""
+def _key(runtime: Runtime, params: SpaceParams, left: int) -> str:
+    """Name machine, networks and iterations: for these the same choice is made again."""
     machine = [device_name(runtime.device), torch.__version__, str(runtime.group.world_size)]
     model = flat(params.model) | {
         name: value
         for name, value in flat(params.train).items()
         if name in ("batch_size", "accumulation_steps", "amp", "channels_last")
     }
-    text = json.dumps([machine, model, params.data.image_size, runtime.precision])
+    text = json.dumps([machine, model, params.data.image_size, runtime.precision, left])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -101,6 +101,12 @@ def _trial(build: Build, batch: tuple[Tensor, Tensor], runtime: Runtime, left: i
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
             print(f"torch.compile ({mode}) failed and is left out: {first}", file=sys.stderr)
             continue
+        finally:
+            # What a trial has compiled would count against the limit of the real training's graphs,
+            # and its memory would stay taken.
+            torch.compiler.reset()
+            if runtime.device.type == "cuda":
+                torch.cuda.empty_cache()
         total[mode] = start + left * each
         print(f"trial of compile {mode}: first step {start:.1f} s, then {each * 1000:.1f} ms each")
     best = min(total, key=lambda mode: total[mode])

@@ -53,6 +53,8 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
         local_addr="127.0.0.1",
         max_restarts=0,
         monitor_interval=0.1,
+        # Of a stop: the iteration at hand, or the validation, and a checkpoint.
+        shutdown_timeout=600,
     )
     try:
         elastic_launch(config, sys.executable)("-m", "colorgan", "train", space)
@@ -89,10 +91,23 @@ def from_rank_0(value: T, group: Group) -> T:
     return box[0]
 
 
+def wait_for_all(group: Group) -> None:
+    """Wait until every process of the group has come here."""
+    if group.world_size > 1:
+        dist.all_reduce(torch.zeros(1))
+
+
+def anywhere(flags: tuple[bool, ...]) -> list[bool]:
+    """Say of each flag whether it is up in any process; exchanged by the CPUs, no GPU waits."""
+    up = torch.tensor(flags, dtype=torch.float32)
+    dist.all_reduce(up)
+    return [bool(x) for x in up.tolist()]
+
+
 def mean_and_flags(losses: Tensor, flags: tuple[bool, ...], group: Group) -> tuple[Tensor, Tensor]:
     """Average losses over the group, and say of each flag whether it is up anywhere.
 
-    One exchange on the losses' device; the only one outside the gradients'.
+    One exchange on the losses' device.
     """
     up = torch.tensor(flags, dtype=losses.dtype)
     if group.world_size == 1:

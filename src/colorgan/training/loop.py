@@ -16,14 +16,17 @@ from colorgan.errors import ColorganError
 from colorgan.params import TrainParams
 from colorgan.spaces import Space
 from colorgan.tracking.recorder import Recorder
-from colorgan.training.augment import Moves, augment
+from colorgan.training.augment import Moves, augment, in_layout
 from colorgan.training.checkpoint import Checkpoints, Position
-from colorgan.training.distributed import mean_and_flags
+from colorgan.training.distributed import anywhere, mean_and_flags, wait_for_all
 from colorgan.training.progress import TrainingProgress
 from colorgan.training.schedule import lr_factor
 from colorgan.training.step import LOSSES, Pix2Pix
 from colorgan.training.stopping import Stopped, StopSignal
 from colorgan.training.validate import sample_grid, validate
+
+AGREE_EVERY = 10
+"""Iterations after which the processes of a group ask one another, besides where they log."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Trainer:
             self._fit()
         except Stopped:
             self._save(wait=True)
+            # The first process to end has the launcher end the others.
+            wait_for_all(self.step.runtime.group)
             self.stop.stop()
 
     def _fit(self) -> None:
@@ -98,11 +103,10 @@ class Trainer:
         moves = Moves.draw(
             share * group.world_size, stream(self.train.seed, iteration, AUGMENTATION)
         ).part(slice(group.rank * share, (group.rank + 1) * share))
-        input, target = augment(
+        encoded = augment(
             *self.space.encode(*batch), moves, flip=self.train.flip, jitter=self.train.jitter
         )
-        layout = torch.channels_last if self.train.channels_last else torch.contiguous_format
-        return input.contiguous(memory_format=layout), target.contiguous(memory_format=layout)
+        return in_layout(encoded, channels_last=self.train.channels_last)
 
     def _set_lr(self, iteration: int) -> None:
         lr = self.train.lr * lr_factor(iteration, len(self.batches), self.train)
@@ -111,7 +115,7 @@ class Trainer:
                 group["lr"] = lr
 
     def _after_iteration(self, epoch: int) -> None:
-        """Log, write a checkpoint and stop where it is time; a group agrees where it logs."""
+        """Log, write a checkpoint and stop where it is time; a group agrees on it now and then."""
         iteration = self.position.iteration
         logs = iteration % self.train.log_every == 0 or iteration == self.iterations
         due = self.checkpoints is not None and self.checkpoints.due(iteration)
@@ -120,7 +124,9 @@ class Trainer:
             up = self._log(iteration, epoch, (due, stop))
             due, stop = bool(up[0]), bool(up[1])
         elif self.step.runtime.group.world_size > 1:
-            return
+            if iteration % AGREE_EVERY:
+                return
+            due, stop = anywhere((due, stop))
         if due and not stop:
             self._save()
         if stop:

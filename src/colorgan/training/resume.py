@@ -9,8 +9,9 @@
         finished/                 the model, once training is done; then also
         finished.json             when everything is recorded: a later start only puts it out
 
-The digest is that of the resolved parameters, the data and the code that decides the result: any
-other is another training. DVC deletes a stage's outs before it runs, so they cannot lie there.
+The digest is that of the resolved parameters, the data, the kind of device and the code that
+decides the result: any other is another training. DVC deletes a stage's outs before it runs, so
+they cannot lie there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,12 +64,17 @@ def code_files() -> list[Path]:
     return [file for pattern in CODE for file in sorted(package.glob(pattern))]
 
 
-def digest_of(params: SpaceParams, data_digest: str, init_sha256: str) -> str:
-    """Return what tells one training from another, 16 hex digits."""
+def digest_of(params: SpaceParams, data_digest: str, init_sha256: str, device: str) -> str:
+    """Return what tells one training from another, 16 hex digits.
+
+    The kind of device counts: another one computes other weights, and cannot go on in fp16 or in a
+    compiled mode that was chosen for this one.
+    """
     parts = [
         json.dumps(flat(params), sort_keys=True),
         data_digest,
         init_sha256,
+        device,
         *(files.sha256(file) for file in code_files()),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -108,6 +116,9 @@ class ResumeFolder:
         sha256 = files.sha256(self.model / WEIGHTS)
         content = {"iterations": iteration, "device": device, "sha256": sha256}
         files.write_json(self.path / "finished.json", content)
+        # Only when the results have reached the disk may a power cut find the checkpoint gone.
+        for path in (*self.model.iterdir(), self.model, self.path / "finished.json", self.path):
+            files.sync(path)
         self.checkpoint.unlink(missing_ok=True)
 
     def finished(self, device: str) -> dict[str, Any] | None:
@@ -122,15 +133,14 @@ class ResumeFolder:
         return (self.path / "finished.json").exists()
 
     def clean(self) -> None:
-        """Remove what a kill has left half-written."""
-        for path in self.path.glob("*.part"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        """Remove what a kill has left half-written here."""
+        files.remove_asides(self.path)
 
     def put_out(self, space: str) -> None:
         """Copy the model and the curves to where DVC expects them, each whole or not at all."""
+        for out in (paths.model(space), paths.losses(space), paths.validation(space)):
+            # A kill at this very place may have left something.
+            files.remove_asides(out.parent, out.name)
         with files.folder_aside(paths.model(space)) as aside:
             for name in (WEIGHTS, CONFIG):
                 shutil.copyfile(self.model / name, aside / name)
@@ -138,15 +148,23 @@ class ResumeFolder:
             with files.file_aside(target) as aside:
                 shutil.copyfile(self.path / target.name, aside)
 
-    def in_use(self) -> bool:
-        """Say whether a process is training here."""
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Keep others from training here within the block; False if a process does already."""
         lock = FileLock(self.path / LOCK)
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            return True
-        lock.release()
-        return False
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def is_begun(self) -> bool:
+        """Say whether something of this training may have been recorded."""
+        return (self.path / "training.json").exists()
 
     def remove(self) -> None:
         """Remove all of it."""

@@ -13,12 +13,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopSignal:
     """Notes Ctrl-C and SIGTERM while its block runs; a second one ends the process at once.
 
+    Args:
+        patient: a second one is only noted too. In a group of processes it is the launcher's: it
+            passes on what a terminal has sent to all of them already.
+
     Attributes:
         received: the signal that came, 0 while there was none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
         self.received = 0
+        self._patient = patient
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -37,9 +42,9 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if self.received and not self._patient:
             self.stop()
-        self.received = number
+        self.received = self.received or number
 
     def check(self) -> None:
         """Raise `Stopped` if a signal has come."""

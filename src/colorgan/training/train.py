@@ -17,6 +17,7 @@ from colorgan.params import Params, SpaceName, SpaceParams, flat
 from colorgan.runtime import Group, Runtime, choose_device, choose_devices
 from colorgan.spaces import Space, get_space
 from colorgan.tracking.recorder import Recorder, RunDescription, mark_killed, open_recorder
+from colorgan.training.augment import in_layout
 from colorgan.training.build import build_step
 from colorgan.training.checkpoint import Checkpoint, Checkpoints, CutShort, Position
 from colorgan.training.checks import check_fit
@@ -29,6 +30,9 @@ from colorgan.training.resume import ResumeFolder, digest_of
 from colorgan.training.step import Pix2Pix
 from colorgan.training.stopping import StopSignal
 from colorgan.training.weights import FirstWeights, first_weights
+
+BROKEN_KEPT = 4
+"""Other trainings of a stage that were broken off and are kept, to go on with."""
 
 
 def train(params: Params, space_name: SpaceName) -> int:
@@ -45,6 +49,8 @@ def train(params: Params, space_name: SpaceName) -> int:
             diverged. What an earlier run wrote stays as it was.
         KeyboardInterrupt, SystemExit: it was asked to stop, and wrote a checkpoint.
     """
+    # Before anything is computed: threads take it over from the one that starts them.
+    torch.set_flush_denormal(True)
     own, folder = params.space(space_name), paths.processed(space_name)
     info = read_info(folder)
     photos, val = open_split(folder, "train"), open_split(folder, "val")
@@ -55,7 +61,7 @@ def train(params: Params, space_name: SpaceName) -> int:
     check_fit(info, photos, own, device, processes)
     space = get_space(space_name)
     weights = first_weights(space, own)
-    digest = digest_of(own, info.digest, weights.sha256)
+    digest = digest_of(own, info.digest, weights.sha256, device.type)
     place = ResumeFolder.of(f"train_{space_name}", digest)
     job = Job(params, space, own, info, photos, val, weights, place)
     if processes > 1 and not launched():
@@ -99,7 +105,7 @@ class Job:
                 self.place.put_out(self.space.name)
 
     def _train(self, group: Group) -> None:
-        checkpoint = from_rank_0(self._checkpoint() if group.rank == 0 else None, group)
+        checkpoint = from_rank_0(self._checkpoint(group) if group.rank == 0 else None, group)
         decided = checkpoint.decisions if checkpoint else None
         runtime = Runtime.decide(self.own.train, self.params.runtime, decided)
         batches = self._batches(runtime)
@@ -117,7 +123,7 @@ class Job:
                 self._say(group, f"goes on from iteration {position.iteration} of {total}")
         del checkpoint
         with ExitStack() as stack:
-            stop = stack.enter_context(StopSignal())
+            stop = stack.enter_context(StopSignal(patient=group.world_size > 1))
             trainer = self._trainer(stack, stop, step, batches, position)
             with compile_failure(runtime.compile or "off"):
                 try:
@@ -131,20 +137,26 @@ class Job:
         if group.rank == 0:
             self.place.finish(position.iteration, runtime.device.type)
 
-    def _checkpoint(self) -> Checkpoint | None:
+    def _checkpoint(self, group: Group) -> Checkpoint | None:
         """Read the checkpoint; one that is cut short cannot be helped, and training begins anew."""
         self._forget_others()
         try:
             checkpoint = Checkpoint.read(self.place.checkpoint)
         except CutShort as error:
-            self._begin_anew(Group(), str(error))
+            self._begin_anew(group, str(error))
             return None
-        if checkpoint and checkpoint.torch != torch.__version__:
-            print(
-                f"{self.title}: the checkpoint is of torch {checkpoint.torch}, this is "
-                f"{torch.__version__}: the last bits may differ from an unbroken training",
-                file=sys.stderr,
-            )
+        if checkpoint:
+            devices = checkpoint.decisions.get("devices", "1")
+            for then, now in (
+                (f"torch {checkpoint.torch}", f"torch {torch.__version__}"),
+                (f"{devices} process(es)", f"{group.world_size} process(es)"),
+            ):
+                if then != now:
+                    print(
+                        f"{self.title}: the checkpoint is of {then}, this is {now}: the weights "
+                        "may differ from those of an unbroken training",
+                        file=sys.stderr,
+                    )
         return checkpoint
 
     def _begin_anew(self, group: Group, why: str) -> None:
@@ -154,17 +166,19 @@ class Job:
             self.place.checkpoint.unlink()
 
     def _forget_others(self) -> None:
-        """Drop other trainings of this stage that nobody runs: the finished, all but one broken."""
+        """Drop other trainings of this stage that nobody runs: the finished, the older broken."""
         self.place.clean()
         broken = 0
         for other in self.place.others():
-            if other.in_use():
-                continue
-            if not other.is_finished():
-                mark_killed(other.token())
-            broken += other.checkpoint.exists()
-            if broken > 1 or not other.checkpoint.exists():
-                other.remove()
+            with other.held() as ours:
+                if not ours:
+                    continue
+                if other.is_begun() and not other.is_finished():
+                    mark_killed(other.token())
+                broken += other.checkpoint.exists()
+                if broken > BROKEN_KEPT or not other.checkpoint.exists():
+                    # Whoever is about to train there makes the folder anew when it has the lock.
+                    other.remove()
 
     def _batches(self, runtime: Runtime) -> Batches:
         train, machine = self.own.train, self.params.runtime
@@ -196,7 +210,8 @@ class Job:
             input = torch.zeros(shape, dtype=torch.uint8)
             target = torch.zeros((*shape, self.space.out_channels), dtype=torch.uint8)
             encoded = self.space.encode(input.to(runtime.device), target.to(runtime.device))
-            mode = choose_mode(self._build, encoded, runtime, self.own, left)
+            batch = in_layout(encoded, channels_last=self.own.train.channels_last)
+            mode = choose_mode(self._build, batch, runtime, self.own, left)
         mode = from_rank_0(mode, runtime.group)
         return replace(runtime, compile=mode)
 
