@@ -49,7 +49,7 @@ def test_a_model_is_weights_and_a_config(folder: Path, params: Params) -> None:
         "generator.safetensors",
     ]
     assert json.loads((folder / "config.json").read_text()) == {
-        "version": 1,
+        "version": 2,
         "space": folder.name,
         "image_size": SIDE,
         "model": params.rgb.model.model_dump(),
@@ -113,12 +113,12 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"version": 2}, "is of version 2, this code reads 1"),
+        ({"version": 3}, "is of version 3, this code reads 2"),
         ({"space": "hsv"}, "does not describe a model: no space is called 'hsv'; there are rgb"),
         ({"space": None}, "does not describe a model: no space is called None"),
         ({"image_size": 100}, "does not describe a model: image_size is 100; it should be a mul"),
         ({"image_size": "big"}, "does not describe a model: "),
-        ({"model": {"generator": "unet"}}, "does not describe a model: 5 validation errors"),
+        ({"model": {"generator": "unet"}}, "does not describe a model: 7 validation errors"),
         ({"model": None}, "does not describe a model: "),
     ],
 )
@@ -141,11 +141,11 @@ def test_a_config_that_lacks_an_entry(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b'{"version": 1,', "is not valid JSON: "),
+        (b'{"version": 2,', "is not valid JSON: "),
         (b"\xff\xfe", "is not valid JSON: "),
         (b"", "is not valid JSON: "),
-        (b"[]", "is of version None, this code reads 1"),
-        (b"{}", "is of version None, this code reads 1"),
+        (b"[]", "is of version None, this code reads 2"),
+        (b"{}", "is of version None, this code reads 2"),
     ],
 )
 def test_a_damaged_config(folder: Path, text: bytes, sentence: str) -> None:

@@ -18,17 +18,21 @@ from colorgan import color, files
 from colorgan.color import UInt8Array
 from colorgan.data.arrays import Split
 from colorgan.errors import ColorganError
-from colorgan.networks import UNet
+from colorgan.networks import EncoderUNet, UNet
 from colorgan.params import ModelParams
 from colorgan.spaces import Space, get_space
 
 WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
-CONFIG_VERSION = 1
+CONFIG_VERSION = 2
+# What a config.json of version 1 does not say yet.
+SINCE_VERSION_2 = {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none"}
 
 
 def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Module:
     """Build the generator that `model` names, for a space and an image size; weights at random."""
+    if model.generator == "encoder_unet":
+        return EncoderUNet(space.in_channels, space.out_channels, model.ngf, model.encoder)
     return UNet(
         space.in_channels,
         space.out_channels,
@@ -153,6 +157,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ColorganError(f"{path} is not valid JSON: {error}") from None
     version = config.get("version") if isinstance(config, dict) else None
+    if version == 1:
+        return config | {"model": {**SINCE_VERSION_2, **config.get("model", {})}}
     if version != CONFIG_VERSION:
         raise ColorganError(f"{path} is of version {version}, this code reads {CONFIG_VERSION}")
     return config

@@ -84,10 +84,16 @@ class DataParams(Section):
 class ModelParams(Section):
     """The two networks."""
 
-    generator: Literal["unet"]
-    """`unet`: the U-Net of pix2pix, its depth fitted to the image size."""
+    generator: Literal["unet", "encoder_unet"]
+    """`unet`: the U-Net of pix2pix, its depth fitted to the image size. `encoder_unet`: a U-Net on
+    a backbone that has seen ImageNet."""
+    encoder: Annotated[str, Field(min_length=1)]
+    """The backbone of `encoder_unet`, by timm's name."""
+    encoder_weights: Annotated[str, Field(min_length=1)]
+    """Its first weights: `efficientnet_lite0` (comes with colorgan, for tf_efficientnet_lite0),
+    `imagenet` (any backbone, fetched by timm), a safetensors file, or `none`."""
     ngf: Positive
-    """Channels of the generator's first layer (64 in the paper)."""
+    """Channels of the generator's first layer (64 in the paper); of `encoder_unet`, of its last."""
     dropout: Fraction
     """Probability of dropping a value in the three decoder blocks next to the innermost (0.5 in the
     paper); at 128 px there are two such blocks, at 64 px one, at sizes like 96 px none."""
@@ -112,6 +118,12 @@ class TrainParams(Section):
     add up, batch norm sees each part on its own."""
     epochs: Positive
     """Passes over the training photos."""
+    pretrain_epochs: NotNegative
+    """The first of the epochs, in which the generator learns from L1 alone, before the
+    discriminator joins; 0 as in the paper."""
+    keep: Literal["last", "best"]
+    """The weights that are kept: those of the end, or of the validation with the best score
+    (training/validate.py)."""
     lr: Annotated[float, Field(gt=0)]
     """Learning rate of Adam, for both networks."""
     lr_schedule: Literal["linear", "cosine", "constant"]
@@ -168,6 +180,11 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _parts_fit_their_wholes(self) -> Self:
+        if self.pretrain_epochs > self.epochs:
+            raise ValueError(
+                f"pretrain_epochs is {self.pretrain_epochs}; it should be at most epochs "
+                f"({self.epochs})"
+            )
         if self.decay_epochs > self.epochs:
             raise ValueError(
                 f"decay_epochs is {self.decay_epochs}; it should be at most epochs ({self.epochs})"

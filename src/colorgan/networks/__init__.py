@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from colorgan.networks.encoder_unet import EncoderUNet
 from colorgan.networks.initialisation import initialise
 from colorgan.networks.patchgan import PatchGAN
 from colorgan.networks.unet import UNet
 
-__all__ = ["PatchGAN", "UNet", "initialise"]
+__all__ = ["EncoderUNet", "PatchGAN", "UNet", "initialise"]

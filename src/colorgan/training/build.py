@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 
 from colorgan.colorizer import build_generator
-from colorgan.networks import PatchGAN, initialise
+from colorgan.networks import EncoderUNet, PatchGAN, initialise
+from colorgan.networks.imagenet import load_backbone, weights_of
 from colorgan.params import SpaceParams
 from colorgan.runtime import Runtime
 from colorgan.spaces import Space
@@ -28,6 +29,7 @@ def build_step(
     image_size: int,
     runtime: Runtime,
     weights: Mapping[str, Tensor] | None = None,
+    iterations: int = 0,
 ) -> Pix2Pix:
     """Build both networks with their optimizers; the same seed gives the same weights.
 
@@ -37,14 +39,20 @@ def build_step(
         image_size: side of the photos in pixels.
         runtime: where and how it runs.
         weights: the generator's first weights by name; drawn at random where there are none.
+        iterations: those of an epoch, for the epochs without a discriminator.
     """
     train, model = params.train, params.model
     torch.manual_seed(train.seed)
     generator = build_generator(space, model, image_size)
     channels = space.in_channels + space.out_channels
     discriminator: nn.Module = PatchGAN(channels, model.ndf, model.n_layers, model.norm)
-    for network in (generator, discriminator):
-        initialise(network)
+    if isinstance(generator, EncoderUNet):
+        if weights is None and model.encoder_weights != "none":
+            taken = weights_of(model.encoder_weights, model.encoder)
+            load_backbone(generator.encoder, taken, model.encoder_weights)
+    else:
+        initialise(generator)
+    initialise(discriminator)
     if weights is not None:
         generator.load_state_dict(weights)
     if train.sync_batchnorm and runtime.group.world_size > 1:
@@ -81,6 +89,7 @@ def build_step(
         train.grad_clip,
         train.accumulation_steps,
         train.seed,
+        train.pretrain_epochs * iterations,
     )
 
 

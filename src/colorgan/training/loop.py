@@ -21,6 +21,7 @@ from colorgan.training.checkpoint import Checkpoints, Position
 from colorgan.training.distributed import anywhere, mean_and_flags, wait_for_all
 from colorgan.training.progress import TrainingProgress
 from colorgan.training.schedule import lr_factor
+from colorgan.training.selection import BestWeights
 from colorgan.training.step import LOSSES, Pix2Pix
 from colorgan.training.stopping import Stopped, StopSignal
 from colorgan.training.validate import sample_grid, validate
@@ -38,6 +39,7 @@ class Trainer:
         position: how far training has come; moves on.
         checkpoints: where it is written now and then; None in processes that do not record.
         stop: whether somebody wishes that training stops.
+        best: keeps the weights of the best epoch, where those are to be kept.
     """
 
     space: Space
@@ -51,6 +53,7 @@ class Trainer:
     position: Position
     checkpoints: Checkpoints | None
     stop: StopSignal
+    best: BestWeights | None = None
 
     @property
     def iterations(self) -> int:
@@ -159,6 +162,8 @@ class Trainer:
             with self._colorizer() as colorizer:
                 figures = validate(colorizer, self.val, self.train.batch_size, between)
             self.recorder.log_validation(epoch, figures)
+            if self.best is not None:
+                self.best.offer(self.step.kept_generator(), epoch, figures["score"])
         if last or epoch % self.train.sample_every == 0:
             self._draw(epoch)
 

@@ -5,7 +5,8 @@
     .resume/train_<space>/<digest>/
         training.json             the token that names this training in every record
         checkpoint.safetensors    where it stands
-        losses.csv validation.csv what was recorded, read while it trains
+        best.safetensors          the best weights so far, with `train.keep: best`
+    losses.csv validation.csv what was recorded, read while it trains
         finished/                 the model, once training is done; then also
         finished.json             when everything is recorded: a later start only puts it out
 
@@ -51,6 +52,7 @@ CODE = (
     "training/loop.py",
     "training/losses.py",
     "training/schedule.py",
+    "training/selection.py",
     "training/step.py",
     "training/train.py",
     "training/validate.py",
@@ -99,6 +101,11 @@ class ResumeFolder:
         return self.path / "checkpoint.safetensors"
 
     @property
+    def best(self) -> Path:
+        """The weights of the best epoch so far, where those are to be kept."""
+        return self.path / "best.safetensors"
+
+    @property
     def model(self) -> Path:
         """The folder of the finished model."""
         return self.path / "finished"
@@ -120,6 +127,7 @@ class ResumeFolder:
         for path in (*self.model.iterdir(), self.model, self.path / "finished.json", self.path):
             files.sync(path)
         self.checkpoint.unlink(missing_ok=True)
+        self.best.unlink(missing_ok=True)
 
     def finished(self, device: str) -> dict[str, Any] | None:
         """Return what `finish` noted, if it was on such a device and the model is whole."""

@@ -36,6 +36,8 @@ class Pix2Pix:
         average: the moving average of the generator; None without one.
         grad_clip: longest gradient of a network, 0 for any length.
         accumulation_steps: parts in which a batch is worked through.
+        pretrain_iterations: the first iterations, in which the generator learns from L1 alone; the
+            losses of the game are 0 there.
     """
 
     generator: nn.Module
@@ -54,6 +56,7 @@ class Pix2Pix:
     grad_clip: float = 0.0
     accumulation_steps: int = 1
     seed: int = 0
+    pretrain_iterations: int = 0
 
     def train_step(self, input: Tensor, target: Tensor, iteration: int = 0) -> Tensor:
         """Update both networks on a batch; losses `(3,)` on the device, named by `LOSSES`.
@@ -65,21 +68,25 @@ class Pix2Pix:
         Args:
             input: `(N, I, H, W)` in [-1, 1], this process's share of the batch.
             target: `(N, C, H, W)` in [-1, 1].
-            iteration: counted from 0; decides dropout.
+            iteration: counted from 0; decides dropout, and whether the discriminator has joined.
         """
+        adversarial = iteration >= self.pretrain_iterations
         if self.runtime.compile == "reduce-overhead":
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         inputs = input.chunk(self.accumulation_steps)
         targets = target.chunk(self.accumulation_steps)
-        if self.accumulation_steps == 1:
+        if not adversarial:
+            loss_d, fakes = input.new_zeros(()), []
+        elif self.accumulation_steps == 1:
             fakes = [self._generate(input, iteration, 0)]
         else:
             with torch.no_grad(), _frozen_statistics(self.generator):
                 fakes = [self._generate(x, iteration, i) for i, x in enumerate(inputs)]
-        loss_d = self._update_discriminator(inputs, targets, [fake.detach() for fake in fakes])
+        if adversarial:
+            loss_d = self._update_discriminator(inputs, targets, [fake.detach() for fake in fakes])
         if self.accumulation_steps > 1:
             fakes = []
-        losses_g = self._update_generator(inputs, targets, fakes, iteration)
+        losses_g = self._update_generator(inputs, targets, fakes, iteration, adversarial)
         self.scaler.update()
         if self.average is not None:
             self.average.update(iteration)
@@ -124,6 +131,7 @@ class Pix2Pix:
         targets: tuple[Tensor, ...],
         fakes: list[Tensor],
         iteration: int,
+        adversarial: bool,
     ) -> tuple[Tensor, Tensor]:
         # The discriminator only passes gradients through here; its own would be thrown away.
         self.discriminator.requires_grad_(False)
@@ -132,9 +140,11 @@ class Pix2Pix:
         for i, (input, target) in enumerate(zip(inputs, targets, strict=True)):
             with self._averaging(self.group_generator, last=i == len(inputs) - 1):
                 fake = fakes[i] if fakes else self._generate(input, iteration, i)
-                with self.runtime.autocast():
-                    fake_logits = self.run_discriminator(input, fake)
-                loss_gan = self.gan_loss.generator(fake_logits) / len(inputs)
+                loss_gan = total_gan.new_zeros(())
+                if adversarial:
+                    with self.runtime.autocast():
+                        fake_logits = self.run_discriminator(input, fake)
+                    loss_gan = self.gan_loss.generator(fake_logits) / len(inputs)
                 loss_l1 = F.l1_loss(fake.float(), target) / len(inputs)
                 loss = loss_gan + self.lambda_l1 * loss_l1
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

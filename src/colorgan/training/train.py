@@ -27,6 +27,7 @@ from colorgan.training.lock import TrainingLock
 from colorgan.training.loop import Trainer
 from colorgan.training.progress import training_progress
 from colorgan.training.resume import ResumeFolder, digest_of
+from colorgan.training.selection import BestWeights
 from colorgan.training.step import Pix2Pix
 from colorgan.training.stopping import StopSignal
 from colorgan.training.weights import FirstWeights, first_weights
@@ -110,14 +111,14 @@ class Job:
         runtime = Runtime.decide(self.own.train, self.params.runtime, decided)
         batches = self._batches(runtime)
         runtime = self._with_compile(runtime, batches, checkpoint)
-        step = self._build(runtime)
+        step = self._build(runtime, len(batches))
         position = Position()
         if checkpoint:
             try:
                 position = checkpoint.restore(step)
             except CutShort as error:
                 self._begin_anew(group, f"{self.place.checkpoint}: {error}")
-                step = self._build(runtime)
+                step = self._build(runtime, len(batches))
             else:
                 total = self.own.train.epochs * len(batches)
                 self._say(group, f"goes on from iteration {position.iteration} of {total}")
@@ -133,7 +134,7 @@ class Job:
                     self._say(group, f"stopped after iteration {done}; the same command goes on")
                     raise
             if group.rank == 0:
-                self._keep(step, trainer.recorder)
+                self._keep(step, trainer)
         if group.rank == 0:
             self.place.finish(position.iteration, runtime.device.type)
 
@@ -193,8 +194,10 @@ class Job:
             runtime.group,
         )
 
-    def _build(self, runtime: Runtime) -> Pix2Pix:
-        return build_step(self.space, self.own, self.info.image_size, runtime, self.weights.state)
+    def _build(self, runtime: Runtime, iterations: int = 0) -> Pix2Pix:
+        return build_step(
+            self.space, self.own, self.info.image_size, runtime, self.weights.state, iterations
+        )
 
     def _with_compile(
         self, runtime: Runtime, batches: Batches, checkpoint: Checkpoint | None
@@ -246,9 +249,12 @@ class Job:
                 train.batch_size,
             )
         )
+        best = BestWeights(self.place.best) if first and train.keep == "best" else None
+        if best and position.iteration == 0:
+            best.forget()
         return Trainer(
             self.space, train, step, batches, val, self.info.image_size,
-            recorder, progress, position, checkpoints, stop,
+            recorder, progress, position, checkpoints, stop, best,
         )  # fmt: skip
 
     def _recorder(self, runtime: Runtime, position: Position) -> Recorder:
@@ -271,13 +277,17 @@ class Job:
             )
         )
 
-    def _keep(self, step: Pix2Pix, recorder: Recorder) -> None:
+    def _keep(self, step: Pix2Pix, trainer: Trainer) -> None:
         """Save the model where a kill cannot reach it, and record it."""
+        chosen = trainer.best.restore(step.kept_generator()) if trainer.best else None
+        if chosen:
+            epoch, score = chosen
+            self._say(step.runtime.group, f"keeps the weights of epoch {epoch}, score {score:.3f}")
         with files.folder_aside(self.place.model) as aside:
             save_model(
                 aside, step.kept_generator(), self.space, self.own.model, self.info.image_size
             )
-        recorder.log_model(self.place.model, files.sha256(self.place.model / WEIGHTS))
+        trainer.recorder.log_model(self.place.model, files.sha256(self.place.model / WEIGHTS))
 
     def _say(self, group: Group, what: str) -> None:
         if group.rank == 0 and self.params.runtime.progress != "none":
