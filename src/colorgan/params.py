@@ -209,6 +209,9 @@ class EvaluateParams(Section):
     fid: bool
     """Frechet Inception distance by torchmetrics, which downloads its network."""
     lpips: bool
+    frechet: bool
+    """Frechet distance on features of EfficientNet-Lite2 (`frechet_lite2`), whose weights come
+    from a package; too large on few photos, and no FID."""
     """LPIPS by torchmetrics, which downloads its network."""
 
 

@@ -53,7 +53,8 @@ def make_params() -> Callable[..., Params]:
         for space in ("rgb", "lab"):
             content[space] |= {"image_size": SIDE, "test_fraction": 0.2}
         content["model"] |= {"ngf": 2, "ndf": 2}
-        content["evaluate"] |= {"batch_size": 2, "fid": False, "lpips": False, **evaluate}
+        asked = {"frechet": False, "fid": False, "lpips": False, **evaluate}
+        content["evaluate"] |= {"batch_size": 2, **asked}
         content["runtime"]["device"] = "cpu"
         return check_params(content)
 

@@ -49,17 +49,23 @@ def test_a_row_a_space_and_picture(tmp_path: Path) -> None:
         ["lab", "gray", *values, "0.0", "38.8", "–", *shifts],
     ]
     text = "\n".join(printed)
-    assert "hue within" in text
+    assert "hue to" in text
     assert "30° ↑" in text
     assert "rgb: 8000 photos, colourfulness of the truth 38.8" in text
     assert "FID" not in text
+    assert "Lite2" not in text
 
 
 def test_the_table_fits_in_80_columns_and_with_all_measures_in_100(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     write_json(path, {"rgb": summary()})
     assert "…" not in "".join(lines(path, width=80, hue_tolerance=22.5))
-    write_json(path, {"rgb": summary(fid=123.4, lpips=0.234)})
+    write_json(path, {"rgb": summary(frechet_lite2=153.2)})
+    printed = "\n".join(lines(path, width=80, hue_tolerance=22.5))
+    assert "…" not in printed
+    assert "153.2" in printed
+    assert "On few photos it is too large" in printed
+    write_json(path, {"rgb": summary(frechet_lite2=153.2, fid=123.4, lpips=0.234)})
     printed = "\n".join(lines(path, width=100, hue_tolerance=22.5))
     assert "…" not in printed
     assert "123.4" in printed

@@ -28,6 +28,13 @@ class TestAgainstGray:
         sentences = analysis.against_gray(make_results(scores=make_scores(ciede2000=16.0)))
         assert sentences[2].startswith("Worse than leaving the photo gray in CIEDE2000 by 1.50")
 
+    def test_the_frechet_distance_is_compared_where_there_is_one(self):
+        scores = make_scores(gray={"frechet_lite2": 76.8}, frechet_lite2=60.0)
+        assert analysis.against_gray(make_results(scores=scores))[3] == (
+            "Better than leaving the photo gray in Fréchet distance (Lite2) by 16.8 "
+            "(60.0 against 76.8)."
+        )
+
     def test_a_null_could_not_be_measured(self):
         sentences = analysis.against_gray(make_results(scores=make_scores(ssim=None)))
         assert sentences[1] == "SSIM could not be measured."
@@ -151,18 +158,35 @@ def test_few_photos_call_for_caution(photos, caution):
 
 
 class TestAbsentMeasures:
-    def test_off_by_default(self, params: Params):
-        sentences = analysis.absent_measures({"rgb": make_scores()}, params.evaluate)
-        assert sentences[0].startswith("FID was not computed: evaluate.fid is off")
-        assert sentences[1].startswith("LPIPS was not computed: evaluate.lpips is off")
-        assert "not how natural they look" in sentences[2]
+    def test_off(self, params: Params):
+        off = params.evaluate.model_copy(update={"frechet": False})
+        sentences = analysis.absent_measures({"rgb": make_scores()}, off)
+        name = "Fréchet distance (Lite2)"
+        assert sentences[0] == f"{name} was not computed: evaluate.frechet is off."
+        assert sentences[1].startswith("FID was not computed: evaluate.fid is off, because")
+        assert sentences[2].startswith("LPIPS was not computed: evaluate.lpips is off, because")
+        assert "not how natural they look" in sentences[3]
+
+    def test_on_but_unknown_as_for_a_single_photo(self, params: Params):
+        scores = make_scores(frechet_lite2=None)
+        sentences = analysis.absent_measures({"rgb": scores}, params.evaluate)
+        assert sentences[0].endswith("evaluate.frechet is on, but it gave no number.")
 
     def test_computed(self, params: Params):
-        scores = make_scores(fid=80.0, lpips=0.2)
+        scores = make_scores(frechet_lite2=70.0, fid=80.0, lpips=0.2)
         (sentence,) = analysis.absent_measures({"rgb": scores}, params.evaluate)
-        assert sentence.startswith("FID compares distributions")
+        assert sentence.startswith("A Fréchet distance compares the distributions")
+        assert "It is too large" in sentence
+
+    def test_one_frechet_distance_is_enough_to_speak_of_how_natural_colours_look(
+        self, params: Params
+    ):
+        scores = make_scores(frechet_lite2=70.0)
+        sentences = analysis.absent_measures({"rgb": scores}, params.evaluate)
+        assert [s.split(" was not computed")[0] for s in sentences[:2]] == ["FID", "LPIPS"]
+        assert not any("natural" in sentence for sentence in sentences)
 
     def test_gray_and_truth_alone_do_not_count_as_computed(self, params: Params):
         scores = replace(make_scores(), gray={"fid": 10.0})
         sentences = analysis.absent_measures({"rgb": scores}, params.evaluate)
-        assert sentences[0].startswith("FID was not computed")
+        assert sentences[1].startswith("FID was not computed")

@@ -49,11 +49,13 @@ def test_few_shared_photos_name_no_winner_and_warn():
 
 def test_other_measures_name_who_is_ahead():
     results = _pair(ONES, ONES)
-    ahead = make_scores(40, psnr=23.0, colorfulness_gap=9.0, hue_share=None)
+    ahead = make_scores(40, psnr=23.0, colorfulness_gap=9.0, hue_share=None, frechet_lite2=50.0)
     results["lab"] = replace(results["lab"], scores=ahead)
+    results["rgb"] = replace(results["rgb"], scores=make_scores(40, frechet_lite2=60.0))
     assert compare_spaces(results)[1:] == [
         "RGB is ahead in colourfulness gap (2.0 against 9.0).",
-        "LAB is ahead in PSNR (23.00 dB against 21.00 dB).",
+        "LAB is ahead in PSNR (23.00 dB against 21.00 dB) and Fréchet distance (Lite2) (50.0 "
+        "against 60.0).",
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,14 +15,12 @@ from colorgan.colorizer import Colorizer
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics, summary
+from colorgan.evaluation.distances import Distances, distances
 from colorgan.evaluation.photo import COLUMNS, measure_photo
 from colorgan.evaluation.summary import Summary
 from colorgan.params import EvaluateParams, Params
 from colorgan.runtime import choose_device
 from colorgan.tracking.recorder import record_results
-
-if TYPE_CHECKING:
-    from colorgan.evaluation.learned import LearnedMetrics
 
 SPLIT = "test"
 
@@ -63,7 +60,7 @@ def evaluate(params: Params, spaces: Sequence[str]) -> pd.DataFrame:
 
     Raises:
         ColorganError: a model or a test split is missing, empty, or does not fit the other; or
-            the weights of a learned metric could not be loaded. Nothing is written then.
+            a network that measures could not be loaded. Nothing is written then.
     """
     device = choose_device(params.runtime.device)
     # All are opened first: a missing model is told at once, not after the other space's photos.
@@ -110,31 +107,21 @@ def measure(subject: Subject, params: EvaluateParams) -> Evaluation:
     """Colour the photos of the split and measure them, with one batch in memory at a time."""
     rows: list[dict[str, float]] = []
     true_hues, hues = np.zeros(metrics.HUE_BINS), np.zeros(metrics.HUE_BINS)
-    learned = _learned_metrics(params, subject.colorizer.device)
+    of_the_split = distances(params, subject.colorizer.device)
     for batch in subject.colorizer.colorize_split(subject.split, params.batch_size):
         for pictures in zip(batch.gray, batch.truth, batch.generated, strict=True):
             photo = measure_photo(*pictures, params)
             rows.append(photo.row)
             true_hues += photo.true_hues
             hues += photo.hues
-        if learned:
-            learned.update(batch)
+        for distance in of_the_split:
+            distance.update(batch)
     photos = _per_photo(subject, rows)
     return Evaluation(
         photos,
         _hues(subject, true_hues / len(rows), hues / len(rows)),
-        _summary(photos, learned),
+        _summary(photos, of_the_split),
     )
-
-
-def _learned_metrics(params: EvaluateParams, device: torch.device) -> LearnedMetrics | None:
-    """Return FID and LPIPS if one of them is asked for."""
-    if not (params.fid or params.lpips):
-        return None
-    # Imported here: torchmetrics takes seconds, and most evaluations do without.
-    from colorgan.evaluation.learned import LearnedMetrics
-
-    return LearnedMetrics(params, device)
 
 
 def _per_photo(subject: Subject, rows: list[dict[str, float]]) -> pd.DataFrame:
@@ -160,10 +147,10 @@ def _hues(
     )
 
 
-def _summary(photos: pd.DataFrame, learned: LearnedMetrics | None) -> Summary:
+def _summary(photos: pd.DataFrame, of_the_split: Sequence[Distances]) -> Summary:
     content = summary.summarise(photos)
-    if learned:
-        for kind, values in learned.compute().items():
+    for distance in of_the_split:
+        for kind, values in distance.compute().items():
             content[kind] |= values
     rounded: Summary = summary.rounded(content)
     return rounded

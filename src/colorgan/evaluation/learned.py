@@ -21,6 +21,7 @@ from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from colorgan.color import UInt8Array
 from colorgan.colorizer import ColoredBatch
 from colorgan.errors import ColorganError
+from colorgan.evaluation.photo import COMPARED
 from colorgan.params import EvaluateParams
 
 PATIENCE_S = 30.0
@@ -47,8 +48,6 @@ class LearnedMetrics:
         ColorganError: the weights could not be loaded; names the parameter.
     """
 
-    KINDS = ("generated", "gray")
-
     def __init__(self, params: EvaluateParams, device: torch.device) -> None:
         """Load the networks that are asked for."""
         self.device = torch.device("cpu") if device.type == "mps" else device
@@ -63,13 +62,13 @@ class LearnedMetrics:
 
     def _load(self, name: str, build: Callable[[], Any]) -> dict[str, Any]:
         with _weights_of(name):
-            return {kind: build().to(self.device) for kind in self.KINDS}
+            return {kind: build().to(self.device) for kind in COMPARED}
 
     @torch.inference_mode()
     def update(self, batch: ColoredBatch) -> None:
         """Take in the pictures of a batch."""
         truth = self._tensor(batch.truth)
-        for kind in self.KINDS:
+        for kind in COMPARED:
             pictures = self._tensor(getattr(batch, kind))
             if self._fid:
                 self._fid[kind].update(truth, real=True)
@@ -79,7 +78,7 @@ class LearnedMetrics:
 
     def compute(self) -> dict[str, dict[str, float]]:
         """Return `fid` and `lpips`, those asked for, by kind of picture."""
-        values: dict[str, dict[str, float]] = {kind: {} for kind in self.KINDS}
+        values: dict[str, dict[str, float]] = {kind: {} for kind in COMPARED}
         for kind, metric in self._fid.items():
             # A single photo has no covariance.
             several = int(metric.real_features_num_samples) > 1

@@ -21,6 +21,8 @@ MEASURES = (
 """What is measured of a picture beside its truth, as metrics.py defines it."""
 TRUTH_MEASURES = ("colorfulness", "colorfulness_abs")
 """What is measured of the truth alone."""
+COMPARED = ("generated", "gray")
+"""The pictures of a photo that are compared with the truth."""
 PREFIXES = {"generated": "", "truth": "truth_", "gray": "gray_"}
 """The pictures of a photo, with the prefix of their measures' columns."""
 COLUMNS = (

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from colorgan.evaluation import metrics
-from colorgan.evaluation.photo import COLUMNS, MEASURES, PREFIXES, TRUTH_MEASURES
+from colorgan.evaluation.photo import COLUMNS, COMPARED, MEASURES, PREFIXES, TRUTH_MEASURES
 
 Summary = dict[str, Any]
 
@@ -27,7 +27,7 @@ def summarise(photos: pd.DataFrame) -> Summary:
         are the ends of the 95% confidence interval of `shift_a`, likewise of `shift_b`.
     """
     truth = {name: float(photos[PREFIXES["truth"] + name].mean()) for name in TRUTH_MEASURES}
-    kinds = {kind: _summarise_kind(photos, kind, truth) for kind in ("generated", "gray")}
+    kinds = {kind: _summarise_kind(photos, kind, truth) for kind in COMPARED}
     return {"photos": len(photos), **kinds, "truth": truth}
 
 

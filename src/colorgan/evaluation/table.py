@@ -16,6 +16,7 @@ COLUMNS = (
     ("PSNR\ndB ↑", "psnr", "{:.2f}"),
     ("SSIM\n↑", "ssim", "{:.3f}"),
     ("CIEDE\n2000 ↓", "ciede2000", "{:.2f}"),
+    ("FD ↓\nLite2", "frechet_lite2", "{:.1f}"),
     ("colour-\nfulness", "colorfulness", "{:.1f}"),
     ("gap\n↓", "colorfulness_gap", "{:.1f}"),
     ("hue\nright ↑", "hue_share", "{:.1%}"),
@@ -25,8 +26,12 @@ COLUMNS = (
     ("LPIPS\n↓", "lpips", "{:.3f}"),
 )
 """Heading, key in metrics.json and format of each column."""
-OPTIONAL = ("fid", "lpips")
+OPTIONAL = ("frechet_lite2", "fid", "lpips")
 UNKNOWN = "–"
+ABOUT_FRECHET = (
+    "FD Lite2: Fréchet distance on features of EfficientNet-Lite2, which is no FID.\n"
+    "On few photos it is too large: compare it on the same photos alone."
+)
 
 
 def metrics_table(path: Path = paths.METRICS, hue_tolerance: float | None = None) -> Table:
@@ -48,6 +53,8 @@ def metrics_table(path: Path = paths.METRICS, hue_tolerance: float | None = None
     ]
     table = Table(
         box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
         padding=(0, 1, 0, 0),
         caption=_caption(content),
         caption_justify="left",
@@ -55,7 +62,7 @@ def metrics_table(path: Path = paths.METRICS, hue_tolerance: float | None = None
     table.add_column("picture", no_wrap=True)
     for heading, key, _ in columns:
         if key == "hue_share" and hue_tolerance is not None:
-            heading = f"hue within\n{hue_tolerance:g}° ↑"
+            heading = f"hue to\n{hue_tolerance:g}° ↑"
         table.add_column(heading, justify="right", no_wrap=True)
     for space, summary in content.items():
         for kind in ("generated", "gray"):
@@ -73,11 +80,14 @@ def _has(content: dict[str, Any], key: str) -> bool:
 
 
 def _caption(content: dict[str, Any]) -> str:
-    return "\n".join(
+    lines = [
         f"{space}: {summary['photos']} photos, colourfulness of the truth "
         + _cell(summary["truth"]["colorfulness"], "{:.1f}")
         for space, summary in content.items()
-    )
+    ]
+    if _has(content, "frechet_lite2"):
+        lines.append(ABOUT_FRECHET)
+    return "\n".join(lines)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from colorgan.rendering.measures import (
     COLORFULNESS,
     COLORFULNESS_GAP,
     FID,
+    FRECHET_LITE2,
     HUE_SHARE,
     LPIPS,
     PSNR,
@@ -70,7 +71,10 @@ def against_gray(results: Results) -> list[str]:
     """Say of each measure if colouring is better or worse than leaving the photo gray."""
     sentences = []
     scores = results.scores
-    for measure in (PSNR, SSIM, CIEDE2000, COLORFULNESS_GAP):
+    measures = [PSNR, SSIM, CIEDE2000, FRECHET_LITE2, COLORFULNESS_GAP]
+    if FRECHET_LITE2.key not in scores.generated:
+        measures.remove(FRECHET_LITE2)
+    for measure in measures:
         sentences.append(_against_gray(measure, scores))
     pairs = results.per_photo[["ciede2000", "gray_ciede2000"]].dropna()
     if len(pairs):
@@ -229,32 +233,31 @@ def classes(per_class: pd.DataFrame, named: int = 3) -> list[str]:
 
 
 def absent_measures(scores: Mapping[str, Scores], params: EvaluateParams) -> list[str]:
-    """Say which of the well-known distances were not computed, and what that means."""
-    asked = {FID: params.fid, LPIPS: params.lpips}
-    absent = [
-        measure
-        for measure in asked
-        if all(score.generated.get(measure.key) is None for score in scores.values())
-    ]
-    sentences = [
-        f"{measure.label} was not computed: "
-        + (
-            f"evaluate.{measure.key} is on, but it gave no number."
-            if asked[measure]
-            else f"evaluate.{measure.key} is off, because it needs a network that is downloaded."
-        )
-        for measure in absent
-    ]
-    if absent:
+    """Say which distances of networks were not computed, and what the others are good for."""
+    downloaded = ", because it needs a network that is downloaded"
+    asked = (
+        (FRECHET_LITE2, "evaluate.frechet", params.frechet, ""),
+        (FID, "evaluate.fid", params.fid, downloaded),
+        (LPIPS, "evaluate.lpips", params.lpips, downloaded),
+    )
+    absent, sentences = set(), []
+    for measure, name, on, reason in asked:
+        if all(score.generated.get(measure.key) is None for score in scores.values()):
+            absent.add(measure)
+            why = f"{name} is on, but it gave no number" if on else f"{name} is off{reason}"
+            sentences.append(f"{measure.label} was not computed: {why}.")
+    if absent >= {FRECHET_LITE2, FID}:
         sentences.append(
-            f"Without {' and '.join(measure.label for measure in absent)} this report measures how "
-            "near the colours are to those of this very photo, not how natural they look: "
-            "a believable but different colour counts as an error."
+            "Without a Fréchet distance this report measures how near the colours are to those of "
+            "this very photo, not how natural they look: a believable but different colour counts "
+            "as an error."
         )
     return [
         *sentences,
-        "FID compares distributions of features; on fewer than some hundreds of photos it says "
-        "nothing.",
+        "A Fréchet distance compares the distributions of features of all pictures with those of "
+        "all true photos, not photo by photo. It is too large, the more so the fewer the photos: "
+        "compare it only between pictures of the same photos. The one on features of "
+        "EfficientNet-Lite2 is on another scale than FID and cannot be set beside it.",
     ]
 
 

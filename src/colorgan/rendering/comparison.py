@@ -7,7 +7,14 @@ from collections.abc import Mapping
 import pandas as pd
 
 from colorgan.rendering.inputs import Results, Scores
-from colorgan.rendering.measures import CIEDE2000, COLORFULNESS_GAP, HUE_SHARE, PSNR, SSIM
+from colorgan.rendering.measures import (
+    CIEDE2000,
+    COLORFULNESS_GAP,
+    FRECHET_LITE2,
+    HUE_SHARE,
+    PSNR,
+    SSIM,
+)
 from colorgan.rendering.wording import listed, number, photos_of, title
 
 FEW_SHARED = 10
@@ -62,7 +69,7 @@ def _nearer(names: tuple[str, str], pairs: pd.DataFrame) -> str:
 
 def _other_measures(names: tuple[str, str], ours: Scores, theirs: Scores) -> list[str]:
     ahead: dict[str, list[str]] = {names[0]: [], names[1]: []}
-    for measure in (PSNR, SSIM, COLORFULNESS_GAP, HUE_SHARE):
+    for measure in (PSNR, SSIM, FRECHET_LITE2, COLORFULNESS_GAP, HUE_SHARE):
         one, two = ours.generated.get(measure.key), theirs.generated.get(measure.key)
         better = measure.better(one, two)
         if better is None:

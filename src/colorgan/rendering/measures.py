@@ -54,6 +54,7 @@ CIEDE2000 = Measure("ciede2000", "CIEDE2000", "", 2, False)
 COLORFULNESS = Measure("colorfulness", "colourfulness", "", 1)
 COLORFULNESS_GAP = Measure("colorfulness_gap", "colourfulness gap", "", 1, False)
 HUE_SHARE = Measure("hue_share", "share of right hues", "%", 1, True, 100)
+FRECHET_LITE2 = Measure("frechet_lite2", "Fréchet distance (Lite2)", "", 1, False)
 FID = Measure("fid", "FID", "", 1, False)
 LPIPS = Measure("lpips", "LPIPS", "", 3, False)
 

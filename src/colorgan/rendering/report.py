@@ -18,6 +18,7 @@ from colorgan.rendering.measures import (
     COLORFULNESS,
     COLORFULNESS_GAP,
     FID,
+    FRECHET_LITE2,
     HUE_SHARE,
     LPIPS,
     PSNR,
@@ -110,7 +111,11 @@ def metrics_table(scores: Mapping[str, Scores], tolerance: float) -> dict[str, A
     """Return the heads and rows of the metrics table: generated and gray of each space."""
     hue = replace(HUE_SHARE, label=f"hue within {tolerance:g}°")
     measures = [PSNR, SSIM, CIEDE2000, COLORFULNESS, COLORFULNESS_GAP, hue]
-    measures += [m for m in (FID, LPIPS) if any(m.key in s.generated for s in scores.values())]
+    measures += [
+        measure
+        for measure in (FRECHET_LITE2, FID, LPIPS)
+        if any(measure.key in score.generated for score in scores.values())
+    ]
     rows = []
     for space, score in scores.items():
         for kind, values in (("generated", score.generated), ("gray", score.gray)):
