@@ -144,6 +144,9 @@ class TrainParams(Section):
     """Adam's decay of the mean of their squares."""
     lambda_l1: Annotated[float, Field(ge=0)]
     """Weight of L1 beside the adversarial loss (100 in the paper)."""
+    lambda_color: Annotated[float, Field(ge=0)]
+    """Weight of the colourfulness loss (training/losses.py), which L1's pale answers call for; 0
+    leaves it out, as in the paper."""
     gan_loss: Literal["vanilla", "lsgan", "hinge"]
     """`vanilla` (binary cross-entropy), `lsgan` (least squares) or `hinge`."""
     flip: bool
@@ -206,12 +209,12 @@ class EvaluateParams(Section):
     """Chroma (in Lab) from which on a pixel of the truth counts as chromatic."""
     hue_tolerance: Annotated[float, Field(gt=0, le=180)]
     """A hue is right within this many degrees."""
-    fid: bool
-    """Frechet Inception distance by torchmetrics, which downloads its network."""
-    lpips: bool
     frechet: bool
     """Frechet distance on features of EfficientNet-Lite2 (`frechet_lite2`), whose weights come
     from a package; too large on few photos, and no FID."""
+    fid: bool
+    """Frechet Inception distance by torchmetrics, which downloads its network."""
+    lpips: bool
     """LPIPS by torchmetrics, which downloads its network."""
 
 

@@ -71,3 +71,30 @@ def test_the_loss_of_half_precision_logits_is_float32(name: str) -> None:
     for value in (loss.discriminator(half, half), loss.generator(half)):
         assert value.dtype == torch.float32
         assert value.isfinite()
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_colorfulness_is_what_evaluation_measures(space: str, real_photos: UInt8Array) -> None:
+    kind = get_space(space)
+    input, target = (
+        torch.from_numpy(np.stack(arrays))
+        for arrays in zip(*(kind.arrays(photo) for photo in real_photos), strict=True)
+    )
+    encoded, truth = kind.encode(input, target)
+    gray = kind.gray_output(encoded)
+    loss = ColorfulnessLoss(kind)
+    assert loss(encoded, truth, truth).item() < 1e-6
+    halves = kind.decode(*(torch.nn.functional.avg_pool2d(x, 2) for x in (encoded, truth)))
+    measured = colorfulness((255 * halves).round().byte().numpy()).mean()
+    assert loss(encoded, gray, truth).item() == pytest.approx(measured / 100, rel=0.02)
+
+
+def test_a_gray_picture_can_still_learn_to_be_colourful() -> None:
+    kind = get_space("lab")
+    input = torch.linspace(-0.9, 0.9, 64).view(1, 1, 8, 8)
+    output = torch.zeros(1, 2, 8, 8, requires_grad=True)
+    target = torch.full((1, 2, 8, 8), 0.3)
+    ColorfulnessLoss(kind)(input, output, target).backward()
+    assert output.grad is not None
+    assert output.grad.isfinite().all()
+    assert output.grad.abs().max() > 0

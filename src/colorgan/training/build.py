@@ -19,7 +19,7 @@ from colorgan.params import SpaceParams
 from colorgan.runtime import Runtime
 from colorgan.spaces import Space
 from colorgan.training.average import WeightAverage
-from colorgan.training.losses import gan_loss
+from colorgan.training.losses import ColorfulnessLoss, gan_loss
 from colorgan.training.step import Pix2Pix
 
 
@@ -90,6 +90,8 @@ def build_step(
         train.accumulation_steps,
         train.seed,
         train.pretrain_epochs * iterations,
+        ColorfulnessLoss(space) if train.lambda_color else None,
+        train.lambda_color,
     )
 
 

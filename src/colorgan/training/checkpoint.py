@@ -4,7 +4,7 @@
 
     generator.<name>  discriminator.<name>  average.<name>    weights and running statistics
     optimizer_g.<i>.<name>  optimizer_d.<i>.<name>            Adam's state of the i-th parameter
-    since_log                                                 losses (n, 3) since the last log
+    since_log                                                 losses (n, 3 or 4) since the last log
 
 The metadata says the rest: version, position, the GradScaler's state, what `auto` came to.
 Random numbers are functions of the position, the learning rate too.
@@ -73,7 +73,9 @@ class Checkpoint:
         """Copy the present state to the CPU's memory, where nothing changes it any more."""
         tensors = {name: _copy(tensor) for name, tensor in _live(step).items()}
         tensors["since_log"] = (
-            torch.stack(position.since_log).cpu() if position.since_log else torch.zeros(0, 3)
+            torch.stack(position.since_log).cpu()
+            if position.since_log
+            else torch.zeros(0, len(step.losses))
         )
         return cls(
             position.iteration,

@@ -22,7 +22,7 @@ from colorgan.training.distributed import anywhere, mean_and_flags, wait_for_all
 from colorgan.training.progress import TrainingProgress
 from colorgan.training.schedule import lr_factor
 from colorgan.training.selection import BestWeights
-from colorgan.training.step import LOSSES, Pix2Pix
+from colorgan.training.step import Pix2Pix
 from colorgan.training.stopping import Stopped, StopSignal
 from colorgan.training.validate import sample_grid, validate
 
@@ -141,7 +141,7 @@ class Trainer:
         means = torch.stack(self.position.since_log).mean(dim=0)
         means, up = mean_and_flags(means, flags, self.step.runtime.group)
         self.position.since_log.clear()
-        losses = dict(zip(LOSSES, means.tolist(), strict=True))
+        losses = dict(zip(self.step.losses, means.tolist(), strict=True))
         _require_finite(losses, iteration)
         self.recorder.log_losses(iteration, epoch, losses)
         self.progress.update(iteration, epoch, losses)

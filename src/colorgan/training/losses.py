@@ -1,4 +1,4 @@
-"""Adversarial losses on the discriminator's logits."""
+"""Adversarial losses on the discriminator's logits, and the loss on how colourful a picture is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from colorgan.spaces import Space
 
 GanLossName = Literal["vanilla", "lsgan", "hinge"]
 
@@ -67,6 +69,40 @@ _LOSSES: dict[str, GanLoss] = {
 def gan_loss(name: GanLossName) -> GanLoss:
     """Return the adversarial loss called `name`."""
     return _LOSSES[name]
+
+
+class ColorfulnessLoss:
+    """How far the colourfulness of each picture is from that of its truth, in hundreds.
+
+    L1 alone answers doubt with gray. This does not say which colour, but how much of it. Taken of
+    pictures at half the size, in float32. The measure is that of Hasler and Suesstrunk (2003), see
+    `evaluation.metrics.colorfulness`; the idea of a loss of it is DDColor's (Kang et al., 2023),
+    which wants every picture as colourful as can be instead.
+
+    Args:
+        space: what inputs and outputs mean.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+
+    def __call__(self, input: Tensor, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean over the pictures; all three `(N, ..., H, W)` in [-1, 1]."""
+        input, output, target = (F.avg_pool2d(x.float(), 2) for x in (input, output, target))
+        generated = _colorfulness(self._space.decode(input, output))
+        with torch.no_grad():
+            true = _colorfulness(self._space.decode(input, target))
+        return (generated - true).abs().mean() / 100
+
+
+def _colorfulness(pictures: Tensor) -> Tensor:
+    """Return the colourfulness `(N,)` of sRGB `(N, H, W, 3)` in 0..1."""
+    red, green, blue = (255 * pictures).flatten(1, 2).unbind(-1)
+    opponents = torch.stack((red - green, (red + green) / 2 - blue))
+    # A gray picture has neither; the root of zero has no slope.
+    spread = (opponents.var(dim=-1, correction=0).sum(0) + 1e-4).sqrt()
+    mean = (opponents.mean(dim=-1).square().sum(0) + 1e-4).sqrt()
+    return spread + 0.3 * mean
 
 
 def _towards(logits: Tensor, label: float) -> Tensor:

@@ -19,6 +19,8 @@ from colorgan.training.average import WeightAverage
 from colorgan.training.losses import GanLoss
 
 LOSSES = ("loss_D", "loss_G_GAN", "loss_G_L1")
+COLOR_LOSS = "loss_G_color"
+ColorLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Pix2Pix:
         average: the moving average of the generator; None without one.
         grad_clip: longest gradient of a network, 0 for any length.
         accumulation_steps: parts in which a batch is worked through.
+        color_loss: of input, output and target, weighted by `lambda_color`; None without one.
         pretrain_iterations: the first iterations, in which the generator learns from L1 alone; the
             losses of the game are 0 there.
     """
@@ -57,9 +60,16 @@ class Pix2Pix:
     accumulation_steps: int = 1
     seed: int = 0
     pretrain_iterations: int = 0
+    color_loss: ColorLoss | None = None
+    lambda_color: float = 0.0
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The names of what `train_step` returns."""
+        return (*LOSSES, COLOR_LOSS) if self.color_loss else LOSSES
 
     def train_step(self, input: Tensor, target: Tensor, iteration: int = 0) -> Tensor:
-        """Update both networks on a batch; losses `(3,)` on the device, named by `LOSSES`.
+        """Update both networks on a batch; losses `(3,)` or `(4,)` on the device, see `losses`.
 
         The generator runs once, its picture is judged by both updates. A batch in parts is an
         exception: the graphs of all parts would take the memory that the parts are to save, so
@@ -132,11 +142,11 @@ class Pix2Pix:
         fakes: list[Tensor],
         iteration: int,
         adversarial: bool,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         # The discriminator only passes gradients through here; its own would be thrown away.
         self.discriminator.requires_grad_(False)
         self.optimizer_g.zero_grad(set_to_none=True)
-        total_gan, total_l1 = inputs[0].new_zeros(2).unbind()
+        total_gan, total_l1, total_color = inputs[0].new_zeros(3).unbind()
         for i, (input, target) in enumerate(zip(inputs, targets, strict=True)):
             with self._averaging(self.group_generator, last=i == len(inputs) - 1):
                 fake = fakes[i] if fakes else self._generate(input, iteration, i)
@@ -147,10 +157,14 @@ class Pix2Pix:
                     loss_gan = self.gan_loss.generator(fake_logits) / len(inputs)
                 loss_l1 = F.l1_loss(fake.float(), target) / len(inputs)
                 loss = loss_gan + self.lambda_l1 * loss_l1
+                if self.color_loss:
+                    loss_color = self.color_loss(input, fake, target) / len(inputs)
+                    loss = loss + self.lambda_color * loss_color
+                    total_color = total_color + loss_color.detach()
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total_gan, total_l1 = total_gan + loss_gan.detach(), total_l1 + loss_l1.detach()
         self._step(self.optimizer_g, self.generator)
-        return total_gan, total_l1
+        return (total_gan, total_l1, total_color)[: len(self.losses) - 1]
 
     def _step(self, optimizer: Optimizer, network: nn.Module) -> None:
         if self.grad_clip:
