@@ -185,7 +185,8 @@ class Job:
                     continue
                 if other.is_begun() and not other.is_finished():
                     mark_killed(other.token())
-                to_go_on = other.checkpoint.exists() or is_unsent(other.path)
+                late = other.is_finished() and is_unsent(other.path)
+                to_go_on = other.checkpoint.exists() or late
                 broken += to_go_on
                 if broken > BROKEN_KEPT or not to_go_on:
                     # Whoever is about to train there makes the folder anew when it has the lock.
