@@ -80,3 +80,22 @@ def test_what_cannot_be_read_is_empty(way: str) -> None:
     assert processes.command_line(nobody) == []
     assert processes.environment(nobody) == {}
     assert processes.working_directory(nobody) is None
+
+
+def test_when_a_process_started_is_told_by_the_clock_of_files(way: str, tmp_path: Path) -> None:
+    def now() -> float:
+        (tmp_path / "now").touch()
+        return (tmp_path / "now").stat().st_mtime
+
+    before = now()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        after = now()
+        started = processes.started_at(process.pid)
+        process.kill()
+    if way == "neither":
+        assert started is None
+        return
+    # The system counts in ticks; psutil knows the time of its start to a second.
+    inexact = 0.05 if way == "as it is" else 1.1
+    assert before - inexact <= (started or 0) <= after + inexact
+    assert processes.started_at(process.pid) is None

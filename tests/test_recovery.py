@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from colorgan.errors import ColorganError
-from colorgan.processes import find
+from colorgan.processes import find, working_directory
 from colorgan.recovery import recover
+from colorgan.recovery.leftovers import beginning
 
 PARAMS = "# what is trained\na:\n  b: 1   # the b\n  c: 2\n"
 EDITED = PARAMS.replace("c: 2", "c: 7")
@@ -150,6 +151,8 @@ def project(
     """A copy of the healthy project, or of the one that `param` names; the working directory."""
     source = request.getfixturevalue(getattr(request, "param", "healthy"))
     project = copy(source, tmp_path / "project")
+    for name in [name for name in os.environ if name.startswith(("DVC_", "GIT_"))]:
+        monkeypatch.delenv(name)
     for name, value in project.env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(project.folder)
@@ -158,6 +161,30 @@ def project(
         if find(pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def kill_while_it_begins(
+    project: Scratch,
+    healthy: Scratch,
+    prepare: Callable[[], object] = lambda: None,
+    when: Callable[[], object] | None = None,
+) -> None:
+    """Prepare the project and kill an experiment in it while HEAD is detached for the first time.
+
+    That is a fraction of a second; where it was missed, all is done again with a new copy.
+    """
+    for _ in range(6):
+        prepare()
+        reached = when or (lambda: not project.head().startswith("ref:"))
+        # Its stage runs: that was too late.
+        project.kill(*COMMAND, when=lambda: reached() or project.pids())  # noqa: B023
+        if beginning(project.folder) is not None and not project.head().startswith("ref:"):
+            return
+        project.end_stages()
+        shutil.rmtree(project.folder)
+        copy(healthy, project.folder)
+        os.chdir(project.folder)
+    pytest.fail("DVC was never met while it began")
 
 
 after_a_kill = pytest.mark.parametrize("project", ["killed_experiment"], indirect=True)
@@ -285,19 +312,24 @@ def test_a_head_that_the_person_detached_is_left(project: Scratch) -> None:
 
 
 @pytest.mark.parametrize(("edits", "late"), [(True, False), (False, False), (False, True)], ids=str)
-def test_a_kill_while_an_experiment_begins(project: Scratch, edits: bool, late: bool) -> None:
+def test_a_kill_while_an_experiment_begins(
+    project: Scratch, healthy: Scratch, edits: bool, late: bool
+) -> None:
     before = EDITED if edits else PARAMS
-    project.params.write_text(before)
-    if edits:
-        with (project.folder / "stage.py").open("a") as file:
-            file.write("# mine\n")
-        project.run("git", "add", "stage.py")
-    staged = project.run("git", "status", "--porcelain")
+    staged = ""
+
+    def prepare() -> None:
+        nonlocal staged
+        project.params.write_text(before)
+        if edits:
+            with (project.folder / "stage.py").open("a") as file:
+                file.write("# mine\n")
+            project.run("git", "add", "stage.py")
+        staged = project.run("git", "status", "--porcelain")
+
     # DVC has detached HEAD and writes the values of -S, or has staged them with its arguments.
     arguments = project.folder / ".dvc/tmp/repro.dat"
-    project.kill(
-        *COMMAND, when=arguments.exists if late else lambda: not project.head().startswith("ref:")
-    )
+    kill_while_it_begins(project, healthy, prepare, arguments.exists if late else None)
     code, said = recovered()
     assert code == 0, said
     assert ("your changes since the last commit lie in `git stash`" in said) == edits
@@ -311,10 +343,32 @@ def test_a_kill_while_an_experiment_begins(project: Scratch, edits: bool, late: 
     assert recovered() == (0, "nothing to mend")
 
 
-def test_stashed_edits_are_not_laid_over_newer_ones(project: Scratch) -> None:
+@pytest.mark.parametrize("edits", [True, False], ids=str)
+def test_a_params_file_edited_since_an_experiment_began_is_left(
+    project: Scratch, healthy: Scratch, edits: bool
+) -> None:
+    kill_while_it_begins(
+        project, healthy, lambda: project.params.write_text(EDITED if edits else PARAMS)
+    )
+    project.params.write_text(RUNNING + "d: 3\n")
+    an_hour_later = time.time() + 3600
+    os.utime(project.params, (an_hour_later, an_hour_later))
+    code, said = recovered()
+    assert code == 1
+    assert ("params.yaml changed since, so put them back yourself" in said) == edits
+    assert ("it was edited since, so it is left as it is" in said) != edits
+    assert project.params.read_text() == RUNNING + "d: 3\n"
+    assert bool(project.run("git", "stash", "list")) == edits
+    assert project.head() == "ref: refs/heads/main"
+
+
+def add_to_stage(project: Scratch) -> None:
     with (project.folder / "stage.py").open("a") as file:
         file.write("# mine\n")
-    project.kill(*COMMAND, when=lambda: not project.head().startswith("ref:"))
+
+
+def test_stashed_edits_are_not_laid_over_newer_ones(project: Scratch, healthy: Scratch) -> None:
+    kill_while_it_begins(project, healthy, lambda: add_to_stage(project))
     time.sleep(0.01)
     (project.folder / "stage.py").write_text("# newer\n")
     code, said = recovered()
@@ -324,23 +378,74 @@ def test_stashed_edits_are_not_laid_over_newer_ones(project: Scratch) -> None:
     assert project.run("git", "stash", "list")
 
 
-def test_a_file_that_dvc_had_half_written_is_not_an_edit(project: Scratch) -> None:
-    with (project.folder / "stage.py").open("a") as file:
-        file.write("# mine\n")
-    mine = (project.folder / "stage.py").read_text()
-    project.kill(*COMMAND, when=lambda: not project.head().startswith("ref:"))
+def test_a_file_that_dvc_had_half_written_is_not_an_edit(
+    project: Scratch, healthy: Scratch
+) -> None:
+    kill_while_it_begins(project, healthy, lambda: add_to_stage(project))
+    mine = (healthy.folder / "stage.py").read_text() + "# mine\n"
     (project.folder / "stage.py").write_text(mine[:-3])
     assert recovered()[0] == 0
     assert (project.folder / "stage.py").read_text() == mine
 
 
-def test_a_stash_of_the_person_is_left(project: Scratch) -> None:
-    project.params.write_text(EDITED)
-    project.run("git", "stash", "--quiet")
-    project.kill(*COMMAND, when=lambda: not project.head().startswith("ref:"))
+def test_a_stash_of_the_person_is_left(project: Scratch, healthy: Scratch) -> None:
+    def prepare() -> None:
+        project.params.write_text(EDITED)
+        project.run("git", "stash", "--quiet")
+
+    kill_while_it_begins(project, healthy, prepare)
     assert recovered()[0] == 0
     assert project.params.read_text() == PARAMS
     assert len(project.run("git", "stash", "list").splitlines()) == 1
+
+
+def edit_params(project: Scratch) -> None:
+    project.params.write_text(RUNNING + "d: 3\n")
+
+
+def stash(project: Scratch) -> None:
+    add_to_stage(project)
+    project.run("git", "stash", "push", "--quiet", "stage.py")
+
+
+def go_back_by_hand(project: Scratch) -> None:
+    project.run("git", "symbolic-ref", "HEAD", "refs/heads/main")
+
+
+@after_a_kill
+@pytest.mark.parametrize("change", [edit_params, stash, go_back_by_hand])
+def test_what_changes_while_the_person_is_asked_stops_the_mending(
+    project: Scratch, change: Callable[[Scratch], None]
+) -> None:
+    def answer(question: str) -> bool:
+        change(project)
+        return True
+
+    state = project.head(), project.params.read_text(), project.refs()
+    with pytest.raises(ColorganError, match="something has changed since it was looked at"):
+        recover(say=lambda line: None, ask=answer)
+    now = project.head(), project.params.read_text(), project.refs()
+    assert sum(a != b for a, b in zip(state, now, strict=True)) == 1, "the change alone"
+    assert recovered()[0] == (1 if change is edit_params else 0)
+
+
+@after_a_kill
+def test_a_dvc_that_begins_while_the_person_is_asked_stops_the_mending(project: Scratch) -> None:
+    began: list[subprocess.Popen[bytes]] = []
+
+    def answer(question: str) -> bool:
+        before = set(project.pids())
+        began.append(project.start("repro"))
+        wait_for(lambda: set(project.pids()) - before)
+        return True
+
+    project.end_stages()
+    (project.folder / "slow").touch()
+    with pytest.raises(ColorganError, match="DVC is at work here"):
+        recover(say=lambda line: None, ask=answer)
+    assert not project.head().startswith("ref:")
+    project.end_stages()
+    assert began[0].wait() == 0
 
 
 def test_after_a_kill_of_repro(project: Scratch) -> None:
@@ -367,10 +472,59 @@ def test_a_dvc_that_works_is_left_alone(project: Scratch) -> None:
     assert dvc.wait() == 0
 
 
+def test_a_dvc_that_a_script_runs_is_left_alone(project: Scratch) -> None:
+    """Its entry in the lock has the script's command, which has nothing of DVC."""
+    (project.folder / "slow").touch()
+    script = project.folder / "build.py"
+    script.write_text("from dvc.repo import Repo\nRepo().reproduce()\n")
+    project.params.write_text(EDITED)
+    dvc = subprocess.Popen([sys.executable, str(script), ""], env=project.env)
+    wait_for(project.pids)
+    said = rf"DVC is at work here \(process {dvc.pid}: .*build.py.*stop it with `kill {dvc.pid}`"
+    with pytest.raises(ColorganError, match=said):
+        recover(yes=True)
+    (project.folder / "slow").unlink()
+    assert dvc.wait() == 0
+
+
+def test_a_dvc_that_is_in_no_lock_of_files_is_left_alone(project: Scratch) -> None:
+    """As one that looks for changes, or commits an experiment: it holds the project's lock."""
+    code = "from dvc.repo import Repo\nwith Repo().lock:\n    print(flush=True)\n    input()"
+    dvc = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=project.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert dvc.stdout
+    dvc.stdout.readline()
+    with pytest.raises(ColorganError, match=rf"DVC is at work here \(process {dvc.pid}: .*"):
+        recover(yes=True)
+    # The pid in there is now that of a process that began later: it is not to be killed.
+    os.utime(project.folder / ".dvc/tmp/lock", (1000, 1000))
+    with pytest.raises(ColorganError, match=r"\(it holds \.dvc/tmp/lock\): wait for it and rec"):
+        recover(yes=True)
+    dvc.kill()
+    dvc.communicate()
+    assert recovered() == (0, "nothing to mend")
+
+
+def test_a_dvc_between_two_stages_of_an_experiment_is_left_alone(project: Scratch) -> None:
+    note = project.folder / ".dvc/tmp/exps/run/workspace/workspace.json"
+    note.parent.mkdir(parents=True)
+    note.write_text(json.dumps({"pid": os.getpid()}))
+    with pytest.raises(ColorganError, match=rf"\(process {os.getpid()}: dvc exp run\)"):
+        recover(yes=True)
+    os.utime(note, (1000, 1000))
+    assert "marks of a running experiment are left" in recovered()[1]
+
+
 def test_a_pid_that_is_now_another_process_is_dead(project: Scratch) -> None:
     file = project.folder / ".dvc/tmp/rwlock"
     holder = {"pid": os.getpid(), "cmd": "/somewhere/dvc repro"}
     file.write_text(json.dumps({"write": {str(project.params): holder}, "read": {}}))
+    # Long before this process began.
+    os.utime(file, (1000, 1000))
     assert subprocess.run(["dvc", "repro"], env=project.env, check=False).returncode != 0
     assert f"names a DVC that is dead (process {os.getpid()})" in recovered()[1]
     project.run("dvc", "repro")
@@ -403,6 +557,45 @@ def find_after(lock: Path, seconds: float) -> tuple[int, str]:
         letting_go.wait()
 
 
+def test_a_git_that_works_elsewhere_in_the_repository_holds_its_lock(
+    project: Scratch, tmp_path: Path
+) -> None:
+    """DVC lies in a folder of the repository here, the git works beside it."""
+    other = Scratch(tmp_path / "other")
+    inner = Scratch(other.folder / "inner")
+    inner.folder.mkdir(parents=True)
+    other.run("git", "init", "--quiet")
+    inner.run("dvc", "init", "--quiet", "--subdir")
+    lock = other.folder / ".git/index.lock"
+    lock.touch()
+    os.utime(lock, (time.time() - 60,) * 2)
+    os.chdir(inner.folder)
+    working = subprocess.Popen(["git", "60"], executable=shutil.which("sleep"), cwd=other.folder)
+    try:
+        assert recovered() == (0, "nothing to mend")
+    finally:
+        working.kill()
+        working.wait()
+    assert "is left over, and git refuses to work; removed" in recovered()[1]
+    assert not lock.exists()
+
+
+@after_a_kill
+def test_a_repository_that_the_environment_names_is_not_meant(
+    project: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As inside a hook of git's, from which `recover` may be started."""
+    other = Scratch(tmp_path / "other")
+    other.folder.mkdir()
+    other.run("git", "init", "--quiet")
+    monkeypatch.setenv("GIT_DIR", str(other.folder / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other.folder))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other.folder / ".git/index"))
+    assert "it goes back to main" in recovered()[1]
+    assert project.params.read_text() == EDITED
+    assert project.head() == "ref: refs/heads/main"
+
+
 def test_the_copy_of_a_killed_temporary_run_is_removed_when_its_stage_ends(
     project: Scratch,
 ) -> None:
@@ -418,6 +611,48 @@ def test_the_copy_of_a_killed_temporary_run_is_removed_when_its_stage_ends(
     assert not list(copies.glob("tmp*"))
     assert "Running" not in project.run("dvc", "exp", "show", "--csv", "--no-pager")
     assert project.params.read_text() == EDITED
+
+
+def test_a_queue_that_works_is_left_alone(project: Scratch) -> None:
+    """Its worker makes a copy, starts a DVC that goes there, and takes the results out at the end.
+
+    It is stopped at two moments at which nothing works in the copy.
+    """
+    project.run("dvc", "exp", "run", "--queue", "--name", "queued", "-S", "a.b=5")
+    project.start("queue", "start").wait()
+    exps = project.folder / ".dvc/tmp/exps"
+
+    def started() -> list[int]:
+        """The worker, and the DVC that it has started."""
+        notes = [*exps.glob("celery/dvc-exp-worker-*.json"), *exps.glob("run/*/*.json")]
+        return [json.loads(note.read_text())["pid"] for note in notes]
+
+    def status() -> list[int]:
+        found = []
+        for file in exps.glob("run/*/*.run"):
+            with suppress(ValueError):
+                found.append(json.loads(file.read_text())["status"])
+        return found
+
+    def results_wait() -> bool:
+        return status() == [3] and not find(started()[1])
+
+    try:
+        for moment in (lambda: len(started()) == 2, results_wait):
+            wait_for(moment)
+            living = [pid for pid in started() if find(pid)]
+            for pid in living:
+                os.kill(pid, signal.SIGSTOP)
+            (copy_in_use,) = exps.glob("tmp*")
+            assert copy_in_use not in map(working_directory, living)
+            assert recovered() == (0, "nothing to mend")
+            for pid in living:
+                os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: status() == [6])
+    finally:
+        for pid in filter(find, started()):
+            os.kill(pid, signal.SIGKILL)
+    assert any(name.endswith("/queued") for name in project.refs().splitlines())
 
 
 def test_a_queued_experiment_that_was_cut_off_is_named(project: Scratch) -> None:

@@ -238,6 +238,9 @@ def main() -> None:
     except ColorganError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
+        if "COLORGAN_LAUNCHER" in os.environ:
+            # Who has launched this process says it.
+            sys.exit(INTERRUPTED)
         _fail("interrupted; the last complete results are untouched", INTERRUPTED)
     except OSError as error:
         if error.errno is None or os.environ.get("COLORGAN_TRACEBACK"):

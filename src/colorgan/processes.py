@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,19 @@ def find(pid: int) -> Process | None:
     """Return the process that has `pid` now; None if there is none, or only a zombie."""
     facts = _facts(pid)
     return None if facts is None else Process(pid, facts[1])
+
+
+def started_at(pid: int) -> float | None:
+    """Return when a process started, in seconds since 1970 by today's clock; None if unknown."""
+    facts = _facts(pid)
+    if facts is None or facts[1] is None:
+        return None
+    number = float(facts[1].split()[-1])
+    if not ON_LINUX:
+        return number
+    # In ticks since the system began; this clock also counts the time it has slept.
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - number / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
 
 
 def this_process() -> Process:

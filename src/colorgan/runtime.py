@@ -222,7 +222,9 @@ def set_flags(train: TrainParams) -> None:
     torch.backends.cuda.matmul.allow_tf32 = train.allow_tf32
     # Beyond cuDNN: operations that add up in any order are replaced, or refused.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(train.cudnn_deterministic)
+    if torch.are_deterministic_algorithms_enabled() != train.cudnn_deterministic:
+        # It imports torch's compiler, which takes a second.
+        torch.use_deterministic_algorithms(train.cudnn_deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Denormals slow a CPU down a hundredfold, and no weight of a network needs them.
     torch.set_flush_denormal(True)

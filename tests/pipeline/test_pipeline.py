@@ -42,6 +42,8 @@ def back_to_first_run(project: Project) -> Iterator[None]:
     project.run("dvc", "queue", "remove", "--all", check=False)
     project.run("git", "checkout", "--quiet", "--force", "main")
     project.run("git", "reset", "--quiet", "--hard")
+    # Not what git ignores: the store, the cache, the data.
+    project.run("git", "clean", "-fdq")
     project.run("dvc", "checkout", "--quiet", "--force")
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from colorgan.data.arrays import DatasetInfo
+from colorgan.tracking import sending
 from colorgan.tracking.recorder import RunDescription
-from recording import DIGEST, Describe, MlflowClient, Runs, runs_in, uri_of
+from recording import DIGEST, Describe, MlflowClient, Runs, Server, runs_in, uri_of
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +69,10 @@ def runs(client: MlflowClient) -> Runs:
     """All runs of the experiment, the oldest first."""
 
     return lambda: runs_in(client)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The store as something that can be gone; it is sent to all the time."""
+    monkeypatch.setattr(sending, "SEND_EVERY", 0.05)
+    return Server(monkeypatch)

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import pytest
 from PIL import Image
 
 from colorgan.tracking import mlflow_sink
@@ -25,17 +26,39 @@ SHA = "ab" * 32
 
 def train(run: RunDescription, sha256: str = SHA) -> None:
     """Record a short training, as the loop does."""
-    weights = Path("models/lab")
-    weights.mkdir(parents=True, exist_ok=True)
-    (weights / "generator.safetensors").write_bytes(b"weights")
-    (weights / "config.json").write_text("{}")
+    model = weights()
     with open_recorder(run) as recorder:
         for iteration in range(1, 41):
             recorder.log_losses(iteration, 1 + iteration // 21, {"d": 1 / iteration, "l1": 2.0})
         for epoch in (1, 2):
             recorder.log_validation(epoch, {"psnr": 20.0 + epoch})
             recorder.log_picture(Image.new("RGB", (60, 20), (epoch, 0, 0)), "val/grid", epoch)
-        recorder.log_model(weights, sha256)
+        recorder.log_model(model, sha256)
+
+
+def weights() -> Path:
+    """A folder that looks like that of a trained model."""
+    folder = Path("models/lab")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "generator.safetensors").write_bytes(b"weights")
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+class Server:
+    """Lets MLflow's client fail while it is gone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gone = False
+        for name in ("log_batch", "log_artifact", "log_artifacts", "set_tag", "set_terminated"):
+            method = getattr(MlflowClient, name)
+
+            def called(*arguments: object, method: object = method, **named: object) -> object:
+                if self.gone:
+                    raise ConnectionError("gone")
+                return method(*arguments, **named)  # type: ignore[operator]
+
+            monkeypatch.setattr(MlflowClient, name, called)
 
 
 def artifacts(run: Run) -> Path:

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -17,8 +18,8 @@ from PIL import Image
 
 from colorgan.tracking import sending
 from colorgan.tracking.outbox import PICTURES, Outbox
-from colorgan.tracking.recorder import RunDescription, mark_killed, open_recorder
-from recording import SHA, Describe, Runs, artifacts, train, uri_of
+from colorgan.tracking.recorder import RunDescription, is_unsent, mark_killed, open_recorder
+from recording import SHA, Describe, Runs, Server, artifacts, train, uri_of, weights
 
 # Trains 200 iterations in 20 epochs from its last checkpoint, one each 7 iterations.
 TRAIN = """
@@ -202,35 +203,6 @@ def count(monkeypatch: pytest.MonkeyPatch, *names: str) -> Counter[str]:
     return calls
 
 
-class Server:
-    """Lets MLflow's client fail while it is gone."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.gone = False
-        for name in ("log_batch", "log_artifact", "log_artifacts", "set_tag", "set_terminated"):
-            method = getattr(MlflowClient, name)
-
-            def called(*arguments: object, method: object = method, **named: object) -> object:
-                if self.gone:
-                    raise ConnectionError("gone")
-                return method(*arguments, **named)  # type: ignore[operator]
-
-            monkeypatch.setattr(MlflowClient, name, called)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr(sending, "SEND_EVERY", 0.05)
-    return Server(monkeypatch)
-
-
-def weights() -> Path:
-    folder = Path("models/lab")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "generator.safetensors").write_bytes(b"weights")
-    return folder
-
-
 def test_a_server_that_comes_back_gets_everything_once(
     describe: Describe,
     runs: Runs,
@@ -307,18 +279,51 @@ def test_a_server_that_does_not_answer_does_not_keep_the_end_waiting(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sending, "PATIENCE", 0.5)
-    run = describe()
-    with open_recorder(run) as recorder:
-        for name in ("log_batch", "log_artifacts", "set_terminated"):
-            monkeypatch.setattr(MlflowClient, name, lambda *_, **__: time.sleep(60))
-        recorder.log_losses(10, 1, {"d": 0.1})
-        started = time.monotonic()
-        recorder.log_model(weights(), SHA)
-    assert time.monotonic() - started < 5
+    run, answers = describe(), threading.Event()
+    try:
+        with open_recorder(run) as recorder:
+            for name in ("log_batch", "log_artifacts", "set_tag", "set_terminated"):
+                monkeypatch.setattr(MlflowClient, name, lambda *_, **__: answers.wait(60))
+            recorder.log_losses(10, 1, {"d": 0.1})
+            started = time.monotonic()
+            recorder.log_model(weights(), SHA)
+        assert time.monotonic() - started < 20
+    finally:
+        # What waits for an answer must not outlive what it was given to call.
+        answers.set()
+        for thread in threading.enumerate():
+            if thread.name == "colorgan-sender":
+                thread.join(20)
+                assert not thread.is_alive()
     assert capsys.readouterr().err.endswith(
         f"did not get 2 metrics, the model and the end of this run: losses.csv and "
-        f"validation.csv in {run.folder} have every number\n"
+        f"validation.csv in {run.folder} have every number, and `python -m colorgan train lab` "
+        "with these parameters sends the rest\n"
     )
+
+
+def test_a_model_that_takes_long_is_waited_for_also_at_the_end(
+    describe: Describe, runs: Runs, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "PATIENCE", 0.3)
+    log_artifacts = MlflowClient.log_artifacts
+
+    def slowly(*arguments: object, **named: object) -> None:
+        if not server.gone:
+            time.sleep(1.5)
+        log_artifacts(*arguments, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_artifacts", slowly)
+    run = describe()
+    with open_recorder(run) as recorder:
+        recorder.log_losses(10, 1, {"d": 0.1})
+        server.gone = True
+        recorder.log_model(weights(), SHA)
+        server.gone = False
+    (recorded,) = runs()
+    assert recorded.info.status == "FINISHED"
+    assert recorded.data.tags["colorgan.generator_sha256"] == SHA
+    assert not is_unsent(run.folder)
 
 
 def test_a_picture_whose_small_copy_is_missing_gets_it_and_stays_one(

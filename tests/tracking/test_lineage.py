@@ -50,6 +50,32 @@ def test_a_change_is_dirty_and_in_the_diff_staged_or_not(repository: Path, stage
     assert "-lr: 1\n+lr: 2\n" in state.diff
 
 
+def test_settings_of_the_user_do_not_change_the_diff(repository: Path) -> None:
+    """It is applied at the top of a clone, by a git that wants lines around a change."""
+    inner = repository / "inner"
+    inner.mkdir()
+    lines = [f"{n}\n" for n in range(9)]
+    (inner / "numbers").write_text("".join(lines))
+    git("add", ".")
+    git("commit", "-qm", "second")
+    (inner / "numbers").write_text("".join([*lines[:4], "x\n", *lines[5:]]))
+    before = lineage.git_state(inner).diff
+    for name, value in (("relative", "true"), ("context", "0"), ("noprefix", "true")):
+        git("config", f"diff.{name}", value)
+    assert lineage.git_state(inner).diff == before
+    assert before.startswith("diff --git a/inner/numbers b/inner/numbers\n")
+    assert "\n 1\n 2\n 3\n-4\n+x\n 5\n 6\n 7\n" in before
+
+
+def test_a_repository_that_the_environment_names_is_not_meant(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = lineage.git_state(repository)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "other index"))
+    assert lineage.git_state(repository) == state
+
+
 def test_a_change_of_the_same_size_within_a_second_is_seen(repository: Path) -> None:
     """As DVC makes it under `dvc exp run --temp -S`, where `git status` takes it for clean."""
     git("config", "core.trustctime", "false")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from colorgan.errors import ColorganError
+from colorgan.recovery.at_work import dvc_kept_out
 from colorgan.recovery.experiment import find_experiment
 from colorgan.recovery.finding import Finding
 from colorgan.recovery.git import Git
 from colorgan.recovery.leftovers import (
-    dvc_at_work,
     find_cut_off_tasks,
     find_git_locks,
     find_locks,
@@ -38,16 +38,40 @@ def recover(
         The exit code: 0 if nothing is left to mend, 1 if something is.
 
     Raises:
-        ColorganError: no git repository with DVC here, or DVC is at work.
+        ColorganError: no git repository with DVC here, DVC is at work, or something has changed
+            while the person was asked.
     """
     root = _dvc_root()
+    with dvc_kept_out(root):
+        found, facts = _look(root)
+    for finding in found:
+        say(finding.text)
+    left = int(any(finding.for_the_person for finding in found))
+    if not any(finding.mend for finding in found):
+        say("what is left is for you" if left else "nothing to mend")
+        return left
+    if not yes and (ask is None or not ask("Mend this?")):
+        say("nothing was changed; `python -m colorgan recover --yes` mends it")
+        return 1
+    with dvc_kept_out(root):
+        # An answer can take its time, and what mends stands on what was found.
+        found, now = _look(root)
+        if now != facts:
+            raise ColorganError(
+                "something has changed since it was looked at, so nothing was mended: run "
+                "`python -m colorgan recover` again"
+            )
+        for finding in found:
+            if finding.mend:
+                finding.mend()
+    say("mended: run the same command again, it goes on from the last checkpoint")
+    return left
+
+
+def _look(root: Path) -> tuple[list[Finding], list[str]]:
+    """Return what was left, in the order to mend it, and the facts that mending stands on."""
     git = Git(root)
-    if at_work := dvc_at_work(root):
-        raise ColorganError(
-            f"DVC is at work here (process {at_work.pid}: {at_work.command}): wait for it, or "
-            f"stop it with `kill {at_work.pid}`, and recover then"
-        )
-    found: list[Finding] = [
+    found = [
         *find_orphans(root),
         *find_git_locks(git),
         *find_experiment(git),
@@ -56,21 +80,8 @@ def recover(
         *find_temporary_copies(root),
         *find_cut_off_tasks(root),
     ]
-    for finding in found:
-        say(finding.text)
-    to_mend = [finding for finding in found if finding.mend]
-    if not to_mend:
-        left = any(finding.for_the_person for finding in found)
-        say("what is left is for you" if left else "nothing to mend")
-        return int(left)
-    if not yes and (ask is None or not ask("Mend this?")):
-        say("nothing was changed; `python -m colorgan recover --yes` mends it")
-        return 1
-    for finding in to_mend:
-        assert finding.mend
-        finding.mend()
-    say("mended: run the same command again, it goes on from the last checkpoint")
-    return int(any(finding.for_the_person for finding in found))
+    to_do = [finding.text for finding in found if finding.mend or finding.for_the_person]
+    return found, [*to_do, git.head, git.branch, git.stash]
 
 
 def somebody_to_ask() -> bool:

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from colorgan.paths import PARAMS
+from colorgan.recovery.at_work import modified
 from colorgan.recovery.finding import Finding
 from colorgan.recovery.git import MOVED, SHA, Commit, Git
 from colorgan.recovery.leftovers import beginning, killed_command
@@ -25,7 +26,7 @@ NOT_BEGUN = "refs/exps/stash"
 ARGUMENTS = Path(".dvc/tmp/repro.dat")
 WORKSPACE = Path(".dvc/tmp/exps/run/workspace")
 DIFF_LINES = 40
-# Between the stash of the edits and the first detaching lies no work of DVC's.
+# Between the stash of the edits, the first detaching and the values of `-S` lies no work of DVC's.
 STASH_SECONDS = 10
 
 
@@ -38,8 +39,7 @@ def find_experiment(git: Git) -> list[Finding]:
 
 def _stashed_edits(git: Git) -> Finding | None:
     """Killed while it began: the edits of the working tree are in `git stash` alone."""
-    name = git.ask("rev-parse", "--quiet", "--verify", "refs/stash")
-    stash = git.commits([name])[0] if name else None
+    stash = git.commits([git.stash])[0] if git.stash else None
     if stash is None or stash.parents[:1] != (git.head,):
         return None
     began = beginning(git.folder)
@@ -47,7 +47,9 @@ def _stashed_edits(git: Git) -> Finding | None:
     if began is None or not log.exists() or log.stat().st_mtime < began:
         return None
     params = git.name(PARAMS)
-    written_by_dvc = {params, git.name(ARGUMENTS), git.name(Path("dvc.lock"))}
+    written_by_dvc = {git.name(ARGUMENTS), git.name(Path("dvc.lock"))}
+    if not _edited_since(git):
+        written_by_dvc.add(params)
     # Neither as before nor as in the commit: somebody has been at work since.
     differing = (git.changed(git.head) & git.changed(stash.name)) - written_by_dvc
     edited = {name for name in differing if not _half_written(git, name, (git.head, stash.name))}
@@ -68,7 +70,9 @@ def _stashed_edits(git: Git) -> Finding | None:
             shutil.copy2(mine, _copy_of(mine))
         git.tell("restore", f"--source={stash.name}", "--worktree", "--", ":/")
         git.tell("read-tree", f"{stash.name}^2")
-        git.tell("stash", "drop", "--quiet")
+        # Git can drop the newest stash alone: it must still be that one.
+        if git.ask("rev-parse", "refs/stash") == stash.name:
+            git.tell("stash", "drop", "--quiet")
 
     return Finding(f"{what}; they are put back", mend)
 
@@ -99,7 +103,9 @@ def _params(git: Git) -> Finding | None:
     command = killed_command(git.folder)
     of = f" of `{command}`" if command else ""
     text = f"{PARAMS} has the values{of}:\n{_difference(original, now)}"
-    if not begun and now != git.content(f"{merge}", name):
+    # What DVC would have written is known only when it has kept it as the experiment.
+    edited = _edited_since(git) if begun else now != git.content(f"{merge}", name)
+    if edited:
         return Finding(
             f"{text}\nit was edited since, so it is left as it is; what it was before the "
             f"experiment: git show {before[:10]}:{name}",
@@ -117,6 +123,12 @@ def _params(git: Git) -> Finding | None:
 
     whose = "the last commit has it" if before == git.head else "you had it, with your own edits"
     return Finding(f"{text}\nit is put back as {whose}; a copy is kept as {copy.name}", mend)
+
+
+def _edited_since(git: Git) -> bool:
+    """Whether params.yaml was written later than by a DVC that died while it began."""
+    began = beginning(git.folder)
+    return began is not None and modified(git.folder / PARAMS) > began + STASH_SECONDS
 
 
 def _before(git: Git, merge: Commit) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from colorgan.errors import ColorganError
+from colorgan.tracking.lineage import git_environment
 
 REFLOG_LINE = re.compile(r"(?P<old>\w+) (?P<new>\w+) .*> (?P<time>\d+) \S+\t(?P<message>.*)")
 MOVED = re.compile(r"checkout: moving from (?P<source>\S+) to (?P<target>\S+)$")
@@ -71,7 +71,7 @@ class Git:
     def _run(self, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[bytes]:
         try:
             # Asking for the status must not itself write the index.
-            env = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+            env = git_environment(GIT_OPTIONAL_LOCKS="0", LC_ALL="C")
             command = ["git", "-c", "core.quotePath=false", *arguments]
             return subprocess.run(
                 command, cwd=self.folder, env=env, capture_output=True, check=False
@@ -92,6 +92,11 @@ class Git:
     def branch(self) -> str:
         """The branch checked out, empty if HEAD is detached."""
         return self.ask("symbolic-ref", "--quiet", "--short", "HEAD") or ""
+
+    @cached_property
+    def stash(self) -> str:
+        """The newest stash, empty if there is none."""
+        return self.ask("rev-parse", "--verify", "--quiet", "refs/stash") or ""
 
     @cached_property
     def moves(self) -> list[Move]:

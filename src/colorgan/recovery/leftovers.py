@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from colorgan.files import file_aside
 from colorgan.processes import (
@@ -18,17 +15,22 @@ from colorgan.processes import (
     ancestors,
     command_line,
     environment,
-    find,
     launcher,
     working_directory,
+)
+from colorgan.recovery.at_work import (
+    EXPERIMENTS,
+    LOCKS,
+    TMP,
+    Holder,
+    holders,
+    modified,
+    read_json,
 )
 from colorgan.recovery.finding import Finding
 from colorgan.recovery.git import Git
 from colorgan.training.lock import read_owner
 
-TMP = Path(".dvc/tmp")
-EXPERIMENTS = TMP / "exps"
-LOCKS = (TMP / "rwlock", EXPERIMENTS / "rwlock")
 # Under which DVC locks what it does while it begins an experiment.
 BEGINNING = "workspace"
 # A git that works holds its locks for less.
@@ -37,32 +39,10 @@ SHELLS = ("sh", "bash", "dash", "zsh", "fish")
 PREPARING, RUNNING = 1, 2  # of dvc.repo.experiments.executor.base.TaskStatus
 
 
-@dataclass(frozen=True)
-class Holder:
-    """Who stands in a lock of DVC's: its pid and command, as DVC wrote them."""
-
-    pid: int
-    command: str
-
-    @property
-    def alive(self) -> bool:
-        """Whether that DVC runs still; another process may have got its pid."""
-        arguments = self.command.partition(" ")[2]
-        now = " ".join(command_line(self.pid))
-        told = not now or ("dvc" in now and now.endswith(arguments))
-        return find(self.pid) is not None and told
-
-
-def dvc_at_work(root: Path) -> Holder | None:
-    """Return the DVC that works in the working tree of `root` now, if there is one."""
-    holders = (holder for file in LOCKS for holder in _holders(_read_json(root / file)))
-    return next((holder for holder in holders if holder.alive), None)
-
-
 def killed_command(root: Path) -> str:
     """Return the command of the DVC that was killed, as typed; empty if no lock tells."""
     for file in LOCKS:
-        for holder in _holders(_read_json(root / file)):
+        for holder in holders(root / file):
             words = holder.command.split()
             return " ".join(["dvc", *words[1:]])
     return ""
@@ -71,8 +51,8 @@ def killed_command(root: Path) -> str:
 def beginning(root: Path) -> float | None:
     """Return when a DVC that died while it began an experiment started on it, as file time."""
     file = root / EXPERIMENTS / "rwlock"
-    content = _read_json(file)
-    return file.stat().st_mtime if content and BEGINNING in content.get("write", {}) else None
+    content = read_json(file)
+    return modified(file) if content and BEGINNING in content.get("write", {}) else None
 
 
 def find_locks(root: Path) -> Iterator[Finding]:
@@ -81,10 +61,9 @@ def find_locks(root: Path) -> Iterator[Finding]:
         file = root / name
         if not file.exists():
             continue
-        content = _read_json(file)
-        if content is None:
+        if read_json(file) is None:
             yield Finding(f"{name} was cut short, and DVC refuses it; removed", file.unlink)
-        elif dead := sorted({holder.pid for holder in _holders(content)}):
+        elif dead := sorted({holder.pid for holder in holders(file)}):
             pids = ", ".join(str(pid) for pid in dead)
             yield Finding(
                 f"{name} names a DVC that is dead (process {pids}); emptied",
@@ -98,16 +77,13 @@ def find_git_locks(git: Git) -> Iterator[Finding]:
     locks = {lock for folder in folders for lock in folder.glob("*.lock")}
     locks |= {lock for folder in folders for lock in (folder / "refs").rglob("*.lock")}
     if locks:
-        youngest = max(_modified(lock) for lock in locks)
+        youngest = max(modified(lock) for lock in locks)
         time.sleep(min(GIT_LOCK_SECONDS, max(0.0, youngest + GIT_LOCK_SECONDS - time.time())))
     for lock in sorted(lock for lock in locks if lock.exists()):
-        words = (command_line(pid)[:1] for pid in all_pids() if _works_in(pid, git.folder))
+        # DVC may lie in a folder of the repository, and a git work in any other.
+        words = (command_line(pid)[:1] for pid in all_pids() if _works_in(pid, git.top))
         if not any(Path(word[0]).name.startswith("git") for word in words if word):
             yield Finding(f"{lock} is left over, and git refuses to work; removed", lock.unlink)
-
-
-def _modified(path: Path) -> float:
-    return path.stat().st_mtime if path.exists() else 0.0
 
 
 def find_orphans(root: Path) -> Iterator[Finding]:
@@ -145,7 +121,7 @@ def find_temporary_copies(root: Path) -> Iterator[Finding]:
     """Find copies of the project in which a killed `--temp` or queued experiment ran."""
     folder = root / EXPERIMENTS
     for copy in (*folder.glob("tmp*"), *folder.glob("standalone/tmp*")):
-        if copy.is_dir() and not _in_use(copy):
+        if copy.is_dir() and not _in_use(root, copy):
             yield Finding(
                 f"{copy.relative_to(root)} is the copy of the project that a killed experiment ran "
                 "in; removed",
@@ -156,11 +132,13 @@ def find_temporary_copies(root: Path) -> Iterator[Finding]:
 def find_cut_off_tasks(root: Path) -> Iterator[Finding]:
     """Find experiments of the queue that DVC believes to run although their process is dead."""
     for file in (root / EXPERIMENTS / "run").glob("*/*.run"):
-        info, process = _read_json(file), _read_json(file.with_suffix(".json"))
+        note = file.with_suffix(".json")
+        info, process = read_json(file), read_json(note)
         if not info or not process or info.get("status") not in (PREPARING, RUNNING):
             continue
         if process.get("returncode") is None and file.parent.name != BEGINNING:
-            holder = Holder(int(process["pid"]), f"dvc exp exec-run --infofile {file}")
+            command = f"dvc exp exec-run --infofile {file}"
+            holder = Holder(int(process["pid"]), command, modified(note))
             if not holder.alive:
                 name = info.get("name") or file.stem[:7]
                 yield Finding(
@@ -170,9 +148,19 @@ def find_cut_off_tasks(root: Path) -> Iterator[Finding]:
                 )
 
 
-def _in_use(copy: Path) -> bool:
-    held = any(holder.alive for holder in _holders(_read_json(copy / TMP / "rwlock")))
-    return held or any(_works_in(pid, copy) for pid in all_pids())
+def _in_use(root: Path, copy: Path) -> bool:
+    if any(holder.alive for holder in holders(copy / TMP / "rwlock")):
+        return True
+    # A worker of the queue makes a copy, and takes the results out of it at the end, from outside;
+    # in between it starts a DVC that goes into the copy only after seconds.
+    return any(
+        _works_in(pid, copy) or (_is_dvc(pid) and _works_in(pid, root)) for pid in all_pids()
+    )
+
+
+def _is_dvc(pid: int) -> bool:
+    """Whether a process was started as `dvc`, `python .../bin/dvc` or `python -m dvc`."""
+    return any(Path(word).name in ("dvc", "dvc.exe") for word in command_line(pid)[:3])
 
 
 def _remove_copy(root: Path, copy: Path) -> None:
@@ -180,7 +168,7 @@ def _remove_copy(root: Path, copy: Path) -> None:
     # DVC shows the experiment as running as long as these tell of it.
     folder = root / EXPERIMENTS
     for file in (*folder.glob("run/*/*.run"), *folder.glob("standalone/run/*/*.run")):
-        info = _read_json(file)
+        info = read_json(file)
         if info and info.get("root_dir") == str(copy) and not file.with_suffix(".json").exists():
             shutil.rmtree(file.parent, ignore_errors=True)
 
@@ -188,22 +176,6 @@ def _remove_copy(root: Path, copy: Path) -> None:
 def _works_in(pid: int, folder: Path) -> bool:
     place = working_directory(pid)
     return place is not None and place.is_relative_to(folder.resolve())
-
-
-def _holders(content: dict[str, Any] | None) -> Iterator[Holder]:
-    for kind in ("write", "read"):
-        for entry in (content or {}).get(kind, {}).values():
-            for one in entry if isinstance(entry, list) else [entry]:
-                yield Holder(int(one["pid"]), str(one["cmd"]))
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object, None if the file is not there or was cut short."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _write_empty(path: Path) -> None:

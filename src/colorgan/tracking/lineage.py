@@ -20,6 +20,22 @@ DIFF_LIMIT = 1_000_000
 # The stages write these and DVC deletes them before a run: with them no second run were clean.
 RESULTS = ("reports", "dvc.lock")
 
+# Names as they are, and from the top of the repository on. `--no-relative` is as new as that
+# setting: an older git would refuse it, and then seem to have no diff.
+SETTINGS = ("-c", "core.quotepath=off", "-c", "diff.relative=false")
+
+# What points git at a repository of its own choice, as inside a hook.
+GIT_PLACES = {
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+}
+
 DVC_VARIABLES = {
     "dvc.experiment": "DVC_EXP_NAME",
     "dvc.baseline": "DVC_EXP_BASELINE_REV",
@@ -52,11 +68,16 @@ def git_state(cwd: Path) -> GitState:
     with _doubting_index(cwd) as index:
         options = ["--no-ext-diff", "--no-textconv", "--no-color"]
         # Whatever the user's own settings are, `git apply` is to take it.
-        options += ["--src-prefix=a/", "--dst-prefix=b/"]
+        options += ["--src-prefix=a/", "--dst-prefix=b/", "-U3"]
         diff = _git(cwd, "diff", "HEAD", *options, *code, index=index) or ""
         new = _git(cwd, "ls-files", "--others", "--exclude-standard", *code, index=index) or ""
     diff += "".join(f"new, not in git: {name}\n" for name in new.splitlines())
     return GitState(commit.strip(), bool(diff), _capped(diff))
+
+
+def git_environment(**more: str) -> dict[str, str]:
+    """Return the environment in which git takes the repository around the working directory."""
+    return {k: v for k, v in os.environ.items() if k not in GIT_PLACES} | more
 
 
 def experiment() -> dict[str, str]:
@@ -129,9 +150,9 @@ def _doubting_index(cwd: Path) -> Iterator[Path | None]:
 
 def _git(cwd: Path, *arguments: str, index: Path | None = None) -> str | None:
     """Return what git prints, or None if it is not installed or refuses."""
-    # Names as they are; and no index lock, which would get in the way of git and DVC beside us.
-    command = ["git", "--no-optional-locks", "-c", "core.quotepath=off", *arguments]
-    env = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
+    # No index lock, which would get in the way of git and DVC beside us.
+    command = ["git", "--no-optional-locks", *SETTINGS, *arguments]
+    env = git_environment(**({"GIT_INDEX_FILE": str(index)} if index else {}))
     try:
         done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, check=False)
     except OSError:

@@ -91,7 +91,7 @@ def open_run(run: RunDescription) -> MlflowSink:
             _go_on(client, found, run.iteration)
         else:
             _describe(client, found, run)
-        return MlflowSink(client, found, run.folder)
+        return MlflowSink(client, found, run)
 
 
 def _describe(client: MlflowClient, found: Run, run: RunDescription) -> None:
@@ -174,14 +174,15 @@ def record_results(
 class MlflowSink(RemoteSink):
     """A training run in MLflow, with samples of the machine it runs on."""
 
-    def __init__(self, client: MlflowClient, run: Run, folder: Path) -> None:
-        """Go on with what the run has; what waits to be sent lies in `folder`."""
-        run_id = run.info.run_id
-        steps = {point.key: point.step for point in _latest(run)}
+    def __init__(self, client: MlflowClient, found: Run, run: RunDescription) -> None:
+        """Go on with the run that was found; what waits for it lies in the folder of `run`."""
+        run_id = found.info.run_id
+        steps = {point.key: point.step for point in _latest(found)}
         images = [Path(file.path).name for file in client.list_artifacts(run_id, "images")]
         pictures = {picture for name in images if (picture := picture_id(name))}
-        sha256 = run.data.tags.get(SHA256_TAG)
-        super().__init__(_MlflowRun(client, run_id), folder, steps, pictures, sha256)
+        sha256 = found.data.tags.get(SHA256_TAG)
+        again = f"python -m colorgan train {run.space}"
+        super().__init__(_MlflowRun(client, run_id), run.folder, steps, pictures, sha256, again)
         number = 1 + max((n for key, n in steps.items() if key.startswith(SYSTEM)), default=-1)
         self._sampler = _sampler(client, run_id, self.log_machine, number)
 

@@ -102,9 +102,11 @@ class Outbox:
         """Forget the `n` oldest points."""
         with self._lock:
             del self._points[:n]
-            # Most of the time nothing waits, so the file stays small.
+            # Most of the time nothing waits, so the file stays small. Where that fails, what stays
+            # in it is known to the store by its steps.
             if not self._points and self._journal:
-                self._journal.truncate(0)
+                with suppress(OSError):
+                    self._journal.truncate(0)
 
     def pictures(self) -> list[Path]:
         """Return the pictures that wait, the oldest first."""
@@ -112,16 +114,24 @@ class Outbox:
         named = [(int(name["time"]), int(name["step"]), path) for name, path in found if name]
         return [path for *_, path in sorted(named)]
 
-    def close(self) -> None:
-        """Stop writing to disk; remove the folder if nothing is left in it."""
+    def close(self, done: bool = True) -> None:
+        """Stop writing to disk; remove the folder if nothing is left in it and all is `done`.
+
+        Raises:
+            OSError: some of the metrics that wait could not be written, as on a full disk.
+        """
         with self._lock:
-            if self._journal:
-                self._journal.close()
-                self._journal = None
-        with suppress(OSError):
-            if self._journal_path.stat().st_size == 0:
-                self._journal_path.unlink()
-            self._folder.rmdir()
+            journal, self._journal = self._journal, None
+        try:
+            if journal:
+                # Writes what it could not write before.
+                journal.close()
+        finally:
+            with suppress(OSError):
+                if self._journal_path.stat().st_size == 0:
+                    self._journal_path.unlink()
+                if done:
+                    self._folder.rmdir()
 
     def _add(self, now: int, step: int, values: Mapping[str, float], keep: bool) -> None:
         new = {key: float(v) for key, v in values.items() if step > self._steps.get(key, -1)}

@@ -21,6 +21,9 @@ from colorgan.data.arrays import DatasetInfo
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
+UNSENT = "unsent"
+"""Folder of a training that is there until MLflow has got everything of it, its end included."""
+
 
 @dataclass(frozen=True)
 class RunDescription:
@@ -220,6 +223,28 @@ def open_recorder(run: RunDescription) -> Recorder:
         return Recorder(table)
     # Sinks close in reverse: the files before a store that may be slow.
     return Recorder(mlflow_sink.open_run(run), table)
+
+
+def is_unsent(folder: Path) -> bool:
+    """Whether MLflow did not get everything of the training in `folder`, though it may be done."""
+    return (folder / UNSENT).is_dir()
+
+
+def send_rest(run: RunDescription, model: Path, sha256: str) -> None:
+    """Send MLflow what it did not get of a training that has finished; its files are whole.
+
+    Args:
+        run: the training as it ended.
+        model: the folder of its final weights.
+        sha256: that of generator.safetensors.
+
+    Raises:
+        ColorganError: MLflow's store cannot be reached; names its URI.
+    """
+    mlflow_sink = _mlflow_sink()
+    if mlflow_sink is not None:
+        with Recorder(mlflow_sink.open_run(run)) as recorder:
+            recorder.log_model(model, sha256)
 
 
 def mark_killed(token: str) -> None:

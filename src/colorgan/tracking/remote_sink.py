@@ -17,7 +17,7 @@ from typing import Protocol
 from PIL import Image
 
 from colorgan.tracking.outbox import Outbox, Point
-from colorgan.tracking.recorder import Status
+from colorgan.tracking.recorder import UNSENT, Status
 from colorgan.tracking.sending import Sender
 
 POINTS_PER_REQUEST = 1000
@@ -58,6 +58,7 @@ class RemoteSink:
         steps: Mapping[str, int],
         pictures: Collection[tuple[str, int]],
         model_sha256: str | None,
+        again: str,
     ) -> None:
         """Record into `run`.
 
@@ -67,13 +68,15 @@ class RemoteSink:
             steps: the largest step that the store has of each metric.
             pictures: key and step of each picture that it has.
             model_sha256: that of the model that it has, if any.
+            again: the command that sends the rest of a training that has finished.
         """
         self._run = run
         self._folder = folder
         self._warned = False
         self._model: tuple[Path, str] | None = None
         self._model_there = model_sha256
-        self._outbox = Outbox(folder / "unsent", steps, pictures)
+        self._again = again
+        self._outbox = Outbox(folder / UNSENT, steps, pictures)
         self._sender = Sender(self._send, self._failed)
 
     def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
@@ -109,17 +112,26 @@ class RemoteSink:
             missing.clear()
 
         self._sender.close(end)
-        self._outbox.close()
         counts = {
             "metric": sum(not p.key.startswith(SYSTEM) for p in self._outbox.points()),
-            "picture": len(self._outbox.pictures()) + self._outbox.lost,
+            "picture": len(self._outbox.pictures()),
         }
+        left = bool(any(counts.values()) or self._model or missing)
+        try:
+            self._outbox.close(done=not left)
+        except OSError as error:
+            if left:
+                say(f"what waits for {self._run.place} could not be kept whole "
+                    f"({error.strerror or error})")  # fmt: skip
+        counts["picture"] += self._outbox.lost
         parts = [f"{n} {name}{'s' * (n != 1)}" for name, n in counts.items() if n]
         parts += (["the model"] if self._model else []) + missing
         if parts:
-            rest = "" if status == "FINISHED" else ", and training that goes on sends the rest"
+            again = f"`{self._again}` with these parameters"
+            who = again if status == "FINISHED" else "training that goes on"
             say(f"{self._run.place} did not get {_listed(parts)} of this run: losses.csv and "
-                f"validation.csv in {self._folder} have every number{rest}")  # fmt: skip
+                f"validation.csv in {self._folder} have every number"
+                f"{f', and {who} sends the rest' if left else ''}")  # fmt: skip
 
     def _send(self) -> None:
         """Send what waits: metrics, the model, pictures; what fails stays for the next round."""

@@ -63,7 +63,7 @@ class Sender:
         with self._changed:
             self._end = end
             self._changed.notify_all()
-        while self._thread.is_alive() and not self._silent():
+        while self._thread.is_alive() and (self.patient or not self._silent()):
             self._thread.join(0.1)
 
     def _silent(self) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,6 +22,10 @@ from colorgan.runtime import Group
 T = TypeVar("T")
 # Rank 0 validates and draws while the others wait for it.
 PATIENCE = timedelta(hours=2)
+LAUNCHER = "COLORGAN_LAUNCHER"
+"""Environment variable: the process that has launched a group, if it was the stage itself."""
+# In gloo's words and in NCCL's.
+PEER_ENDED = ("by peer", "Broken pipe", "remote process exit")
 
 
 def launched() -> bool:
@@ -41,8 +47,10 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
         # As torchrun does: as many threads each as there are cores would fight for them.
         threads = max(1, (os.cpu_count() or 1) // n_processes)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    # What a process has to say to the user it says itself.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # What a process has to say to the user it says itself. Each logger of torch has its own level.
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -54,16 +62,27 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
         max_restarts=0,
         monitor_interval=0.1,
         # Of a stop: the iteration at hand, or the validation, and a checkpoint.
-        shutdown_timeout=600,
+        shutdown_timeout=120,
     )
+    os.environ[LAUNCHER] = str(os.getpid())
     try:
         elastic_launch(config, sys.executable)("-m", "colorgan", "train", space)
     except ChildFailedError as error:
-        _, first = error.get_first_failure()
-        code = int(first.exitcode)
-        return 128 - code if code < 0 else code
+        # One that was killed has not said so, and the others end because of it.
+        killed = [failure for failure in error.failures.values() if failure.exitcode < 0]
+        code = int((killed or [error.get_first_failure()[1]])[0].exitcode)
+        if not killed:
+            return code
+        print(
+            f"train {space}: one of the {n_processes} processes was ended by signal {-code} "
+            f"({signal.Signals(-code).name}); the same command goes on",
+            file=sys.stderr,
+        )
+        return 128 - code
     except SignalException as stop:
         return 128 + int(stop.sigval)
+    finally:
+        del os.environ[LAUNCHER]
     return 0
 
 
@@ -74,12 +93,39 @@ def process_group(device: torch.device) -> Iterator[Group]:
     if group.world_size == 1:
         yield group
         return
+    _end_with_launcher()
+    # Said of weights with a single input channel, whose gradients lie in memory as they should.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield group
+    except RuntimeError as error:
+        if not any(text in str(error) for text in PEER_ENDED):
+            raise
+        # It has said why itself, or who launched it does.
+        raise SystemExit(1) from None
     finally:
         dist.destroy_process_group()
+
+
+def _end_with_launcher() -> None:
+    """Have the system end this process with the one that launched it, where it can (Linux).
+
+    A launcher that is killed cannot end its group, which would train on, unseen.
+    """
+    launcher = os.environ.get(LAUNCHER)
+    if launcher is None or sys.platform != "linux":
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(launcher):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+# From linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 
 
 def from_rank_0(value: T, group: Group) -> T:

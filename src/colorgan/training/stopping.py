@@ -14,8 +14,8 @@ class StopSignal:
     """Notes Ctrl-C and SIGTERM while its block runs; a second one ends the process at once.
 
     Args:
-        patient: a second one is only noted too. In a group of processes it is the launcher's: it
-            passes on what a terminal has sent to all of them already.
+        patient: a second one is only noted too. In a group of processes it is the launcher's, which
+            passes on what each of them may have had already.
 
     Attributes:
         received: the signal that came, 0 while there was none.

@@ -13,10 +13,18 @@ from colorgan import files, paths
 from colorgan.colorizer import WEIGHTS, save_model
 from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
 from colorgan.data.loader import Batches, open_batches
+from colorgan.errors import ColorganError
 from colorgan.params import Params, SpaceName, SpaceParams, flat
 from colorgan.runtime import Group, Runtime, choose_device, choose_devices
 from colorgan.spaces import Space, get_space
-from colorgan.tracking.recorder import Recorder, RunDescription, mark_killed, open_recorder
+from colorgan.tracking.recorder import (
+    Recorder,
+    RunDescription,
+    is_unsent,
+    mark_killed,
+    open_recorder,
+    send_rest,
+)
 from colorgan.training.augment import in_layout
 from colorgan.training.build import build_step
 from colorgan.training.checkpoint import Checkpoint, Checkpoints, CutShort, Position
@@ -100,6 +108,8 @@ class Job:
                 self._say(group, "was trained to the end already, with these parameters, data and "
                           f"code: its results are put out again (remove {self.place.path} to "
                           "train anew)")  # fmt: skip
+                if done is not None and is_unsent(self.place.path):
+                    self._send_rest(done["iterations"])
             else:
                 self._train(group)
             if group.rank == 0:
@@ -176,8 +186,10 @@ class Job:
                     continue
                 if other.is_begun() and not other.is_finished():
                     mark_killed(other.token())
-                broken += other.checkpoint.exists()
-                if broken > BROKEN_KEPT or not other.checkpoint.exists():
+                late = other.is_finished() and is_unsent(other.path)
+                to_go_on = other.checkpoint.exists() or late
+                broken += to_go_on
+                if broken > BROKEN_KEPT or not to_go_on:
                     # Whoever is about to train there makes the folder anew when it has the lock.
                     other.remove()
 
@@ -231,7 +243,8 @@ class Job:
         first = step.runtime.group.rank == 0
         recorder, checkpoints, val = Recorder(), None, self.val.take([])
         if first:
-            recorder = stack.enter_context(self._recorder(step.runtime, position))
+            run = self._description(step.runtime, position)
+            recorder = stack.enter_context(open_recorder(run))
             checkpoints = Checkpoints(
                 self.place.checkpoint,
                 self.title,
@@ -257,24 +270,22 @@ class Job:
             recorder, progress, position, checkpoints, stop, best,
         )  # fmt: skip
 
-    def _recorder(self, runtime: Runtime, position: Position) -> Recorder:
+    def _description(self, runtime: Runtime, position: Position) -> RunDescription:
         shared = (
             flat(self.params.evaluate, "evaluate.")
             | flat(self.params.render, "render.")
             | flat(self.params.runtime, "runtime.")
         )
-        return open_recorder(
-            RunDescription(
-                stage=f"train_{self.space.name}",
-                space=self.space.name,
-                params=flat(self.own) | shared,
-                dataset=self.info,
-                extra=runtime.described() | self.weights.described(),
-                folder=self.place.path,
-                token=self.place.token(),
-                iteration=position.iteration,
-                epoch=position.epoch,
-            )
+        return RunDescription(
+            stage=f"train_{self.space.name}",
+            space=self.space.name,
+            params=flat(self.own) | shared,
+            dataset=self.info,
+            extra=runtime.described() | self.weights.described(),
+            folder=self.place.path,
+            token=self.place.token(),
+            iteration=position.iteration,
+            epoch=position.epoch,
         )
 
     def _keep(self, step: Pix2Pix, trainer: Trainer) -> None:
@@ -288,6 +299,18 @@ class Job:
                 aside, step.kept_generator(), self.space, self.own.model, self.info.image_size
             )
         trainer.recorder.log_model(self.place.model, files.sha256(self.place.model / WEIGHTS))
+
+    def _send_rest(self, iterations: int) -> None:
+        """Send MLflow what it did not get while this training came to its end."""
+        try:
+            runtime = Runtime.decide(self.own.train, self.params.runtime)
+            run = self._description(runtime, Position(iterations, self.own.train.epochs))
+            send_rest(run, self.place.model, files.sha256(self.place.model / WEIGHTS))
+            if not is_unsent(self.place.path):
+                self._say(Group(), "MLflow has got what it had missed of it")
+        except ColorganError as error:
+            # No reason to withhold the results; it stays for the next start.
+            print(f"{self.title}: {error}", file=sys.stderr, flush=True)
 
     def _say(self, group: Group, what: str) -> None:
         if group.rank == 0 and self.params.runtime.progress != "none":

@@ -59,9 +59,9 @@ class Difference:
 def compare_weights(recorded: Path, repeated: Path) -> Difference | str:
     """Compare two generator.safetensors, value by value; a sentence if they are not comparable."""
     ours, theirs = load_file(recorded), load_file(repeated)
-    shapes = ({k: v.shape for k, v in one.items()} for one in (ours, theirs))
+    shapes = ({k: (v.shape, v.dtype) for k, v in one.items()} for one in (ours, theirs))
     if dict.__ne__(*shapes):
-        return "the two are networks of different shape"
+        return "the two are networks of different shape or type of number"
     values = differing = 0
     relative = 0.0
     tensors: list[tuple[str, float]] = []
@@ -136,11 +136,18 @@ def likely_reasons(
                     f"{name} {then.get(name, 'not there')} then, {now.get(name, 'not there')} now"
                 )
     device = recorded_tags.get("device", "cpu")
-    if device != "cpu" and not params.get("train.cudnn_deterministic", False):
-        reasons.append(
-            f"train.cudnn_deterministic is off: on {device} the same run may end in other bits"
-        )
-    return reasons
+    return reasons if device == "cpu" else [*reasons, *_of_cudnn(device, params)]
+
+
+def _of_cudnn(device: str, params: Mapping[str, Any]) -> list[str]:
+    """Return which of cuDNN's settings let the same run end in other bits; it takes both."""
+    found = []
+    if not params.get("train.cudnn_deterministic", False):
+        found.append("train.cudnn_deterministic is off")
+    if params.get("train.cudnn_benchmark", False):
+        # Also among the deterministic ones.
+        found.append("train.cudnn_benchmark is on and chooses algorithms by the clock")
+    return [f"{', '.join(found)}: on {device} the same run may end in other bits"] if found else []
 
 
 def _computing(environment: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from colorgan import paths
 from colorgan.errors import ColorganError
 from colorgan.params_file import read_yaml
+from colorgan.tracking.lineage import git_environment
 
 # As `colorgan.tracking.lineage` writes them; a line of git's own diff never begins so.
 CUT = b"[cut here: "
@@ -32,18 +33,6 @@ DECISIONS = {
     "devices": "runtime.devices",
 }
 """The tags of what `auto` came to, and the parameters that ask for just that."""
-
-# What points git at a repository of its own choice, as inside a hook.
-GIT_PLACES = {
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-}
 
 
 @dataclass(frozen=True)
@@ -173,9 +162,8 @@ def environment(project: Path, threads: str | None = None) -> dict[str, str]:
 
     env = {
         name: value
-        for name, value in os.environ.items()
+        for name, value in git_environment().items()
         if not name.startswith(("DVC_", "MLFLOW_RUN", "MLFLOW_EXPERIMENT"))
-        and name not in GIT_PLACES
     }
     inherited = env.get("PYTHONPATH", "")
     env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(project / "src"), inherited)))
@@ -219,11 +207,15 @@ def _name(line: bytes) -> str:
 
 def _git(cwd: Path, *arguments: str, input: bytes = b"", check: bool = True) -> bytes:
     """Return what git prints; ColorganError with its last line if it fails."""
-    env = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
     command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
     try:
         done = subprocess.run(
-            command, cwd=cwd, env=env, input=input, capture_output=True, check=False
+            command,
+            cwd=cwd,
+            env=git_environment(),
+            input=input,
+            capture_output=True,
+            check=False,
         )
     except FileNotFoundError:
         raise ColorganError("git is not installed: the code of a run comes from it") from None

@@ -70,7 +70,8 @@ def verify(space: SpaceName, wanted: str = "", keep: bool = False) -> Verdict:
     """Train a recorded run again from its commit, diff, parameters and data, and compare.
 
     Everything happens in a clone below `.resume/verify`, which is removed at the end. The run gets
-    the tags `verified` and `verified.*`; nothing else changes.
+    the tags `verified` and `verified.*`; arrays that had to be made again stay in DVC's cache.
+    Nothing else changes.
 
     Args:
         space: the space that the run trained.
