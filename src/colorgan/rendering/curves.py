@@ -25,11 +25,13 @@ TITLES = {
     "loss_D": "Discriminator loss",
     "loss_G_GAN": "Generator: adversarial loss",
     "loss_G_L1": "Generator: L1 loss",
+    "loss_G_color": "Generator: colourfulness loss",
     "l1": "L1",
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
     "ciede2000": "CIEDE2000",
     "colorfulness_gap": "Colourfulness gap",
+    "score": "Score",
     "lr": "Learning rate",
 }
 NOT_CURVES = ("iteration", "epoch")
