@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from colorgan.runtime import cpu_computes_bf16
 from colorgan.training.compiling import compiler_missing
@@ -23,6 +24,9 @@ DTYPES = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+
+
+Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -100,36 +104,55 @@ def _arithmetics(device: torch.device) -> tuple[str, ...]:
 
 
 def matrix_peaks(device: torch.device, seconds: float) -> dict[str, float]:
-    """Measure how fast square matrices are multiplied: best FLOP/s by arithmetic.
+    """Measure how fast the device multiplies at best: FLOP/s by arithmetic.
+
+    Square matrices are tried, and a large convolution, which some CPUs' libraries are better at.
 
     Args:
         device: where.
-        seconds: how long each size is tried in each arithmetic, at least once.
+        seconds: how long each is tried in each arithmetic, at least once.
     """
     sides = GPU_SIDES if device.type == "cuda" else CPU_SIDES
     peaks = {}
     for arithmetic in _arithmetics(device):
         torch.backends.cuda.matmul.allow_tf32 = arithmetic == "tf32"
-        rates = [_matmul_rate(n, DTYPES[arithmetic], device, seconds) for n in sides]
-        peaks[arithmetic] = max(rates)
+        torch.backends.cudnn.allow_tf32 = arithmetic == "tf32"
+        dtype = DTYPES[arithmetic]
+        works = [*(_product(n, dtype, device) for n in sides), _convolution(dtype, device)]
+        peaks[arithmetic] = max(_rate(*work, device, seconds) for work in works)
     return peaks
 
 
-def _matmul_rate(side: int, dtype: torch.dtype, device: torch.device, seconds: float) -> float:
+def _product(side: int, dtype: torch.dtype, device: torch.device) -> tuple[Work, int]:
+    """Return a multiplication of square matrices, and its FLOPs."""
     a, b = (torch.randn(side, side, dtype=dtype, device=device) for _ in range(2))
     out = torch.empty_like(a)
+    return lambda: torch.mm(a, b, out=out), 2 * side**3
+
+
+def _convolution(dtype: torch.dtype, device: torch.device) -> tuple[Work, int]:
+    """Return a convolution 3x3 of 16 maps of 32x32 pixels and 256 channels, and its FLOPs."""
+    x = torch.randn(16, 256, 32, 32, dtype=dtype, device=device)
+    weight = torch.randn(256, 256, 3, 3, dtype=dtype, device=device)
+    x, weight = (each.contiguous(memory_format=torch.channels_last) for each in (x, weight))
+    # Taps on the border's padding are counted, as those of the networks are.
+    return lambda: F.conv2d(x, weight, padding=1), 2 * 16 * 32 * 32 * 256 * 256 * 9
+
+
+def _rate(work: Work, flops: int, device: torch.device, seconds: float) -> float:
     finished = synchroniser(device)
     # A GPU needs a few at once, or the launch of each counts too.
     at_once = 10 if device.type == "cuda" else 1
-    torch.mm(a, b, out=out)
-    finished()
-    best, end = 0.0, time.perf_counter() + seconds
-    while not best or time.perf_counter() < end:
-        start = time.perf_counter()
-        for _ in range(at_once):
-            torch.mm(a, b, out=out)
+    with torch.inference_mode():
+        work()
         finished()
-        best = max(best, at_once * 2 * side**3 / (time.perf_counter() - start))
+        best, end = 0.0, time.perf_counter() + seconds
+        while not best or time.perf_counter() < end:
+            start = time.perf_counter()
+            for _ in range(at_once):
+                work()
+            finished()
+            best = max(best, at_once * flops / (time.perf_counter() - start))
     return best
 
 

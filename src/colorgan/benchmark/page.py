@@ -47,8 +47,9 @@ pixels as matrix products; *all together* is what training does by itself on the
 - **peak memory**: on a GPU of all tensors, on a CPU by how much the process grew, workers left out.
 - **waiting for data**: the share of the time in which the device had no batch to work on.
 - **of the matrix peak**: the FLOPs of the networks over the time of a step, as a share of the
-  fastest multiplication of square matrices measured on the device in the same arithmetic. FLOPs
-  are those of convolutions, forward and backward; a multiplication and an addition are two.
+  fastest multiplication of square matrices, or large convolution, measured on the device in the
+  same arithmetic. FLOPs are those of convolutions, forward and backward; a multiplication and an
+  addition are two.
 """
 
 

@@ -25,8 +25,13 @@ def bar_plot(rows: Sequence[dict[str, Any]], title: str) -> bytes | None:
     labels, ratios = [row["label"] for row in rows], [row["ratio"] for row in rows]
     colors = [BASE_COLOR if row["name"] in ("base", "again") else COLOR for row in rows]
     bars = axes.barh(labels, ratios, color=colors, height=0.7)
-    axes.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3, fontsize=8, color=INK)
-    axes.axvline(1.0, color=INK, linewidth=0.8)
+    # The line lies behind, so that it crosses no figure of a bar that ends beside it.
+    axes.axvline(1.0, color=INK, linewidth=0.8, zorder=0)
+    figures = axes.bar_label(
+        bars, [f"{ratio:.2f}" for ratio in ratios], padding=3, fontsize=8, color=INK
+    )
+    for figure_text in figures:
+        figure_text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
     axes.set_xlim(0, max(ratios) * 1.1)
     axes.invert_yaxis()
     axes.tick_params(labelsize=8)
