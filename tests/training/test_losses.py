@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from math import log, log1p
 
+import numpy as np
 import pytest
 import torch
 
-from colorgan.training.losses import gan_loss
+from colorgan.color import UInt8Array
+from colorgan.evaluation.metrics import colorfulness
+from colorgan.params import SPACES
+from colorgan.spaces import get_space
+from colorgan.training.losses import ColorfulnessLoss, gan_loss
 
 ZERO = torch.zeros(2, 1, 3, 3)
 
