@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,8 @@ def weights_of(source: str, backbone: str) -> dict[str, Tensor]:
     """Return the weights that `model.encoder_weights` names, for timm's network `backbone`.
 
     Args:
-        source: a name of `PACKAGED`; `imagenet`, which timm fetches from its hub; or a safetensors
-            file with timm's names.
+        source: a name of `PACKAGED`; `imagenet`, which timm fetches from its hub once; or a
+            safetensors file with timm's names.
         backbone: `model.encoder`.
 
     Raises:
@@ -106,18 +107,45 @@ def weights_of(source: str, backbone: str) -> dict[str, Tensor]:
 
 
 def _fetched(backbone: str) -> dict[str, Tensor]:
+    config: Any = create_backbone(backbone).pretrained_cfg
     try:
-        return create_backbone(backbone, pretrained=True, in_chans=1).state_dict()
+        there = _in_cache(config)
+        # Called here, so that what fails is not taken for an unknown name.
+        network: nn.Module = importlib.import_module("timm").create_model(
+            backbone,
+            pretrained=True,
+            in_chans=1,
+            pretrained_cfg_overlay={"file": there, "custom_load": False} if there else None,
+        )
+        return network.state_dict()
     # The hub's client fails in many ways.
     except Exception as error:
-        if isinstance(error, ColorganError):
-            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ColorganError(
             f"model.encoder_weights is imagenet, but the weights of {backbone} could not be "
             f"fetched ({reason[:200]}): run once with a connection to the internet, or set it to "
             "efficientnet_lite0, which is installed with colorgan"
         ) from None
+
+
+def _in_cache(config: Mapping[str, Any]) -> str | None:
+    """Return the file of an earlier run; without one, fail at once if the hub does not answer.
+
+    Its client would go on trying for minutes (this one request ends after HF_HUB_ETAG_TIMEOUT,
+    10 s), and timm then again, for the file under its older name.
+    """
+    if not config.get("hf_hub_id"):
+        raise LookupError("timm has none on its hub")
+    hub = importlib.import_module("huggingface_hub")
+    repository, _, revision = config["hf_hub_id"].partition("@")
+    file = config.get("hf_hub_filename") or "model.safetensors"
+    there = hub.try_to_load_from_cache(repository, file, revision=revision or None)
+    if isinstance(there, str):
+        return there
+    # A hub without this file has answered too.
+    with suppress(importlib.import_module("huggingface_hub.utils").EntryNotFoundError):
+        hub.get_hf_file_metadata(hub.hf_hub_url(repository, file, revision=revision or None))
+    return None
 
 
 def load_backbone(backbone: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
