@@ -71,7 +71,9 @@ REFUSED = {
     "train.decay_epochs": [(3, "train.decay_epochs is 3; it should be at most epochs (2)")],
     "model.n_layers": [(7, "model.n_layers is 7; it should be less than or equal to 6")],
     "model.norm": [("layer", "model.norm is 'layer'; it should be 'batch', 'instance' or 'none'")],
-    "model.generator": [("resnet", "it should be 'unet' or 'encoder_unet'")],
+    "model.generator": [
+        ("resnet", "model.generator is 'resnet'; it should be 'unet' or 'encoder_unet'")
+    ],
     "rgb.source": [
         (
             "flickr",

@@ -289,9 +289,9 @@ def test_the_stage_trains_as_the_trial_said(
         compiled.append(mode)
         return network
 
-    def trial_or_build(space: Any, params: Any, side: int, runtime: Runtime, weights: Any) -> Any:
+    def trial_or_build(space: Any, params: Any, side: int, runtime: Runtime, *others: Any) -> Any:
         tried = len(described) == 1 and len(builds.built) < 2
-        return builds(runtime) if tried else build(space, params, side, runtime, weights)
+        return builds(runtime) if tried else build(space, params, side, runtime, *others)
 
     monkeypatch.setattr(stage, "open_recorder", observed)
     monkeypatch.setattr(torch, "compile", without_compiler)
