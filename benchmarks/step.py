@@ -2,11 +2,11 @@
 
     python benchmarks/step.py [--side 256 --batch 32]
 
-Claim, on two CPU cores: at least 2.5 times the images a second of benchmarks/usual.py, with the
-U-Net at 128 px, ngf and ndf 64, batch 16, LAB, on the bundled photos. The usual way is tried with 0
-and with 2 workers, and the faster one counts. colorgan reads arrays that were made once, which is
-not in the time; it runs as it does by itself, and once more with torch.compile, which pays off on
-long runs. Every way has a process of its own, so that no flag of one reaches another.
+The aim, on two CPU cores, is 2.5 times the images a second of benchmarks/usual.py (how far it is
+reached: docs/performance.md), with the U-Net at 128 px, ngf and ndf 64, batch 16, LAB, on the
+bundled photos. The usual way is tried with 0 and with 2 workers, and the faster one counts. colorgan
+reads arrays that were made once, which is not in the time; it runs as it does by itself, and once
+more with torch.compile. Every way has a process of its own, so that no flag of one reaches another.
 """
 
 from __future__ import annotations

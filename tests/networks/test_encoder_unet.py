@@ -123,3 +123,8 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ColorganError, match="needs the package timm: install it"):
         create_backbone(LITE)
+
+
+def test_a_backbone_that_halves_only_four_times() -> None:
+    with pytest.raises(ColorganError, match="'convnext_atto', whose feature maps are at 1/4, 1/8,"):
+        EncoderUNet(1, 2, encoder="convnext_atto")

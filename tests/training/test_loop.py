@@ -279,3 +279,11 @@ def test_every_progress_runs(name: str, capsys: pytest.CaptureFixture[str]) -> N
         progress.update(2, 1, {"loss_D": 0.5})
     out, err = capsys.readouterr()
     assert bool(out + err) == (name != "none")
+
+
+def test_leaving_photos_gray_scores_two(write_arrays: Callable[..., Path]) -> None:
+    split = open_split(write_arrays("rgb", val=5), "val")
+    gray = Colorizer(torch.nn.Identity(), get_space("rgb"), 32, "", torch.device("cpu"))
+    figures = validate(gray, split, 2)
+    assert figures["score"] == pytest.approx(2, abs=1e-3)
+    assert figures["ciede2000"] > 10

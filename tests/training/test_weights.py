@@ -225,3 +225,17 @@ def test_without_state_there_is_no_lineage() -> None:
     some = FirstWeights({}, "abc", "there")
     assert some.described() == {"init": "there", "init.generator_sha256": "abc"}
     assert replace(some, state=None).described() == {}
+
+
+def test_another_file_of_backbone_weights_is_another_training(
+    make_params: Callable[..., Params], tmp_path: Path
+) -> None:
+    file = tmp_path / "backbone.safetensors"
+    found = []
+    for content in (b"one", b"other"):
+        file.write_bytes(content)
+        changes = {"model.encoder_weights": str(file), "model.generator": "encoder_unet"}
+        found.append(first_weights(get_space("lab"), make_params(changes).lab).sha256)
+    assert len(set(found)) == 2
+    unet = make_params({"model.encoder_weights": str(file)}).lab
+    assert first_weights(get_space("lab"), unet).sha256 == ""

@@ -188,4 +188,4 @@ def _milliseconds(row: dict[str, Any]) -> str:
 
 
 def _rate(flops: float) -> str:
-    return f"{flops / 1e12:.3g} TFLOP/s" if flops >= 1e12 else f"{flops / 1e9:.0f} GFLOP/s"
+    return f"{flops / 1e12:.2f} TFLOP/s" if flops >= 1e12 else f"{flops / 1e9:.0f} GFLOP/s"

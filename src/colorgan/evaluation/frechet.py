@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colorgan import color
 from colorgan.color import UInt8Array
 from colorgan.errors import ColorganError
 from colorgan.networks.imagenet import PACKAGED, create_backbone, load_backbone, packaged_weights
@@ -119,7 +120,7 @@ class Lite2Features:
         return np.concatenate([np.empty((0, FEATURES)), *parts])
 
     def _of_few(self, pictures: Tensor) -> Float64Array:
-        x = pictures.to(self._device).movedim(-1, 1).float() / 127.5 - 1
+        x = color.centred_from_uint8(pictures.to(self._device), 127.5, 127.5).movedim(-1, 1)
         x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
         # float32 in earnest: cuDNN would round to TF32 where it may.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorgan.errors import ParamsError
 from colorgan.networks.imagenet import create_backbone
 
 MULTIPLE = 32
@@ -28,7 +31,7 @@ class EncoderUNet(nn.Module):
         encoder: timm's name of the backbone, such as `tf_efficientnet_lite0`.
 
     Raises:
-        ColorganError: timm is missing or has no such backbone.
+        ColorganError: timm is missing or has no such backbone, or it does not halve five times.
 
     Source: Ronneberger et al., "U-Net" (2015); Tan and Le, "EfficientNet" (2019), in the Lite
     variant without squeeze-and-excitation; Iglovikov and Shvets, "TernausNet" (2018), for the
@@ -46,8 +49,14 @@ class EncoderUNet(nn.Module):
         self.multiple = MULTIPLE
         self.adds = in_channels == out_channels
         self.encoder = create_backbone(encoder, features_only=True, in_chans=1)
-        # Channels of the feature maps at 1/2, 1/4, ... 1/32 of the side.
-        skips: list[int] = self.encoder.feature_info.channels()  # type: ignore[union-attr, operator]
+        maps: Any = self.encoder.feature_info
+        if maps.reduction() != [2, 4, 8, 16, 32]:
+            raise ParamsError(
+                f"params.yaml: model.encoder is {encoder!r}, whose feature maps are at 1/"
+                f"{', 1/'.join(map(str, maps.reduction()))} of the side; it should be a backbone "
+                "with maps at 1/2, 1/4, 1/8, 1/16 and 1/32, such as tf_efficientnet_lite0"
+            )
+        skips: list[int] = maps.channels()
         before = skips.pop()
         self.up = nn.ModuleList()
         for factor in (8, 4, 2, 1):

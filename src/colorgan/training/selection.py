@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from colorgan.files import file_aside
+from colorgan.files import file_aside, sync
 
 
 class BestWeights:
@@ -34,6 +34,8 @@ class BestWeights:
         metadata = {"epoch": json.dumps(epoch), "score": json.dumps(score)}
         with file_aside(self._path) as aside:
             save_file(state, aside, metadata)
+            # As durable as the checkpoint, which may already be past this epoch.
+            sync(aside)
 
     def restore(self, network: nn.Module) -> tuple[int, float] | None:
         """Put the best weights into the network; return their epoch and score, None without any."""

@@ -11,7 +11,8 @@ from torch import Tensor
 from colorgan import paths
 from colorgan.colorizer import CONFIG, WEIGHTS, Colorizer, build_generator
 from colorgan.errors import ColorganError, ParamsError
-from colorgan.params import SpaceParams
+from colorgan.files import sha256
+from colorgan.params import ModelParams, SpaceParams
 from colorgan.spaces import Space
 
 NONE = "none"
@@ -23,7 +24,7 @@ class FirstWeights:
 
     Attributes:
         state: the generator's weights by name; None for random ones.
-        sha256: SHA-256 of their file, empty for random ones.
+        sha256: SHA-256 of their file, or of that of the backbone's alone; empty without a file.
         source: where they come from, for the record.
     """
 
@@ -46,7 +47,7 @@ def first_weights(space: Space, params: SpaceParams) -> FirstWeights:
     """
     init = params.train.init
     if init == NONE:
-        return FirstWeights()
+        return FirstWeights(sha256=_of_backbone(params.model))
     folder = Path(init)
     # Also where it is not there: DVC has removed it by now.
     if folder.resolve() == paths.model(space.name).resolve():
@@ -59,6 +60,12 @@ def first_weights(space: Space, params: SpaceParams) -> FirstWeights:
         return _checked(folder, init, space, params)
     with TemporaryDirectory() as into:
         return _checked(_of_run(init, space, Path(into)), init, space, params)
+
+
+def _of_backbone(model: ModelParams) -> str:
+    """Return what tells the content of a file of backbone weights, so that another is noticed."""
+    file = Path(model.encoder_weights)
+    return sha256(file) if model.generator == "encoder_unet" and file.is_file() else ""
 
 
 def _of_run(init: str, space: Space, into: Path) -> Path:
