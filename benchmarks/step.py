@@ -4,7 +4,7 @@
 
 The aim, on two CPU cores, is 2.5 times the images a second of benchmarks/usual.py (how far it is
 reached: docs/performance.md), with the U-Net at 128 px, ngf and ndf 64, batch 16, LAB, on the
-bundled photos. The usual way is tried with 0 and with 2 workers, and the faster one counts. colorgan
+bundled photos. The usual way is tried with 0 and 2 workers, and the faster one counts. colorgan
 reads arrays that were made once, which is not in the time; it runs as it does by itself, and once
 more with torch.compile. Every way has a process of its own, so that no flag of one reaches another.
 """
