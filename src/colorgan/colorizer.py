@@ -19,6 +19,7 @@ from colorgan.color import UInt8Array
 from colorgan.data.arrays import Split
 from colorgan.errors import ColorganError
 from colorgan.networks import EncoderUNet, UNet
+from colorgan.networks.convolution import channels_last
 from colorgan.params import ModelParams
 from colorgan.spaces import Space, get_space
 
@@ -92,7 +93,7 @@ class Colorizer:
     def colorize_batch(self, input: Tensor) -> Tensor:
         """Colour uint8 inputs `(N, H, W)` (gray or 8-bit L); pictures `(N, H, W, 3)` uint8."""
         encoded = self.space.encode_input(input.to(self.device))
-        return pictures(self.space, encoded, self.generator(encoded))
+        return pictures(self.space, encoded, self.generator(channels_last(encoded)))
 
     def colorize_split(self, split: Split, batch_size: int) -> Iterator[ColoredBatch]:
         """Colour the photos of a split, a batch at a time, in their order."""

@@ -63,6 +63,17 @@ def _is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last)
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """Return `x` channels last, and so that a convolution sees it.
+
+    With one channel both layouts are the same numbers in the same places, and torch takes the other
+    one: all that follows would be slower.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    n, channels, h, w = x.shape
+    return x.as_strided((n, 1, h, w), (h * w, 1, w, 1)) if channels == 1 else x
+
+
 def same_layout_backwards(x: Tensor) -> Tensor:
     """Let the gradient of `x` have the layout of `x`; return `x`.
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorgan.errors import ParamsError
+from colorgan.networks.depthwise import quicken_depthwise
 from colorgan.networks.imagenet import create_backbone
 
 MULTIPLE = 32
@@ -56,6 +57,7 @@ class EncoderUNet(nn.Module):
                 f"{', 1/'.join(map(str, maps.reduction()))} of the side; it should be a backbone "
                 "with maps at 1/2, 1/4, 1/8, 1/16 and 1/32, such as tf_efficientnet_lite0"
             )
+        quicken_depthwise(self.encoder)
         skips: list[int] = maps.channels()
         before = skips.pop()
         self.up = nn.ModuleList()

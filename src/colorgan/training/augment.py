@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colorgan.networks import convolution
+
 
 class Moves(NamedTuple):
     """Random numbers of a batch, uniform in 0..1, on the CPU, so that every device has the same.
@@ -54,8 +56,8 @@ def augment(
 
 def in_layout(batch: tuple[Tensor, Tensor], *, channels_last: bool) -> tuple[Tensor, Tensor]:
     """Return an encoded batch in the layout in memory that the step is to work in."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    input, target = (x.contiguous(memory_format=layout) for x in batch)
+    laid_out = convolution.channels_last if channels_last else Tensor.contiguous
+    input, target = map(laid_out, batch)
     return input, target
 
 

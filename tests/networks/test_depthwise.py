@@ -1,0 +1,50 @@
+"""Quick depthwise convolutions do what those in their place did."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from colorgan.networks.convolution import channels_last
+from colorgan.networks.depthwise import DepthwiseConv2d, quicken_depthwise
+from colorgan.networks.imagenet import create_backbone
+
+
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "mobilenetv2_100"])
+def test_a_backbone_gives_the_same_maps(backbone: str) -> None:
+    torch.manual_seed(0)
+    network = create_backbone(backbone, features_only=True, in_chans=1).eval()
+    names = list(network.state_dict())
+    x = torch.randn(2, 1, 64, 96)
+    before = network(x)
+    quicken_depthwise(network)
+    assert any(isinstance(module, DepthwiseConv2d) for module in network.modules())
+    assert list(network.state_dict()) == names
+    for then, now in zip(before, network(x), strict=True):
+        torch.testing.assert_close(now, then, rtol=1e-4, atol=1e-4)
+
+
+def test_under_autocast_it_is_as_exact_as_float32() -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(32, 32, 5, stride=2, padding=2, groups=32)
+    quick = DepthwiseConv2d(convolution)
+    x = torch.randn(2, 32, 16, 16).bfloat16()
+    wanted = convolution(x.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = quick(x)
+    assert found.dtype == torch.bfloat16
+    # Rounded once, at the end.
+    assert torch.equal(found, wanted.bfloat16())
+    found.sum().backward()
+    assert convolution.weight.grad is not None
+
+
+def test_one_channel_goes_channels_last_too() -> None:
+    for channels in (1, 3):
+        x = torch.randn(2, channels, 8, 6)
+        found = channels_last(x)
+        assert torch.equal(found, x)
+        y = nn.Conv2d(channels, 4, 3)(found)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        assert not y.is_contiguous()
