@@ -103,6 +103,8 @@ class ModelParams(Section):
     """Channels of the discriminator's first layer (64 in the paper)."""
     n_layers: Annotated[int, Field(ge=1, le=6)]
     """Strided layers after the discriminator's first; 3 sees patches of 70x70 pixels."""
+    spectral_norm: bool
+    """Spectral normalisation of the discriminator's weights; not in the paper."""
 
 
 class TrainParams(Section):
@@ -126,6 +128,8 @@ class TrainParams(Section):
     (training/validate.py)."""
     lr: Annotated[float, Field(gt=0)]
     """Learning rate of Adam, for both networks."""
+    discriminator_lr: Annotated[float, Field(ge=0)]
+    """The discriminator's own; 0 is the same as `lr`."""
     lr_schedule: Literal["linear", "cosine", "constant"]
     """How it falls over the last `decay_epochs`: in equal steps an epoch as in the paper, as half
     a cosine, or not at all."""
@@ -147,6 +151,12 @@ class TrainParams(Section):
     lambda_color: Annotated[float, Field(ge=0)]
     """Weight of the colourfulness loss (training/losses.py), which L1's pale answers call for; 0
     leaves it out, as in the paper."""
+    lambda_perceptual: Annotated[float, Field(ge=0)]
+    """Weight of the perceptual loss (training/losses.py), on features of a network that has seen
+    ImageNet; 0 leaves it out, as in the paper."""
+    rare_color: Fraction
+    """How far L1 counts pixels of rare colours for more: 0 not at all, 1 as the inverse of the
+    share of a colour in the training photos, between them its power (training/rare.py)."""
     gan_loss: Literal["vanilla", "lsgan", "hinge"]
     """`vanilla` (binary cross-entropy), `lsgan` (least squares) or `hinge`."""
     flip: bool

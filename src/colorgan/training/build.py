@@ -15,12 +15,13 @@ from torch.optim import Adam
 from colorgan.colorizer import build_generator
 from colorgan.networks import EncoderUNet, PatchGAN, initialise
 from colorgan.networks.imagenet import load_backbone, weights_of
-from colorgan.params import SpaceParams
+from colorgan.networks.patchgan import spectrally_normalise
+from colorgan.params import SpaceParams, TrainParams
 from colorgan.runtime import Runtime
 from colorgan.spaces import Space
 from colorgan.training.average import WeightAverage
-from colorgan.training.losses import ColorfulnessLoss, gan_loss
-from colorgan.training.step import Pix2Pix
+from colorgan.training.losses import ColorfulnessLoss, PerceptualLoss, PictureLoss, gan_loss
+from colorgan.training.step import Pix2Pix, PixelWeights
 
 
 def build_step(
@@ -30,6 +31,7 @@ def build_step(
     runtime: Runtime,
     weights: Mapping[str, Tensor] | None = None,
     iterations: int = 0,
+    pixel_weights: PixelWeights | None = None,
 ) -> Pix2Pix:
     """Build both networks with their optimizers; the same seed gives the same weights.
 
@@ -40,6 +42,7 @@ def build_step(
         runtime: where and how it runs.
         weights: the generator's first weights by name; drawn at random where there are none.
         iterations: those of an epoch, for the epochs without a discriminator.
+        pixel_weights: weights of the pixels in L1, where they do not count alike.
     """
     train, model = params.train, params.model
     torch.manual_seed(train.seed)
@@ -53,6 +56,8 @@ def build_step(
     else:
         initialise(generator)
     initialise(discriminator)
+    if model.spectral_norm:
+        spectrally_normalise(discriminator)
     if weights is not None:
         generator.load_state_dict(weights)
     if train.sync_batchnorm and runtime.group.world_size > 1:
@@ -66,8 +71,11 @@ def build_step(
     for network in (generator, discriminator):
         network.to(device=runtime.device, memory_format=layout)  # type: ignore[call-overload]
     optimizer_g, optimizer_d = (
-        Adam(network.parameters(), train.lr, (train.beta1, train.beta2), fused=True)
-        for network in (generator, discriminator)
+        Adam(network.parameters(), lr, (train.beta1, train.beta2), fused=True)
+        for network, lr in (
+            (generator, train.lr),
+            (discriminator, train.discriminator_lr or train.lr),
+        )
     )
     run_generator, run_discriminator = (
         compiled(network, runtime) for network in (generator, discriminator)
@@ -90,9 +98,22 @@ def build_step(
         train.accumulation_steps,
         train.seed,
         train.pretrain_epochs * iterations,
-        ColorfulnessLoss(space) if train.lambda_color else None,
-        train.lambda_color,
+        _picture_losses(space, train, runtime.device),
+        pixel_weights,
     )
+
+
+def _picture_losses(
+    space: Space, train: TrainParams, device: torch.device
+) -> tuple[PictureLoss, ...]:
+    """Return the losses that have a weight."""
+    losses = []
+    if train.lambda_color:
+        losses.append(PictureLoss("loss_G_color", train.lambda_color, ColorfulnessLoss(space)))
+    if train.lambda_perceptual:
+        perceptual = PerceptualLoss(space, device)
+        losses.append(PictureLoss("loss_G_perceptual", train.lambda_perceptual, perceptual))
+    return tuple(losses)
 
 
 def compiled(network: nn.Module, runtime: Runtime) -> Callable[..., Tensor]:

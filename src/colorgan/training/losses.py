@@ -1,14 +1,21 @@
-"""Adversarial losses on the discriminator's logits, and the loss on how colourful a picture is."""
+"""Adversarial losses on the discriminator's logits, and losses between whole pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colorgan.networks.convolution import channels_last
+from colorgan.networks.depthwise import quicken_depthwise
+from colorgan.networks.imagenet import PACKAGED, create_backbone, load_backbone, packaged_weights
 from colorgan.spaces import Space
+
+PERCEIVES = "efficientnet_lite0"
 
 GanLossName = Literal["vanilla", "lsgan", "hinge"]
 
@@ -71,6 +78,21 @@ def gan_loss(name: GanLossName) -> GanLoss:
     return _LOSSES[name]
 
 
+@dataclass(frozen=True)
+class PictureLoss:
+    """A loss of the generator beside L1, under the name it is recorded by, with its weight.
+
+    Attributes:
+        name: column of losses.csv.
+        weight: its share in what the generator learns from.
+        of: of input, output and target, each `(N, ..., H, W)` in [-1, 1], to a scalar.
+    """
+
+    name: str
+    weight: float
+    of: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
 class ColorfulnessLoss:
     """How far the colourfulness of each picture is from that of its truth, in hundreds.
 
@@ -93,6 +115,47 @@ class ColorfulnessLoss:
         with torch.no_grad():
             true = _colorfulness(self._space.decode(input, target))
         return (generated - true).abs().mean() / 100
+
+
+class PerceptualLoss:
+    """How far apart a network that has seen ImageNet finds a picture and its truth.
+
+    Features of EfficientNet-Lite0 at 1/2 to 1/32 of the side, each scaled to length 1 over its
+    channels; the squared distances, averaged over the places and added up. Pictures are taken at
+    half the size, as the colours are computed. The L of both is nearly the same: it is the colour
+    that is judged, by what it makes of the things in the picture.
+
+    Args:
+        space: what inputs and outputs mean.
+        device: where the network runs.
+
+    Source: Johnson et al., "Perceptual losses for real-time style transfer" (2016); the form is
+    that of LPIPS without learnt weights (Zhang et al., 2018).
+    """
+
+    def __init__(self, space: Space, device: torch.device) -> None:
+        self._space = space
+        # Drawn before they are loaded: training draws what it would without this loss.
+        with torch.random.fork_rng(devices=[]):
+            network = create_backbone(PACKAGED[PERCEIVES][0], features_only=True)
+        load_backbone(network, packaged_weights(PERCEIVES), PERCEIVES)
+        quicken_depthwise(network)
+        self._network = network.eval().requires_grad_(False).to(device)
+
+    def __call__(self, input: Tensor, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean over the pictures; all three `(N, ..., H, W)` in [-1, 1]."""
+        input, output, target = (F.avg_pool2d(x.float(), 2) for x in (input, output, target))
+        with torch.no_grad():
+            true = self._features(self._space.decode(input, target))
+        generated = self._features(self._space.decode(input, output))
+        distances = [
+            (x - y).square().sum(dim=1).mean() for x, y in zip(generated, true, strict=True)
+        ]
+        return torch.stack(distances).sum()
+
+    def _features(self, pictures: Tensor) -> list[Tensor]:
+        maps = self._network(channels_last(2 * pictures.movedim(-1, 1) - 1))
+        return [F.normalize(x.float(), dim=1) for x in maps]
 
 
 def _colorfulness(pictures: Tensor) -> Tensor:

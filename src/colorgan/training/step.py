@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
@@ -16,11 +15,10 @@ from torch.optim import Optimizer
 from colorgan.data.loader import DROPOUT, seed_of
 from colorgan.runtime import Runtime
 from colorgan.training.average import WeightAverage
-from colorgan.training.losses import GanLoss
+from colorgan.training.losses import GanLoss, PictureLoss
 
 LOSSES = ("loss_D", "loss_G_GAN", "loss_G_L1")
-COLOR_LOSS = "loss_G_color"
-ColorLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+PixelWeights = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,9 @@ class Pix2Pix:
         average: the moving average of the generator; None without one.
         grad_clip: longest gradient of a network, 0 for any length.
         accumulation_steps: parts in which a batch is worked through.
-        color_loss: of input, output and target, weighted by `lambda_color`; None without one.
+        picture_losses: those of the generator beside L1.
+        pixel_weights: of input and target to the weight of each pixel in L1, `(N, 1, H, W)`; None
+            where all count alike.
         pretrain_iterations: the first iterations, in which the generator learns from L1 alone; the
             losses of the game are 0 there.
     """
@@ -60,16 +60,16 @@ class Pix2Pix:
     accumulation_steps: int = 1
     seed: int = 0
     pretrain_iterations: int = 0
-    color_loss: ColorLoss | None = None
-    lambda_color: float = 0.0
+    picture_losses: tuple[PictureLoss, ...] = ()
+    pixel_weights: PixelWeights | None = None
 
     @property
     def losses(self) -> tuple[str, ...]:
         """The names of what `train_step` returns."""
-        return (*LOSSES, COLOR_LOSS) if self.color_loss else LOSSES
+        return (*LOSSES, *(loss.name for loss in self.picture_losses))
 
     def train_step(self, input: Tensor, target: Tensor, iteration: int = 0) -> Tensor:
-        """Update both networks on a batch; losses `(3,)` or `(4,)` on the device, see `losses`.
+        """Update both networks on a batch; losses on the device, in the order of `losses`.
 
         The generator runs once, its picture is judged by both updates. A batch in parts is an
         exception: the graphs of all parts would take the memory that the parts are to save, so
@@ -100,7 +100,7 @@ class Pix2Pix:
         self.scaler.update()
         if self.average is not None:
             self.average.update(iteration)
-        return torch.stack((loss_d, *losses_g))
+        return torch.cat((loss_d[None], losses_g))
 
     def kept_generator(self) -> nn.Module:
         """Return the network that is validated and kept: the average, where there is one."""
@@ -142,29 +142,39 @@ class Pix2Pix:
         fakes: list[Tensor],
         iteration: int,
         adversarial: bool,
-    ) -> tuple[Tensor, ...]:
+    ) -> Tensor:
         # The discriminator only passes gradients through here; its own would be thrown away.
         self.discriminator.requires_grad_(False)
         self.optimizer_g.zero_grad(set_to_none=True)
-        total_gan, total_l1, total_color = inputs[0].new_zeros(3).unbind()
+        total = inputs[0].new_zeros(len(self.losses) - 1)
         for i, (input, target) in enumerate(zip(inputs, targets, strict=True)):
             with self._averaging(self.group_generator, last=i == len(inputs) - 1):
                 fake = fakes[i] if fakes else self._generate(input, iteration, i)
-                loss_gan = total_gan.new_zeros(())
-                if adversarial:
-                    with self.runtime.autocast():
-                        fake_logits = self.run_discriminator(input, fake)
-                    loss_gan = self.gan_loss.generator(fake_logits) / len(inputs)
-                loss_l1 = F.l1_loss(fake.float(), target) / len(inputs)
-                loss = loss_gan + self.lambda_l1 * loss_l1
-                if self.color_loss:
-                    loss_color = self.color_loss(input, fake, target) / len(inputs)
-                    loss = loss + self.lambda_color * loss_color
-                    total_color = total_color + loss_color.detach()
-                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            total_gan, total_l1 = total_gan + loss_gan.detach(), total_l1 + loss_l1.detach()
+                losses, loss = self._judge(input, fake, target, adversarial)
+                self.scaler.scale(loss / len(inputs)).backward()  # type: ignore[no-untyped-call]
+            total = total + losses / len(inputs)
         self._step(self.optimizer_g, self.generator)
-        return (total_gan, total_l1, total_color)[: len(self.losses) - 1]
+        return total
+
+    def _judge(
+        self, input: Tensor, fake: Tensor, target: Tensor, adversarial: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return the losses of the generator, each on its own, and their weighted sum."""
+        loss_gan = input.new_zeros(())
+        if adversarial:
+            with self.runtime.autocast():
+                fake_logits = self.run_discriminator(input, fake)
+            loss_gan = self.gan_loss.generator(fake_logits)
+        difference = (fake.float() - target).abs()
+        if self.pixel_weights:
+            difference = difference * self.pixel_weights(input, target)
+        loss_l1 = difference.mean()
+        losses, total = [loss_gan, loss_l1], loss_gan + self.lambda_l1 * loss_l1
+        for each in self.picture_losses:
+            with self.runtime.autocast():
+                losses.append(each.of(input, fake, target))
+            total = total + each.weight * losses[-1]
+        return torch.stack(losses).detach(), total
 
     def _step(self, optimizer: Optimizer, network: nn.Module) -> None:
         if self.grad_clip:

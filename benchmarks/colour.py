@@ -1,0 +1,226 @@
+"""The study of docs/colour.md: a row is one `dvc exp run`, measured on the test photos.
+
+    python benchmarks/colour.py run lab-l1 lab-color     # these rows; without names all of them
+    python benchmarks/colour.py table                    # the table, from MLflow
+    python benchmarks/colour.py measure models/pretrained data/processed/lab
+
+To be started in a clone whose params.yaml is that of `preset photos --path ../shared/photos
+--write` and whose arrays are there (`dvc repro preprocess@rgb preprocess@lab`). Every row trains
+for about as long as the others, counted in epochs, so that what else the machine does
+is no part of it; a row that MLflow has is not trained again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor, nn
+
+from colorgan import paths
+from colorgan.colorizer import CONFIG, WEIGHTS, Colorizer
+from colorgan.data.arrays import Split, open_split
+from colorgan.errors import ColorganError
+from colorgan.evaluation import summary
+from colorgan.evaluation.evaluate import Evaluation, Subject, measure
+from colorgan.params import EvaluateParams
+from colorgan.spaces import Space, get_space
+from colorgan.tracking.mlflow_runs import TrainingRun, TrainingRuns
+from colorgan.tracking.recorder import record_results
+from colorgan.tracking.store_uri import tracking_uri
+
+# After colorgan's, which tells MLflow what to be silent about.
+from mlflow import MlflowClient  # isort: skip
+from mlflow.entities import Run  # isort: skip
+
+STAGE = "study"
+EVALUATE = EvaluateParams(
+    batch_size=32, chromatic=10.0, hue_tolerance=30.0, frechet=True, fid=False, lpips=False
+)
+SHOWN = {
+    "ciede2000": ("CIEDE2000", 2),
+    "frechet_lite2": ("FD Lite2", 1),
+    "psnr": ("PSNR", 2),
+    "ssim": ("SSIM", 4),
+    "colorfulness": ("colourfulness", 1),
+    "shift_a": ("shift a", 1),
+    "shift_b": ("shift b", 1),
+    "hue_share": ("hue right", 3),
+}
+"""Columns of the table, by the names of metrics.json, with their digits after the point."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the study: a name, what is new in it, and the parameters that say so."""
+
+    name: str
+    change: str
+    settings: tuple[str, ...]
+    seed: int = 1
+
+    @property
+    def space(self) -> str:
+        """The space it is a row of."""
+        return self.name.partition("-")[0]
+
+    @property
+    def options(self) -> list[str]:
+        """Its parameters, as `dvc exp run` takes them."""
+        values = (*self.settings, f"train.seed={self.seed}")
+        return [word for value in values for word in ("-S", value)]
+
+
+REFERENCE = ("model.ngf=64", "model.ndf=64", "train.keep=best")
+ENCODER = (
+    "model.generator=encoder_unet", "train.lr=0.001", "train.lr_schedule=cosine",
+    "train.beta1=0.9", "train.beta2=0.99", "train.warmup_iterations=30", "train.ema_decay=0.998",
+    "train.keep=best", "train.epochs=2", "train.decay_epochs=2",
+)  # fmt: skip
+NO_GAN = (*ENCODER, "train.pretrain_epochs=2")
+COLOR = "train.lambda_color=20"
+ROWS = (
+    Row("lab-reference", "pix2pix, 3 epochs",
+        (*REFERENCE, "train.epochs=3", "train.decay_epochs=1")),
+    Row("lab-l1", "encoder, L1", NO_GAN),
+    Row("lab-color", "+ colourfulness loss", (*NO_GAN, COLOR)),
+    Row("lab-perceptual", "+ perceptual loss", (*NO_GAN, COLOR, "train.lambda_perceptual=1")),
+    Row("lab-rare", "+ rare colours", (*NO_GAN, COLOR, "train.rare_color=0.25")),
+    Row("lab-gan", "+ GAN in the last epoch",
+        (*ENCODER, COLOR, "train.pretrain_epochs=1", "model.spectral_norm=true",
+         "train.gan_loss=hinge", "train.discriminator_lr=0.0004")),
+)  # fmt: skip
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.command()
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help="Rows; all without one")] = None,
+) -> None:
+    """Train and measure the rows that are not in MLflow yet."""
+    for row in ROWS:
+        if names and row.name not in names:
+            continue
+        if trained(row) is None:
+            command = ["dvc", "exp", "run", "-n", row.name, *row.options, f"train_{row.space}"]
+            print("+", " ".join(command), flush=True)
+            subprocess.run(command, check=True)
+        made = trained(row)
+        if made is not None and measured(made) is None:
+            subject = of_run(row.space, made)
+            record(subject, measure(subject, EVALUATE))
+    table()
+
+
+@app.command()
+def table() -> None:
+    """Print the table as Markdown, from what MLflow holds."""
+    print("| | " + " | ".join(title for title, _ in SHOWN.values()) + " | minutes |")
+    print("|---|" + "---:|" * (len(SHOWN) + 1))
+    for row in ROWS:
+        made = trained(row)
+        found = measured(made) if made else None
+        if made and found:
+            values = [
+                f"{found.data.metrics[f'test/{name}']:.{digits}f}"
+                for name, (_, digits) in SHOWN.items()
+            ]
+            print(f"| {row.change} | {' | '.join(values)} | {minutes(made):.0f} |")
+
+
+@app.command("measure")
+def measure_folder(model: Path, arrays: Path) -> None:
+    """Measure a model on the test photos of a folder of arrays, of whatever size they are."""
+    colorizer = Colorizer.load(model)
+    subject = Subject(colorizer.space.name, colorizer, open_split(arrays, "test"))
+    print(summary.flat(measure(subject, EVALUATE).content))
+
+
+@app.command()
+def mean(space: str) -> None:
+    """Measure the mean colour of the training photos on everything, the laziest answer to doubt."""
+    folder = paths.processed(space)
+    colorizer = Colorizer(
+        MeanColour(get_space(space), open_split(folder, "train")),
+        get_space(space), 0, "", torch.device("cpu"),
+    )  # fmt: skip
+    subject = Subject(space, colorizer, open_split(folder, "test"))
+    print(summary.flat(measure(subject, EVALUATE).content))
+
+
+class MeanColour(nn.Module):
+    """Gives every pixel what the training photos have on average, beside the gray output."""
+
+    def __init__(self, space: Space, photos: Split) -> None:
+        super().__init__()
+        self._space = space
+        total = torch.zeros(space.out_channels, dtype=torch.float64)
+        for start in range(0, len(photos), 200):
+            rows = slice(start, start + 200)
+            arrays = (torch.from_numpy(x[rows].copy()) for x in (photos.input, photos.target))
+            input, target = space.encode(*arrays)
+            total += (target - space.gray_output(input)).double().mean(dim=(2, 3)).sum(dim=0)
+        self._mean = (total / len(photos)).float().view(1, -1, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, H, W)` to `(N, out_channels, H, W)`."""
+        return self._space.gray_output(x) + self._mean
+
+
+def trained(row: Row) -> TrainingRun | None:
+    """Return the run of a row; None where there is none that came to weights."""
+    try:
+        return TrainingRuns().named(f"train_{row.space}", row.name)
+    except ColorganError:
+        return None
+
+
+def of_run(space: str, run: TrainingRun) -> Subject:
+    """Return the model of a run, with the test photos of its space."""
+    with TemporaryDirectory() as folder:
+        into = Path(folder)
+        for name in (WEIGHTS, CONFIG):
+            TrainingRuns().artifact(run, f"model/{name}", into)
+        colorizer = Colorizer.load(into / "model")
+    return Subject(space, colorizer, open_split(paths.processed(space), "test"))
+
+
+def record(subject: Subject, evaluation: Evaluation) -> None:
+    """Record the measures, those of each class and the hues, beside the training run."""
+    with TemporaryDirectory() as folder:
+        classes, hues = Path(folder) / "per_class.csv", Path(folder) / "hues.csv"
+        summary.by_class(evaluation.photos).to_csv(classes, index=False)
+        evaluation.hues.to_csv(hues, index=False)
+        record_results(
+            STAGE, subject.space, subject.colorizer.sha256,
+            summary.flat(evaluation.content), [classes, hues],
+        )  # fmt: skip
+
+
+def measured(run: TrainingRun) -> Run | None:
+    """Return what was recorded of the weights of a run."""
+    client = MlflowClient(tracking_uri())
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    condition = f"tags.`colorgan.measured_sha256` = '{run.generator_sha256}'"
+    found = client.search_runs(ids, f"{condition} and tags.stage = '{STAGE}'", max_results=1)
+    return found[0] if found else None
+
+
+def minutes(run: TrainingRun) -> float:
+    """Return how long a run trained, validation included."""
+    info = MlflowClient(tracking_uri()).get_run(run.id).info
+    return float(info.end_time - info.start_time) / 60_000
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except ColorganError as error:
+        sys.exit(str(error))
