@@ -92,6 +92,7 @@ ROWS = (
     Row("lab-color", "+ colourfulness loss", (*NO_GAN, COLOR)),
     Row("lab-perceptual", "+ perceptual loss", (*NO_GAN, COLOR, "train.lambda_perceptual=1")),
     Row("lab-rare", "+ rare colours", (*NO_GAN, COLOR, "train.rare_color=0.25")),
+    Row("lab-queries", "+ colour queries", (*NO_GAN, COLOR, "model.color_queries=64")),
     Row("lab-gan", "+ GAN in the last epoch",
         (*ENCODER, COLOR, "train.pretrain_epochs=1", "model.spectral_norm=true",
          "train.gan_loss=hinge", "train.discriminator_lr=0.0004")),
