@@ -19,11 +19,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from torch import Tensor, nn
 
-from colorgan import paths
+from colorgan import paths, pictures
 from colorgan.colorizer import CONFIG, WEIGHTS, Colorizer
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
@@ -142,6 +143,26 @@ def measure_folder(model: Path, arrays: Path) -> None:
     colorizer = Colorizer.load(model)
     subject = Subject(colorizer.space.name, colorizer, open_split(arrays, "test"))
     print(summary.flat(measure(subject, EVALUATE).content))
+
+
+@app.command()
+def glance(
+    model: Path,
+    arrays: Path,
+    sheet: Path,
+    photos: int = 60,
+    columns: int = 10,
+    truth: bool = False,
+) -> None:
+    """Write a sheet of coloured test photos, spread over the split, to be looked at and counted."""
+    split = open_split(arrays, "test")
+    rows = np.linspace(0, len(split) - 1, min(photos, len(split))).round().astype(int)
+    batches = Colorizer.load(model).colorize_split(split.take(rows.tolist()), 20)
+    shown = np.concatenate([batch.truth if truth else batch.generated for batch in batches])
+    blank = np.full_like(shown[0], 255)
+    lines = [list(shown[start : start + columns]) for start in range(0, len(shown), columns)]
+    lines[-1] += [blank] * (columns - len(lines[-1]))
+    pictures.save_png(pictures.grid(lines), sheet)
 
 
 @app.command()

@@ -16,7 +16,7 @@ ROOT = PACKAGE.parents[1]
 LEVELS = (
     {"errors", "files", "paths", "processes", "yaml12"},
     {"color", "params", "params_file", "pictures"},
-    {"spaces", "presets", "runtime"},
+    {"spaces", "presets", "pretrained", "runtime"},
     {
         "networks",
         "data.arrays",

@@ -121,10 +121,10 @@ def test_options_name_every_value(name: str, colorgan: Callable[..., Any]) -> No
 
 
 def test_a_preset_keeps_what_it_does_not_name() -> None:
-    text = paths.PARAMS.read_text().replace("lr: 0.0002", "lr: 0.5  # mine")
+    text = paths.PARAMS.read_text().replace("jitter: 0.0", "jitter: 0.5  # mine")
     paths.PARAMS.write_text(text)
     presets.write("quick")
-    assert "lr: 0.5  # mine\n" in paths.PARAMS.read_text()
+    assert "jitter: 0.5  # mine\n" in paths.PARAMS.read_text()
     assert load_params().rgb.train.epochs == 4
 
 
@@ -141,7 +141,7 @@ def test_an_unknown_preset_is_refused(colorgan: Callable[..., Any]) -> None:
     ("hole", "sentence"),
     [
         ("\nrender:\n  rows: 8\n  extremes: 4\n", "params.yaml lacks the section render: `python "),
-        ("\n  lr: 0.0002\n", "params.yaml: train.lr is missing: "),
+        ("\n  jitter: 0.0\n", "params.yaml: train.jitter is missing: "),
     ],
 )
 def test_a_file_with_a_hole_is_left_alone(

@@ -56,6 +56,10 @@ class Space(ABC):
     def decode(self, input: Tensor, output: Tensor) -> Tensor:
         """Make pictures `(N, H, W, 3)`, sRGB in 0..1, of an encoded input and an output."""
 
+    @abstractmethod
+    def from_ab(self) -> Tensor:
+        """Return `(C, 2)`, by which an output of LAB becomes nearly what is added to gray here."""
+
     def encode(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Encode both arrays of a batch: the generator's input and what it must produce."""
         return self.encode_input(input), self.encode_target(target)
@@ -89,6 +93,17 @@ class RGB(Space):
     def decode(self, input: Tensor, output: Tensor) -> Tensor:
         """Scale the output back to 0..1; the input is not needed: the network redraws the photo."""
         return ((output.float() + 1) / 2).clamp(0, 1).movedim(1, -1)
+
+    def from_ab(self) -> Tensor:
+        """Return the slope of sRGB over ab, where it is gray and of medium lightness."""
+        import torch
+
+        beside = torch.tensor([[60.0, 10, 0], [60, -10, 0], [60, 0, 10], [60, 0, -10]])
+        high_a, low_a, high_b, low_b = color.rgb_from_lab(beside)
+        slope = torch.stack((high_a - low_a, high_b - low_b), dim=1) / 20
+        # Outputs are twice sRGB and ab by their scale.
+        scaled: Tensor = 2 * color.AB_SCALE * slope
+        return scaled
 
     def gray_output(self, input: Tensor) -> Tensor:
         """Return the gray input itself."""
@@ -129,6 +144,12 @@ class LAB(Space):
         lab = torch.cat((lightness, output.float() * color.AB_SCALE), dim=1)
         rgb: Tensor = color.rgb_from_lab(lab.movedim(1, -1))
         return rgb
+
+    def from_ab(self) -> Tensor:
+        """Return the identity."""
+        import torch
+
+        return torch.eye(2)
 
 
 def get_space(name: str) -> Space:

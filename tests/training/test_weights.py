@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from colorgan import files, paths
-from colorgan.colorizer import Colorizer
+from colorgan import color, files, paths, pretrained
+from colorgan.color import UInt8Array
+from colorgan.colorizer import Colorizer, build_generator, save_model
 from colorgan.data.arrays import open_split
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.params import Params
@@ -28,6 +29,9 @@ from colorgan.training.validate import validate
 from colorgan.training.weights import FirstWeights, first_weights
 
 WEIGHTS = "generator.safetensors"
+ENCODER: dict[str, object] = {
+    "model.generator": "encoder_unet", "model.ngf": 4, "model.encoder_weights": "none"
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -129,6 +133,79 @@ def refusal(params: Params, space: str = "lab") -> ColorganError:
     return refused.value
 
 
+@pytest.fixture
+def came_along(
+    write_arrays: Callable[..., Path],
+    run: Callable[..., None],
+    make_params: Callable[..., Params],
+    real_photos: UInt8Array,
+) -> Path:
+    """A model of lab in the place of the one that comes with the project, in half precision."""
+    torch.manual_seed(1)
+    lab, model = get_space("lab"), make_params(ENCODER).lab.model
+    generator = build_generator(lab, model, 32)
+    with torch.no_grad():
+        generator.last.bias.copy_(torch.tensor([0.1, -0.2]))  # type: ignore[union-attr]
+    folder = paths.model("pretrained")
+    folder.mkdir(parents=True)
+    save_model(folder, generator, lab, model, 32)
+    state = load_file(folder / WEIGHTS)
+    save_file({name: t.half() if t.ndim > 1 else t for name, t in state.items()}, folder / WEIGHTS)
+    return folder
+
+
+@pytest.mark.parametrize("space", ["rgb", "lab"])
+def test_the_pretrained_weights_colour_in_both_spaces(
+    came_along: Path,
+    make_params: Callable[..., Params],
+    real_photos: UInt8Array,
+    described: list[RunDescription],
+    run: Callable[..., None],
+    write_arrays: Callable[..., Path],
+    space: str,
+) -> None:
+    changes = ENCODER | {"train.init": "pretrained"}
+    first = first_weights(get_space(space), make_params(changes).space(space))
+    assert first.described() == {
+        "init": "pretrained", "init.generator_sha256": files.sha256(came_along / WEIGHTS)
+    }  # fmt: skip
+    generator = build_generator(get_space(space), make_params(changes).space(space).model, 32)
+    assert first.state is not None
+    generator.load_state_dict(first.state)
+    colorizer = replace(Colorizer.load(came_along), generator=generator.eval(),
+                        space=get_space(space))  # fmt: skip
+    input = np.stack([get_space(space).arrays(photo)[0] for photo in real_photos])
+    pictures = colorizer.colorize_batch(torch.from_numpy(input)).numpy()
+    found = color.lab_from_rgb(pictures / 255.0).mean(axis=(0, 1, 2))
+    # 0.1 and -0.2 of ab's scale; less where it leaves sRGB.
+    assert 6 < found[1] < 14
+    assert -26 < found[2] < -14
+    write_arrays(space)
+    run(space, changes | {"train.epochs": 1})
+    assert described[0].extra["init"] == "pretrained"
+
+
+def test_the_pretrained_weights_of_another_network(
+    came_along: Path, make_params: Callable[..., Params]
+) -> None:
+    said = refusal(make_params(ENCODER | {"train.init": "pretrained", "model.ngf": 3}))
+    assert str(said) == (
+        "train.init names pretrained, a network of another shape (for 32 px); model.* and "
+        "lab.image_size in params.yaml should be those in models/pretrained/config.json"
+    )
+
+
+def test_without_a_project_the_wheels_are_taken(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pretrained, "IN_THE_WHEEL", tmp_path / "wheel")
+    assert pretrained.folder() == paths.model("pretrained")
+    (tmp_path / "wheel").mkdir()
+    assert pretrained.folder() == tmp_path / "wheel"
+    paths.model("pretrained").mkdir(parents=True)
+    assert pretrained.folder() == paths.model("pretrained")
+
+
 def test_weights_of_the_other_space(own: Path, make_params: Callable[..., Params]) -> None:
     said = refusal(make_params({"train.init": "own/first"}), "rgb")
     assert str(said) == (
@@ -170,8 +247,9 @@ def test_neither_a_folder_nor_a_run(project: Path, make_params: Callable[..., Pa
     said = refusal(make_params({"train.init": "nowhere"}))
     assert isinstance(said, ParamsError)
     start = (
-        "params.yaml: train.init is 'nowhere', which is no folder here; it should be none, a "
-        "folder with generator.safetensors and config.json, or the id or name of an MLflow run ("
+        "params.yaml: train.init is 'nowhere', which is no folder here; it should be none, "
+        "pretrained, a folder with generator.safetensors and config.json, or the id or name of an "
+        "MLflow run ("
     )
     assert str(said).startswith(start)
     assert f"{project / 'mlflow.db'} does not exist: no run was recorded yet" in str(said)
@@ -186,8 +264,8 @@ def test_without_mlflow_a_name_can_only_be_a_folder(
     assert isinstance(said, ParamsError)
     assert str(said) == (
         "params.yaml: train.init is 'nowhere', which is no folder here, and mlflow, which would "
-        "know a run of that name, is not installed; it should be none or a folder with "
-        "generator.safetensors and config.json"
+        "know a run of that name, is not installed; it should be none, pretrained, or a folder "
+        "with generator.safetensors and config.json"
     )
 
 

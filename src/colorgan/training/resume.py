@@ -38,6 +38,7 @@ from colorgan.training.lock import LOCK
 CODE = (
     "color.py",
     "colorizer.py",
+    "pretrained.py",
     "runtime.py",
     "spaces.py",
     "data/arrays.py",

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from torch import Tensor
 
-from colorgan import paths
+from colorgan import paths, pretrained
 from colorgan.colorizer import CONFIG, WEIGHTS, Colorizer, build_generator
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.files import sha256
@@ -48,6 +49,8 @@ def first_weights(space: Space, params: SpaceParams) -> FirstWeights:
     init = params.train.init
     if init == NONE:
         return FirstWeights(sha256=_of_backbone(params.model))
+    if init == pretrained.NAME:
+        return _pretrained(space, params)
     folder = Path(init)
     # Also where it is not there: DVC has removed it by now.
     if folder.resolve() == paths.model(space.name).resolve():
@@ -60,6 +63,17 @@ def first_weights(space: Space, params: SpaceParams) -> FirstWeights:
         return _checked(folder, init, space, params)
     with TemporaryDirectory() as into:
         return _checked(_of_run(init, space, Path(into)), init, space, params)
+
+
+def _pretrained(space: Space, params: SpaceParams) -> FirstWeights:
+    """Return the weights that come with the project, their ab turned into what the space adds."""
+    folder = pretrained.folder()
+    colorizer = Colorizer.load(folder)
+    state = colorizer.generator.state_dict()
+    for name in ("last.weight", "last.bias"):
+        state[name] = torch.tensordot(space.from_ab(), state[name], dims=1)
+    _require_same_shapes(state, folder, colorizer.image_size, pretrained.NAME, space, params)
+    return FirstWeights(state, colorizer.sha256, pretrained.NAME)
 
 
 def _of_backbone(model: ModelParams) -> str:
@@ -75,16 +89,17 @@ def _of_run(init: str, space: Space, into: Path) -> Path:
     except ModuleNotFoundError:
         raise ParamsError(
             f"params.yaml: train.init is {init!r}, which is no folder here, and mlflow, which "
-            "would know a run of that name, is not installed; it should be none or a folder with "
-            f"{WEIGHTS} and {CONFIG}"
+            "would know a run of that name, is not installed; it should be none, "
+            f"{pretrained.NAME}, or a folder with {WEIGHTS} and {CONFIG}"
         ) from None
     try:
         runs = TrainingRuns()
         run = runs.named(f"train_{space.name}", init)
     except ColorganError as error:
         raise ParamsError(
-            f"params.yaml: train.init is {init!r}, which is no folder here; it should be none, a "
-            f"folder with {WEIGHTS} and {CONFIG}, or the id or name of an MLflow run ({error})"
+            f"params.yaml: train.init is {init!r}, which is no folder here; it should be none, "
+            f"{pretrained.NAME}, a folder with {WEIGHTS} and {CONFIG}, or the id or name of an "
+            f"MLflow run ({error})"
         ) from None
     found = [runs.artifact(run, f"model/{name}", into) for name in (WEIGHTS, CONFIG)]
     if None in found:
@@ -99,13 +114,24 @@ def _checked(folder: Path, init: str, space: Space, params: SpaceParams) -> Firs
             f"train.init names {init}, a generator of the space {colorizer.space.name}; "
             f"it should be one of {space.name}"
         )
-    wanted = build_generator(space, params.model, params.data.image_size).state_dict()
     state = colorizer.generator.state_dict()
+    _require_same_shapes(state, folder, colorizer.image_size, init, space, params)
+    return FirstWeights(state, colorizer.sha256, init)
+
+
+def _require_same_shapes(
+    state: dict[str, Tensor],
+    folder: Path,
+    image_size: int,
+    init: str,
+    space: Space,
+    params: SpaceParams,
+) -> None:
+    """Require that these are weights of the network that params.yaml describes."""
+    wanted = build_generator(space, params.model, params.data.image_size).state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in wanted.items()}:
         raise ColorganError(
-            f"train.init names {init}, a network of another shape (for {colorizer.image_size} px); "
-            f"model.* and {space.name}.image_size in params.yaml should be those in "
-            f"{folder / 'config.json'}"
+            f"train.init names {init}, a network of another shape (for {image_size} px); model.* "
+            f"and {space.name}.image_size in params.yaml should be those in {folder / CONFIG}"
         )
-    return FirstWeights(state, colorizer.sha256, init)

@@ -1,0 +1,51 @@
+"""Make models/pretrained of a trained model: half the size, and all but the same colours.
+
+    python scripts/make_pretrained.py models/lab
+
+Weights become float16; what is one-dimensional (biases and all of the norms) stays float32. Prints
+how far the pictures of both are apart on the test photos of data/processed/<space>.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save
+
+from colorgan import files, paths, pretrained
+from colorgan.colorizer import CONFIG, WEIGHTS, Colorizer
+from colorgan.data.arrays import open_split
+
+MOST_BYTES = 25_000_000
+
+
+def main(trained: Path) -> None:
+    """Write models/pretrained and compare."""
+    target = paths.model(pretrained.NAME)
+    state = load_file(trained / WEIGHTS)
+    halved = {n: t.half() if t.is_floating_point() and t.ndim > 1 else t for n, t in state.items()}
+    content = save(halved)
+    if len(content) > MOST_BYTES:
+        sys.exit(f"{trained} comes to {len(content):,} bytes; it should be at most {MOST_BYTES:,}")
+    target.mkdir(parents=True, exist_ok=True)
+    with files.file_aside(target / WEIGHTS) as aside:
+        aside.write_bytes(content)
+    shutil.copyfile(trained / CONFIG, target / CONFIG)
+
+    before, after = Colorizer.load(trained), Colorizer.load(target)
+    test = open_split(paths.processed(after.space.name), "test")
+    pairs = zip(before.colorize_split(test, 16), after.colorize_split(test, 16), strict=True)
+    apart = [np.abs(x.generated.astype(int) - y.generated) for x, y in pairs]
+    parameters = sum(parameter.numel() for parameter in after.generator.parameters())
+    print(
+        f"{target / WEIGHTS}: {len(content):,} bytes, {parameters:,} parameters; the pictures "
+        f"differ by {np.mean([x.mean() for x in apart]):.3f} of 255 on average, by "
+        f"{max(x.max() for x in apart)} at most"
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
