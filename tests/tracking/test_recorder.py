@@ -93,6 +93,17 @@ def test_going_on_cuts_the_files_back_to_the_checkpoint(
     assert len(list(losses.parent.iterdir())) == 2
 
 
+def test_the_validation_of_the_first_weights_outlives_a_kill_in_the_first_epoch(
+    open_csv: Callable[..., CsvSink], losses: Path
+) -> None:
+    validation = losses.with_name("validation.csv")
+    open_csv().log_validation(0, {"psnr": 20})
+    open_csv(10, 0)
+    assert validation.read_text() == "epoch,psnr\n0,20\n"
+    open_csv(0, 0)
+    assert not validation.exists()
+
+
 @pytest.mark.parametrize("cut", range(len("iteration,epoch,d\n10,1,0.5\n20,1,0.25\n") + 1))
 def test_a_file_cut_short_at_any_byte_goes_on(
     open_csv: Callable[..., CsvSink], losses: Path, cut: int

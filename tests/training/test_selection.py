@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from colorgan import paths
 from colorgan.colorizer import WEIGHTS
+from colorgan.training import loop
 from colorgan.training.selection import BestWeights
 from colorgan.training.step import Pix2Pix
 
@@ -41,6 +43,27 @@ def test_without_a_validation_there_is_none(tmp_path: Path) -> None:
     best.offer(network(1), 1, 1.0)
     best.forget()
     assert best.restore(network(0)) is None
+
+
+def test_weights_that_came_are_kept_where_nothing_better_comes(
+    write_arrays: Callable[..., Path],
+    run_anew: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """From a model of one's own: the curve begins with it, at epoch 0."""
+    write_arrays("lab", train=8)
+    run_anew("lab", {"train.epochs": 1})
+    shutil.copytree(paths.model("lab"), "own")
+    scores = iter((0.5, 0.9, 0.8))
+    monkeypatch.setattr(loop, "validate", lambda *given: {"score": next(scores)})
+    changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines"}
+    run_anew("lab", changes)
+    table = pd.read_csv(paths.validation("lab"))
+    assert table.to_dict("list") == {"epoch": [0, 1, 2], "score": [0.5, 0.9, 0.8]}
+    assert "keeps the weights of epoch 0, score 0.500" in capsys.readouterr().out
+    first, kept = (load_file(folder / WEIGHTS) for folder in (Path("own"), paths.model("lab")))
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in first.items())
 
 
 def test_training_keeps_the_epoch_with_the_best_score(

@@ -80,8 +80,10 @@ class CsvSink:
 
     def __init__(self, losses: Path, validation: Path, iteration: int = 0, epoch: int = 0) -> None:
         """Write to these two files, from which the rows after `iteration` and `epoch` are cut."""
-        self._losses = _Table(losses, ("iteration", "epoch"), iteration)
-        self._validation = _Table(validation, ("epoch",), epoch)
+        # Epoch 0 is that of the first weights: what begins anew validates them anew.
+        none = iteration == 0
+        self._losses = _Table(losses, ("iteration", "epoch"), -1 if none else iteration)
+        self._validation = _Table(validation, ("epoch",), -1 if none else epoch)
 
     def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
         """Add a row of losses."""
@@ -146,17 +148,18 @@ class _Table:
 
 def _lines_until(path: Path, last: int) -> list[str]:
     """Return the header and the rows up to step `last`; what a kill has cut short is left out."""
-    if last == 0 or not path.exists():
+    if not path.exists():
         return []
     text = path.read_text(encoding="utf-8", errors="replace")
     header, *rows = [f"{line}\n" for line in text.split("\n")[:-1]] or [""]
     whole = [row for row in rows if row.count(",") == header.count(",")]
-    return [header, *(row for row in whole if 0 < _step(row) <= last)]
+    return [header, *(row for row in whole if 0 <= _step(row) <= last)]
 
 
 def _step(row: str) -> int:
     number = row.partition(",")[0]
-    return int(number) if number.isdecimal() else 0
+    # What is no number comes after all that there are.
+    return int(number) if number.isdecimal() else sys.maxsize
 
 
 class Recorder:

@@ -25,6 +25,7 @@ from colorgan.training.selection import BestWeights
 from colorgan.training.step import Pix2Pix
 from colorgan.training.stopping import Stopped, StopSignal
 from colorgan.training.validate import sample_grid, validate
+from colorgan.training.weights import NONE
 
 AGREE_EVERY = 10
 """Iterations after which the processes of a group ask one another, besides where they log."""
@@ -79,6 +80,9 @@ class Trainer:
         if self.position.iteration == 0:
             # What the untrained network makes of the photos: the first of the stepped pictures.
             self._draw(0)
+            if self.best is not None and self.train.init != NONE:
+                # Of weights that were trained before, what comes may be no better.
+                self._validate(0)
         while True:
             epoch, start = divmod(self.position.iteration, len(self.batches))
             if epoch > self.position.epoch:
@@ -158,17 +162,23 @@ class Trainer:
     def _after_epoch(self, epoch: int) -> None:
         """Validate and draw a grid where it is due; `epoch` counts from 1, the last is always."""
         last = epoch == self.train.epochs
-        if len(self.val) and (last or epoch % self.train.val_every == 0):
-            # A group stops only where all of it can: rank 0 alone is here.
-            alone = self.step.runtime.group.world_size == 1
-            between = self.stop.check if alone else _go_on
-            with self._colorizer() as colorizer:
-                figures = validate(colorizer, self.val, self.train.batch_size, between)
-            self.recorder.log_validation(epoch, figures)
-            if self.best is not None:
-                self.best.offer(self.step.kept_generator(), epoch, figures["score"])
+        if last or epoch % self.train.val_every == 0:
+            self._validate(epoch)
         if last or epoch % self.train.sample_every == 0:
             self._draw(epoch)
+
+    def _validate(self, epoch: int) -> None:
+        """Measure the generator on the validation photos, and keep it if none was better."""
+        if not len(self.val):
+            return
+        # A group stops only where all of it can: rank 0 alone is here.
+        alone = self.step.runtime.group.world_size == 1
+        between = self.stop.check if alone else _go_on
+        with self._colorizer() as colorizer:
+            figures = validate(colorizer, self.val, self.train.batch_size, between)
+        self.recorder.log_validation(epoch, figures)
+        if self.best is not None:
+            self.best.offer(self.step.kept_generator(), epoch, figures["score"])
 
     def _draw(self, epoch: int) -> None:
         """Record a grid of validation photos."""
