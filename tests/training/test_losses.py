@@ -1,4 +1,4 @@
-"""Adversarial losses, computed by hand."""
+"""Adversarial losses, computed by hand, and those between whole pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from colorgan.color import UInt8Array
 from colorgan.evaluation.metrics import colorfulness
 from colorgan.params import SPACES
 from colorgan.spaces import get_space
-from colorgan.training.losses import ColorfulnessLoss, gan_loss
+from colorgan.training.losses import ColorfulnessLoss, PerceptualLoss, gan_loss
 
 ZERO = torch.zeros(2, 1, 3, 3)
 
@@ -103,3 +103,24 @@ def test_a_gray_picture_can_still_learn_to_be_colourful() -> None:
     assert output.grad is not None
     assert output.grad.isfinite().all()
     assert output.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_perceptual_loss_is_about_colour(name: str, real_photos: UInt8Array) -> None:
+    space = get_space(name)
+    drawn = torch.random.get_rng_state()
+    perceptual = PerceptualLoss(space, torch.device("cpu"))
+    assert torch.equal(torch.random.get_rng_state(), drawn)
+    arrays = (np.stack(x) for x in zip(*map(space.arrays, real_photos), strict=True))
+    input, target = space.encode(*map(torch.from_numpy, arrays))
+    gray = space.gray_output(input)
+    output = (0.5 * (gray + target)).requires_grad_()
+    loss = perceptual(input, output, target)
+    assert perceptual(input, target, target) < 1e-6
+    assert 0 < loss < perceptual(input, gray, target)
+    loss.backward()
+    assert output.grad is not None
+    # Towards the truth, on the whole.
+    assert (output.grad * (target - output.detach())).sum() < 0
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(perceptual(input, output, target), loss, rtol=0.1, atol=0)
