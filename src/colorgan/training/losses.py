@@ -138,7 +138,7 @@ class PerceptualLoss:
         # Drawn before they are loaded: training draws what it would without this loss.
         with torch.random.fork_rng(devices=[]):
             network = create_backbone(PACKAGED[PERCEIVES][0], features_only=True)
-        load_backbone(network, packaged_weights(PERCEIVES), PERCEIVES)
+            load_backbone(network, packaged_weights(PERCEIVES), PERCEIVES)
         quicken_depthwise(network)
         self._network = network.eval().requires_grad_(False).to(device)
 
