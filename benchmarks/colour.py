@@ -30,7 +30,7 @@ from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import summary
 from colorgan.evaluation.evaluate import Evaluation, Subject, measure
-from colorgan.params import EvaluateParams
+from colorgan.params import SPACES, EvaluateParams
 from colorgan.spaces import Space, get_space
 from colorgan.tracking.mlflow_runs import TrainingRun, TrainingRuns
 from colorgan.tracking.recorder import record_results
@@ -65,6 +65,7 @@ class Row:
     change: str
     settings: tuple[str, ...]
     seed: int = 1
+    cores: int = 1
 
     @property
     def space(self) -> str:
@@ -78,6 +79,8 @@ class Row:
         return [word for value in values for word in ("-S", value)]
 
 
+MARKS = "<!-- the table begins -->", "<!-- the table ends -->"
+
 REFERENCE = ("model.ngf=64", "model.ndf=64", "train.keep=best")
 ENCODER = (
     "model.generator=encoder_unet", "train.lr=0.001", "train.lr_schedule=cosine",
@@ -88,7 +91,7 @@ NO_GAN = (*ENCODER, "train.pretrain_epochs=2")
 COLOR = "train.lambda_color=20"
 ROWS = (
     Row("lab-reference", "pix2pix, 3 epochs",
-        (*REFERENCE, "train.epochs=3", "train.decay_epochs=1")),
+        (*REFERENCE, "train.epochs=3", "train.decay_epochs=1"), cores=2),
     Row("lab-l1", "encoder, L1", NO_GAN),
     Row("lab-color", "+ colourfulness loss", (*NO_GAN, COLOR)),
     Row("lab-perceptual", "+ perceptual loss", (*NO_GAN, COLOR, "train.lambda_perceptual=1")),
@@ -115,26 +118,49 @@ def run(
             print("+", " ".join(command), flush=True)
             subprocess.run(command, check=True)
         made = trained(row)
-        if made is not None and measured(made) is None:
+        if made is not None and results(made.generator_sha256) is None:
             subject = of_run(row.space, made)
             record(subject, measure(subject, EVALUATE))
     table()
 
 
 @app.command()
-def table() -> None:
-    """Print the table as Markdown, from what MLflow holds."""
-    print("| | " + " | ".join(title for title, _ in SHOWN.values()) + " | minutes |")
-    print("|---|" + "---:|" * (len(SHOWN) + 1))
+def table(
+    write: Annotated[Path | None, typer.Option(help="Markdown file to put it into")] = None,
+) -> None:
+    """Print the table as Markdown, from what MLflow holds, or put it between a file's marks."""
+    lines = [
+        "| | " + " | ".join(title for title, _ in SHOWN.values()) + " | core minutes |",
+        "|---|" + "---:|" * (len(SHOWN) + 1),
+    ]
+    for space in SPACES:
+        if (found := results(mean_of(space))) is not None:
+            lines += [
+                line(f"{space.upper()}: gray", found, "gray_"),
+                line(f"{space.upper()}: mean colour of the training photos", found),
+            ]
     for row in ROWS:
         made = trained(row)
-        found = measured(made) if made else None
+        found = results(made.generator_sha256) if made else None
         if made and found:
-            values = [
-                f"{found.data.metrics[f'test/{name}']:.{digits}f}"
-                for name, (_, digits) in SHOWN.items()
-            ]
-            print(f"| {row.change} | {' | '.join(values)} | {minutes(made):.0f} |")
+            lines.append(line(row.change, found, last=f"{minutes(made) * row.cores:.0f}"))
+    text = "\n".join(lines)
+    if write is None:
+        print(text)
+        return
+    before, _, rest = write.read_text(encoding="utf-8").partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    content = f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}"
+    write.write_text(content, encoding="utf-8")
+
+
+def line(title: str, found: Run, prefix: str = "", last: str = "") -> str:
+    """Return a line of the table."""
+    metrics = found.data.metrics
+    values = [
+        f"{metrics[f'test/{prefix}{name}']:.{digits}f}" for name, (_, digits) in SHOWN.items()
+    ]
+    return f"| {title} | {' | '.join(values)} | {last} |"
 
 
 @app.command("measure")
@@ -169,12 +195,15 @@ def glance(
 def mean(space: str) -> None:
     """Measure the mean colour of the training photos on everything, the laziest answer to doubt."""
     folder = paths.processed(space)
-    colorizer = Colorizer(
-        MeanColour(get_space(space), open_split(folder, "train")),
-        get_space(space), 0, "", torch.device("cpu"),
-    )  # fmt: skip
+    network = MeanColour(get_space(space), open_split(folder, "train"))
+    colorizer = Colorizer(network, get_space(space), 0, mean_of(space), torch.device("cpu"))
     subject = Subject(space, colorizer, open_split(folder, "test"))
-    print(summary.flat(measure(subject, EVALUATE).content))
+    record(subject, measure(subject, EVALUATE))
+
+
+def mean_of(space: str) -> str:
+    """Return what stands for the SHA-256 of a model that is none."""
+    return f"mean colour of {space}"
 
 
 class MeanColour(nn.Module):
@@ -226,12 +255,12 @@ def record(subject: Subject, evaluation: Evaluation) -> None:
         )  # fmt: skip
 
 
-def measured(run: TrainingRun) -> Run | None:
-    """Return what was recorded of the weights of a run."""
+def results(sha256: str) -> Run | None:
+    """Return what was recorded of a generator; None where it was not measured."""
     client = MlflowClient(tracking_uri())
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    condition = f"tags.`colorgan.measured_sha256` = '{run.generator_sha256}'"
-    found = client.search_runs(ids, f"{condition} and tags.stage = '{STAGE}'", max_results=1)
+    condition = f"tags.`colorgan.measured_sha256` = '{sha256}' and tags.stage = '{STAGE}'"
+    found = client.search_runs(ids, condition, max_results=1)
     return found[0] if found else None
 
 

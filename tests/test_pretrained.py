@@ -1,0 +1,77 @@
+"""The generator that comes with the project: in the checkout and in the wheel."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from safetensors import safe_open
+
+from colorgan import color
+from colorgan.colorizer import Colorizer
+from colorgan.evaluation.metrics import ciede2000, colorfulness
+
+ROOT = Path(__file__).parents[1]
+PRETRAINED = ROOT / "models" / "pretrained"
+COLOURS = """
+from colorgan import pretrained
+from colorgan.colorizer import Colorizer
+print(pretrained.folder())
+print(Colorizer.load(pretrained.folder()).space.name)
+"""
+
+
+def test_it_is_small_and_half_as_precise_but_for_its_norms() -> None:
+    weights = PRETRAINED / "generator.safetensors"
+    assert weights.stat().st_size <= 25_000_000
+    with safe_open(weights, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert sum(t.numel() for t in tensors.values()) <= 12_000_000
+    assert all(t.isfinite().all() for t in tensors.values())
+    for name, tensor in tensors.items():
+        wanted = torch.float16 if tensor.ndim > 1 else torch.float32
+        assert tensor.dtype == wanted or name.endswith("num_batches_tracked"), name
+    assert json.loads((PRETRAINED / "config.json").read_text())["space"] == "lab"
+    assert (PRETRAINED / "README.md").is_file()
+
+
+def test_it_colours_photos_it_never_saw_better_than_gray() -> None:
+    """The first bundled test photos of each class, 256 px, through L."""
+    colorizer = Colorizer.load(PRETRAINED)
+    photos = []
+    for path in sorted((ROOT / "data" / "sample").glob("*/*.webp"))[::6]:
+        with Image.open(path) as image:
+            photos.append(np.asarray(ImageOps.fit(image.convert("RGB"), (256, 256))))
+    lab8 = color.lab8_from_rgb8(np.stack(photos))
+    truth = color.rgb8_from_lab8(lab8)
+    pictures = colorizer.colorize_batch(torch.from_numpy(lab8[..., 0])).numpy()
+    lab8[..., 1:] = 128
+    gray = color.rgb8_from_lab8(lab8)
+    assert ciede2000(pictures, truth).mean() < 0.95 * ciede2000(gray, truth).mean()
+    assert colorfulness(pictures).mean() > 0.5 * colorfulness(truth).mean()
+
+
+def test_the_wheel_carries_it(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    installed = tmp_path / "installed"
+    with zipfile.ZipFile(wheel) as content:
+        content.extractall(installed)
+    env = os.environ | {"PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [sys.executable, "-c", COLOURS], cwd=tmp_path, env=env, text=True, capture_output=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [str(installed / "colorgan" / "models" / "pretrained"), "lab"]
