@@ -95,6 +95,8 @@ ROWS = (
     Row("lab-l1", "encoder, L1", NO_GAN),
     Row("lab-color", "+ colourfulness loss", (*NO_GAN, COLOR)),
     Row("lab-perceptual", "+ perceptual loss", (*NO_GAN, COLOR, "train.lambda_perceptual=1")),
+    Row("lab-seen", "+ L1 as the eye sees it",
+        (*NO_GAN, COLOR, "train.lambda_perceptual=1", "train.l1_as_seen=true")),
     Row("lab-rare", "+ rare colours", (*NO_GAN, COLOR, "train.rare_color=0.25")),
     Row("lab-queries", "+ colour queries", (*NO_GAN, COLOR, "model.color_queries=64")),
     Row("lab-gan", "+ GAN in the last epoch",

@@ -160,6 +160,8 @@ class TrainParams(Section):
     rare_color: Fraction
     """How far L1 counts pixels of rare colours for more: 0 not at all, 1 as the inverse of the
     share of a colour in the training photos, between them its power (training/rare.py)."""
+    l1_as_seen: bool
+    """Count errors of L1 as the eye does, less the stronger the true colour is."""
     gan_loss: Literal["vanilla", "lsgan", "hinge"]
     """`vanilla` (binary cross-entropy), `lsgan` (least squares) or `hinge`."""
     flip: bool

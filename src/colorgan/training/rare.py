@@ -70,3 +70,28 @@ class RareColors:
         a, b = ((lab[..., i] / BIN).round().long().clamp(-REACH, REACH) + REACH for i in (1, 2))
         bins: Tensor = a * (2 * REACH + 1) + b
         return bins
+
+
+class EyeWeights:
+    """Weights of the pixels of a batch, smaller where the true colour is strong; 1 on average.
+
+    1 / sqrt(S_C S_H) with S_C = 1 + 0.045 C and S_H = 1 + 0.015 C, the scales of chroma and hue in
+    the colour difference CIE94: the same step of ab is seen less the stronger a colour is.
+
+    Args:
+        space: what inputs and targets mean.
+
+    Source: CIE 116-1995.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+
+    @torch.no_grad()
+    def __call__(self, input: Tensor, target: Tensor) -> Tensor:
+        """Return weights `(N, 1, H, W)` of an encoded input and target, the same for 2x2 pixels."""
+        half = (F.avg_pool2d(x.float(), 2) for x in (input, target))
+        chroma, _ = color.chroma_and_hue(color.lab_from_rgb(self._space.decode(*half)))
+        weights: Tensor = ((1 + 0.045 * chroma) * (1 + 0.015 * chroma)).rsqrt()
+        weights = weights / weights.mean()
+        return F.interpolate(weights.unsqueeze(1), scale_factor=2.0, mode="nearest")
