@@ -12,9 +12,11 @@ is no part of it; a row that MLflow has is not trained again.
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -66,6 +68,8 @@ class Row:
     settings: tuple[str, ...]
     seed: int = 1
     cores: int = 1
+    code: str = ""
+    """The commit that can run it, where it did not help and is gone."""
 
     @property
     def space(self) -> str:
@@ -96,9 +100,11 @@ ROWS = (
     Row("lab-color", "+ colourfulness loss", (*NO_GAN, COLOR)),
     Row("lab-perceptual", "+ perceptual loss", (*NO_GAN, COLOR, "train.lambda_perceptual=1")),
     Row("lab-seen", "+ L1 as the eye sees it",
-        (*NO_GAN, COLOR, "train.lambda_perceptual=1", "train.l1_as_seen=true")),
-    Row("lab-rare", "+ rare colours", (*NO_GAN, COLOR, "train.rare_color=0.25")),
+        (*NO_GAN, COLOR, "train.lambda_perceptual=1", "train.l1_as_seen=true"), code="90f2652"),
+    Row("lab-rare", "+ rare colours", (*NO_GAN, COLOR, "train.rare_color=0.25"), code="7ea93b3"),
     Row("lab-queries", "+ colour queries", (*NO_GAN, COLOR, "model.color_queries=64")),
+    Row("rgb-perceptual", "RGB, colourfulness and perceptual loss",
+        (*NO_GAN, COLOR, "train.lambda_perceptual=1")),
     Row("lab-gan", "+ GAN in the last epoch",
         (*ENCODER, COLOR, "train.pretrain_epochs=1", "model.spectral_norm=true",
          "train.gan_loss=hinge", "train.discriminator_lr=0.0004")),
@@ -116,6 +122,9 @@ def run(
         if names and row.name not in names:
             continue
         if trained(row) is None:
+            if row.code:
+                print(f"{row.name}: only `git checkout {row.code}` can run it", flush=True)
+                continue
             command = ["dvc", "exp", "run", "-n", row.name, *row.options, f"train_{row.space}"]
             print("+", " ".join(command), flush=True)
             subprocess.run(command, check=True)
@@ -171,6 +180,47 @@ def measure_folder(model: Path, arrays: Path) -> None:
     colorizer = Colorizer.load(model)
     subject = Subject(colorizer.space.name, colorizer, open_split(arrays, "test"))
     print(summary.flat(measure(subject, EVALUATE).content))
+
+
+@app.command()
+def trade(model: Path, arrays: Path, split: str = "val") -> None:
+    """Print what more or less colour costs: the ab of a model of LAB times a factor."""
+    colorizer = Colorizer.load(model)
+    for factor in (0.8, 1.0, 1.15, 1.3, 1.5):
+        scaled = replace(colorizer, generator=Scaled(colorizer.generator, factor))
+        subject = Subject(colorizer.space.name, scaled, open_split(arrays, split))
+        found = summary.flat(measure(subject, EVALUATE).content)
+        values = [f"{found[f'test/{name}']:.{digits}f}" for name, (_, digits) in SHOWN.items()]
+        print(f"| {factor} | {' | '.join(values)} |", flush=True)
+
+
+class Scaled(nn.Module):
+    """A network with its output times a factor."""
+
+    def __init__(self, network: nn.Module, factor: float) -> None:
+        super().__init__()
+        self._network, self._factor = network, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, H, W)` to `(N, out_channels, H, W)`."""
+        scaled: Tensor = self._factor * self._network(x)
+        return scaled
+
+
+@app.command()
+def speed(model: Path, side: int = 256, turns: int = 30) -> None:
+    """Print how long one photo takes, decoding of its file left out."""
+    colorizer = Colorizer.load(model)
+    photo = torch.randint(0, 256, (1, side, side), dtype=torch.uint8)
+    seconds = []
+    for _ in range(turns + 5):
+        start = time.perf_counter()
+        colorizer.colorize_batch(photo)
+        seconds.append(time.perf_counter() - start)
+    print(
+        f"{1000 * statistics.median(seconds[5:]):.1f} ms a photo of {side} px, on "
+        f"{torch.get_num_threads()} threads"
+    )
 
 
 @app.command()

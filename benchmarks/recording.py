@@ -25,11 +25,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from colorgan import files, paths
+from colorgan import files, paths, presets
 from colorgan.data.arrays import open_split, read_info
 from colorgan.data.loader import TrainingBatches
 from colorgan.params import SpaceParams, flat
-from colorgan.params_file import load_params
+from colorgan.params_file import check_params, load_params
 from colorgan.runtime import Runtime, device_name
 from colorgan.spaces import get_space
 from colorgan.tracking.recorder import Recorder, RunDescription, open_recorder
@@ -107,7 +107,7 @@ def main(
     ),
 ) -> None:
     """Measure and print the cost of recording."""
-    base = load_params().space(SPACE)
+    base = check_params(presets.content("scratch")).space(SPACE)
     train = base.train.model_copy(update={"epochs": epochs, "decay_epochs": 0})
     own = base.model_copy(update={"train": train})
     folder = paths.processed(SPACE).resolve()

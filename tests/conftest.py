@@ -17,17 +17,16 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from colorgan import paths
+from colorgan import paths, presets
 from colorgan.color import UInt8Array
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 from colorgan.params import SPACES, SPLITS, Params
-from colorgan.params_file import check_params, read_yaml
+from colorgan.params_file import check_params
 
 # As mlflow_sink sets them; MLflow reads them when some test first imports it.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
 
 ROOT = Path(__file__).parents[1]
-PRESETS = ROOT / "src" / "colorgan" / "presets"
 SIDE = 32
 SHARE_A_PROJECT = {f"tests/pipeline/test_{name}.py" for name in ("pipeline", "ui", "verify")}
 
@@ -87,10 +86,8 @@ def write_params(project: Path) -> Callable[[Mapping[str, Any]], None]:
 
 
 def _tiny(changes: Mapping[str, Any]) -> dict[str, Any]:
-    content = read_yaml(ROOT / "params.yaml")
     # The two networks of pix2pix from random weights: quick to make, and all of a step's parts.
-    for section, values in read_yaml(PRESETS / "scratch.yaml").items():
-        content[section] |= values
+    content = presets.content("scratch")
     for space in SPACES:
         content[space] |= {"image_size": SIDE, "min_side": 16}
     content["model"] |= {"ngf": 2, "ndf": 2, "n_layers": 1}

@@ -164,8 +164,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     version = config.get("version") if isinstance(config, dict) else None
     if version == 1:
         return config | {"model": {**NEWER, **SINCE_VERSION_2, **config.get("model", {})}}
-    if version == 2:
-        config = config | {"model": {**NEWER, **config.get("model", {})}}
+    if version == 2 and isinstance(config.get("model"), dict):
+        config = config | {"model": {**NEWER, **config["model"]}}
     if version != CONFIG_VERSION:
         raise ColorganError(f"{path} is of version {version}, this code reads {CONFIG_VERSION}")
     return config

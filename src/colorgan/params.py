@@ -157,11 +157,6 @@ class TrainParams(Section):
     lambda_perceptual: Annotated[float, Field(ge=0)]
     """Weight of the perceptual loss (training/losses.py), on features of a network that has seen
     ImageNet; 0 leaves it out, as in the paper."""
-    rare_color: Fraction
-    """How far L1 counts pixels of rare colours for more: 0 not at all, 1 as the inverse of the
-    share of a colour in the training photos, between them its power (training/rare.py)."""
-    l1_as_seen: bool
-    """Count errors of L1 as the eye does, less the stronger the true colour is."""
     gan_loss: Literal["vanilla", "lsgan", "hinge"]
     """`vanilla` (binary cross-entropy), `lsgan` (least squares) or `hinge`."""
     flip: bool

@@ -11,16 +11,15 @@ import pandas as pd
 import pytest
 import torch
 
-from colorgan import paths
+from colorgan import paths, presets
 from colorgan.color import UInt8Array
 from colorgan.colorizer import build_generator, save_model
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 from colorgan.evaluation import evaluate as stage
 from colorgan.params import Params
-from colorgan.params_file import check_params, read_yaml
+from colorgan.params_file import check_params
 from colorgan.spaces import get_space
 
-PARAMS_FILE = Path(__file__).parents[2] / "params.yaml"
 SIDE = 32
 
 
@@ -43,13 +42,13 @@ def recorded(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, A
 
 @pytest.fixture
 def make_params() -> Callable[..., Params]:
-    """Return a function that makes the project's own parameters tiny.
+    """Return a function that makes tiny parameters.
 
     Its keyword arguments go to `evaluate`.
     """
 
     def make(**evaluate: Any) -> Params:
-        content = read_yaml(PARAMS_FILE)
+        content = presets.content("scratch")
         for space in ("rgb", "lab"):
             content[space] |= {"image_size": SIDE, "test_fraction": 0.2}
         content["model"] |= {"ngf": 2, "ndf": 2}

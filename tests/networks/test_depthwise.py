@@ -12,11 +12,12 @@ from colorgan.networks.imagenet import create_backbone
 
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "mobilenetv2_100"])
-def test_a_backbone_gives_the_same_maps(backbone: str) -> None:
+@pytest.mark.parametrize("size", [(64, 96), (48, 80), (16, 16)])
+def test_a_backbone_gives_the_same_maps(backbone: str, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     network = create_backbone(backbone, features_only=True, in_chans=1).eval()
     names = list(network.state_dict())
-    x = torch.randn(2, 1, 64, 96)
+    x = torch.randn(2, 1, *size)
     before = network(x)
     quicken_depthwise(network)
     assert any(isinstance(module, DepthwiseConv2d) for module in network.modules())

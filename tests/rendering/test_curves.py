@@ -37,6 +37,13 @@ def test_nothing_to_draw_is_no_picture():
     assert curves.line_panels(_table(5).assign(l1=np.nan), "epoch") is None
 
 
+def test_a_loss_that_was_not_there_has_no_panel():
+    without = _table(50, "loss_G_L1").assign(loss_D=0.0)
+    assert curves.line_panels(without, "iteration") == curves.line_panels(
+        _table(50, "loss_G_L1"), "iteration"
+    )
+
+
 def test_plots_are_unsigned_and_the_same_each_time():
     png = curves.line_panels(_table(50, "loss_D"), "iteration")
     assert png == curves.line_panels(_table(50, "loss_D"), "iteration")

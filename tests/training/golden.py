@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from colorgan import paths
+from colorgan import paths, presets
 from colorgan.color import UInt8Array
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 from colorgan.params import SPACES, SPLITS, Params, SpaceName
-from colorgan.params_file import check_params, read_yaml
+from colorgan.params_file import check_params
 from colorgan.spaces import get_space
 from colorgan.tracking.recorder import CsvSink, Recorder, RunDescription
 from colorgan.training import train as stage
@@ -94,7 +94,7 @@ def curve(space: SpaceName) -> pd.DataFrame:
 
 
 def _params() -> Params:
-    content = read_yaml(Path(__file__).parents[2] / "params.yaml")
+    content = presets.content("scratch")
     for space in SPACES:
         content[space] |= {"image_size": SIDE, "model": {}, "train": {}}
     content["model"] |= MODEL

@@ -262,10 +262,10 @@ def make_place(
     import pandas as pd
     from ruamel.yaml import YAML
 
+    from colorgan import presets
     from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
-    from colorgan.params_file import read_yaml
 
-    content = read_yaml(ROOT / "params.yaml")
+    content = presets.content("scratch")
     tiny = {
         "lab.image_size": side, "lab.min_side": 16, "model.ngf": 2, "model.ndf": 2,
         "model.n_layers": 1, "train.batch_size": 4, "train.epochs": 2, "train.decay_epochs": 1,

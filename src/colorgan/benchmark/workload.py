@@ -24,7 +24,7 @@ from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, open_split
 from colorgan.data.loader import AUGMENTATION, Batch, ahead, open_batches, stream
 from colorgan.networks import convolution
 from colorgan.params import Params
-from colorgan.params_file import load_params
+from colorgan.params_file import check_params, read_yaml
 from colorgan.runtime import Runtime
 from colorgan.spaces import get_space
 from colorgan.training.augment import Moves, augment
@@ -149,9 +149,13 @@ def write_photos(setting: Setting, folder: Path) -> None:
 
 
 def _params(setting: Setting, variant: Variant, device: torch.device) -> Params:
-    """Lay the setting and the variant over the parameters that the project ships with."""
-    with resources.as_file(resources.files("colorgan") / "presets" / "default.yaml") as file:
-        params = load_params(file)
+    """Lay the setting and the variant over the parameters of pix2pix."""
+    # Read here and not by `presets`, which needs a package that bare machines lack.
+    with resources.as_file(resources.files("colorgan") / "presets") as folder:
+        content = read_yaml(folder / "default.yaml")
+        for section, values in read_yaml(folder / "scratch.yaml").items():
+            content[section] |= values
+    params = check_params(content)
     own = params.space(setting.space)
     train = own.train.model_copy(
         update={**BASE_TRAIN, **variant.train, "batch_size": setting.batch_size}

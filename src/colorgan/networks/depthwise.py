@@ -19,7 +19,7 @@ class DepthwiseConv2d(nn.Conv2d):
     Takes over the weights of another one, and its place.
 
     Args:
-        of: the convolution; one of TensorFlow's ("same") has sides here that its stride divides.
+        of: the convolution.
     """
 
     def __init__(self, of: nn.Conv2d) -> None:
@@ -47,13 +47,26 @@ class DepthwiseConv2d(nn.Conv2d):
     def _padded(self, x: Tensor) -> Tensor:
         if not self._same:
             return super().forward(x)
-        # "Same" pads (k - s) // 2 before and the rest after. Padding and kernel grow alike before.
         (size, _), (stride, _) = self.kernel_size, self.stride
+        if any(side % stride for side in x.shape[2:]):
+            return F.conv2d(
+                _padded_same(x, size, stride), self.weight, self.bias, stride, groups=self.groups
+            )
+        # "Same" pads (k - s) // 2 before and the rest after. Padding and kernel grow alike before.
         before = (size - stride) // 2
         after = size - stride - before
         zeros = after - before
         weight = F.pad(self.weight, (zeros, 0, zeros, 0))
         return F.conv2d(x, weight, self.bias, self.stride, after, groups=self.groups)
+
+
+def _padded_same(x: Tensor, size: int, stride: int) -> Tensor:
+    """Pad so that a side of s comes out as s / stride, rounded up."""
+    padding: list[int] = []
+    for side in reversed(x.shape[2:]):
+        total = max((-(-side // stride) - 1) * stride + size - side, 0)
+        padding += [total // 2, total - total // 2]
+    return F.pad(x, padding)
 
 
 def quicken_depthwise(network: nn.Module) -> None:

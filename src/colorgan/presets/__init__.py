@@ -67,6 +67,18 @@ def as_options(name: str, path: Path | None = None) -> str:
     return " ".join(f"-S {key}={_shown(value)}" for key, value in values)
 
 
+def content(name: str) -> dict[str, Any]:
+    """Return what params.yaml says with a preset laid over the values the project ships with.
+
+    Raises:
+        ColorganError: there is no such preset, or it takes a path.
+    """
+    whole: dict[str, Any] = YAML(typ="safe", pure=True).load(_text(DEFAULT))
+    for key, value in _values(name, None):
+        _put(whole, key.split("."), value, paths.PARAMS)
+    return whole
+
+
 def write(name: str, path: Path | None = None, params: Path = paths.PARAMS) -> None:
     """Put the values of a preset into params.yaml; comments and everything else stay.
 

@@ -26,6 +26,7 @@ TITLES = {
     "loss_G_GAN": "Generator: adversarial loss",
     "loss_G_L1": "Generator: L1 loss",
     "loss_G_color": "Generator: colourfulness loss",
+    "loss_G_perceptual": "Generator: perceptual loss",
     "l1": "L1",
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
@@ -53,13 +54,15 @@ HUE_LIGHTNESS, HUE_CHROMA = 68.0, 48.0
 def line_panels(table: pd.DataFrame, x: str) -> bytes | None:
     """Draw every numeric column over column `x`, each in a panel of its own scale.
 
-    The light line is what was recorded, the dark one its mean over a sliding window.
+    The light line is what was recorded, the dark one its mean over a sliding window. A column that
+    is 0 throughout is left out: a loss that this training did without.
 
     Returns:
         A PNG, or None where there is nothing to draw.
     """
     numeric = table.select_dtypes("number").columns
-    names = [n for n in numeric if n not in NOT_CURVES and table[n].notna().any()]
+    there = table[numeric].fillna(0).any()
+    names = [n for n in numeric if n not in NOT_CURVES and there[n]]
     if not names:
         return None
     n_columns = 1 if len(names) <= 4 else 2

@@ -21,7 +21,7 @@ from colorgan.runtime import Runtime
 from colorgan.spaces import Space
 from colorgan.training.average import WeightAverage
 from colorgan.training.losses import ColorfulnessLoss, PerceptualLoss, PictureLoss, gan_loss
-from colorgan.training.step import Pix2Pix, PixelWeights
+from colorgan.training.step import Pix2Pix
 
 
 def build_step(
@@ -31,7 +31,6 @@ def build_step(
     runtime: Runtime,
     weights: Mapping[str, Tensor] | None = None,
     iterations: int = 0,
-    pixel_weights: PixelWeights | None = None,
 ) -> Pix2Pix:
     """Build both networks with their optimizers; the same seed gives the same weights.
 
@@ -42,7 +41,6 @@ def build_step(
         runtime: where and how it runs.
         weights: the generator's first weights by name; drawn at random where there are none.
         iterations: those of an epoch, for the epochs without a discriminator.
-        pixel_weights: weights of the pixels in L1, where they do not count alike.
     """
     train, model = params.train, params.model
     torch.manual_seed(train.seed)
@@ -98,20 +96,17 @@ def build_step(
         train.accumulation_steps,
         train.seed,
         train.pretrain_epochs * iterations,
-        _picture_losses(space, train, runtime.device),
-        pixel_weights,
+        _picture_losses(space, train, runtime),
     )
 
 
-def _picture_losses(
-    space: Space, train: TrainParams, device: torch.device
-) -> tuple[PictureLoss, ...]:
+def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple[PictureLoss, ...]:
     """Return the losses that have a weight."""
     losses = []
     if train.lambda_color:
         losses.append(PictureLoss("loss_G_color", train.lambda_color, ColorfulnessLoss(space)))
     if train.lambda_perceptual:
-        perceptual = PerceptualLoss(space, device)
+        perceptual = PerceptualLoss(space, runtime)
         losses.append(PictureLoss("loss_G_perceptual", train.lambda_perceptual, perceptual))
     return tuple(losses)
 

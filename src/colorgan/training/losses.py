@@ -13,6 +13,7 @@ from torch import Tensor
 from colorgan.networks.convolution import channels_last
 from colorgan.networks.depthwise import quicken_depthwise
 from colorgan.networks.imagenet import PACKAGED, create_backbone, load_backbone, packaged_weights
+from colorgan.runtime import Runtime
 from colorgan.spaces import Space
 
 PERCEIVES = "efficientnet_lite0"
@@ -127,20 +128,20 @@ class PerceptualLoss:
 
     Args:
         space: what inputs and outputs mean.
-        device: where the network runs.
+        runtime: where and in which precision the network runs; the colours are float32 always.
 
     Source: Johnson et al., "Perceptual losses for real-time style transfer" (2016); the form is
     that of LPIPS without learnt weights (Zhang et al., 2018).
     """
 
-    def __init__(self, space: Space, device: torch.device) -> None:
-        self._space = space
+    def __init__(self, space: Space, runtime: Runtime) -> None:
+        self._space, self._autocast = space, runtime.autocast
         # Drawn before they are loaded: training draws what it would without this loss.
         with torch.random.fork_rng(devices=[]):
             network = create_backbone(PACKAGED[PERCEIVES][0], features_only=True)
             load_backbone(network, packaged_weights(PERCEIVES), PERCEIVES)
         quicken_depthwise(network)
-        self._network = network.eval().requires_grad_(False).to(device)
+        self._network = network.eval().requires_grad_(False).to(runtime.device)
 
     def __call__(self, input: Tensor, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean over the pictures; all three `(N, ..., H, W)` in [-1, 1]."""
@@ -154,7 +155,8 @@ class PerceptualLoss:
         return torch.stack(distances).sum()
 
     def _features(self, pictures: Tensor) -> list[Tensor]:
-        maps = self._network(channels_last(2 * pictures.movedim(-1, 1) - 1))
+        with self._autocast():
+            maps = self._network(channels_last(2 * pictures.movedim(-1, 1) - 1))
         return [F.normalize(x.float(), dim=1) for x in maps]
 
 

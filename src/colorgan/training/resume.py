@@ -52,7 +52,6 @@ CODE = (
     "training/distributed.py",
     "training/loop.py",
     "training/losses.py",
-    "training/rare.py",
     "training/schedule.py",
     "training/selection.py",
     "training/step.py",

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
@@ -18,7 +19,6 @@ from colorgan.training.average import WeightAverage
 from colorgan.training.losses import GanLoss, PictureLoss
 
 LOSSES = ("loss_D", "loss_G_GAN", "loss_G_L1")
-PixelWeights = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,6 @@ class Pix2Pix:
         grad_clip: longest gradient of a network, 0 for any length.
         accumulation_steps: parts in which a batch is worked through.
         picture_losses: those of the generator beside L1.
-        pixel_weights: of input and target to the weight of each pixel in L1, `(N, 1, H, W)`; None
-            where all count alike.
         pretrain_iterations: the first iterations, in which the generator learns from L1 alone; the
             losses of the game are 0 there.
     """
@@ -61,7 +59,6 @@ class Pix2Pix:
     seed: int = 0
     pretrain_iterations: int = 0
     picture_losses: tuple[PictureLoss, ...] = ()
-    pixel_weights: PixelWeights | None = None
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -165,14 +162,10 @@ class Pix2Pix:
             with self.runtime.autocast():
                 fake_logits = self.run_discriminator(input, fake)
             loss_gan = self.gan_loss.generator(fake_logits)
-        difference = (fake.float() - target).abs()
-        if self.pixel_weights:
-            difference = difference * self.pixel_weights(input, target)
-        loss_l1 = difference.mean()
+        loss_l1 = F.l1_loss(fake.float(), target)
         losses, total = [loss_gan, loss_l1], loss_gan + self.lambda_l1 * loss_l1
         for each in self.picture_losses:
-            with self.runtime.autocast():
-                losses.append(each.of(input, fake, target))
+            losses.append(each.of(input, fake, target))
             total = total + each.weight * losses[-1]
         return torch.stack(losses).detach(), total
 

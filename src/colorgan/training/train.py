@@ -34,7 +34,6 @@ from colorgan.training.distributed import from_rank_0, launch, launched, process
 from colorgan.training.lock import TrainingLock
 from colorgan.training.loop import Trainer
 from colorgan.training.progress import training_progress
-from colorgan.training.rare import EyeWeights, RareColors
 from colorgan.training.resume import ResumeFolder, digest_of
 from colorgan.training.selection import BestWeights
 from colorgan.training.step import Pix2Pix
@@ -208,14 +207,9 @@ class Job:
         )
 
     def _build(self, runtime: Runtime, iterations: int = 0) -> Pix2Pix:
-        rare = self.own.train.rare_color
-        weights = RareColors(self.space, self.photos, rare, runtime.device) if rare else None
-        if self.own.train.l1_as_seen:
-            weights = EyeWeights(self.space)
         return build_step(
-            self.space, self.own, self.info.image_size, runtime, self.weights.state, iterations,
-            weights,
-        )  # fmt: skip
+            self.space, self.own, self.info.image_size, runtime, self.weights.state, iterations
+        )
 
     def _with_compile(
         self, runtime: Runtime, batches: Batches, checkpoint: Checkpoint | None
