@@ -68,8 +68,8 @@ class Row:
     settings: tuple[str, ...]
     seed: int = 1
     cores: int = 1
-    code: str = ""
-    """The commit that can run it, where it did not help and is gone."""
+    elsewhere: str = ""
+    """What it takes to run it, where this script cannot."""
 
     @property
     def space(self) -> str:
@@ -79,8 +79,10 @@ class Row:
     @property
     def options(self) -> list[str]:
         """Its parameters, as `dvc exp run` takes them."""
-        values = (*self.settings, f"train.seed={self.seed}")
-        return [word for value in values for word in ("-S", value)]
+        # A later value of a parameter stands for an earlier one.
+        values = dict(setting.split("=", 1) for setting in self.settings)
+        values["train.seed"] = str(self.seed)
+        return [word for name, value in values.items() for word in ("-S", f"{name}={value}")]
 
 
 MARKS = "<!-- the table begins -->", "<!-- the table ends -->"
@@ -92,22 +94,26 @@ ENCODER = (
     "train.keep=best", "train.epochs=2", "train.decay_epochs=2",
 )  # fmt: skip
 NO_GAN = (*ENCODER, "train.pretrain_epochs=2")
-COLOR = "train.lambda_color=20"
+COLOR = (*NO_GAN, "train.lambda_color=20")
+RECIPE = (*COLOR, "train.lambda_perceptual=1")
 ROWS = (
-    Row("lab-reference", "pix2pix, 3 epochs",
+    Row("lab-reference", "LAB: pix2pix (U-Net 128, ngf 64), 3 epochs: the reference",
         (*REFERENCE, "train.epochs=3", "train.decay_epochs=1"), cores=2),
-    Row("lab-l1", "encoder, L1", NO_GAN),
-    Row("lab-color", "+ colourfulness loss", (*NO_GAN, COLOR)),
-    Row("lab-perceptual", "+ perceptual loss", (*NO_GAN, COLOR, "train.lambda_perceptual=1")),
-    Row("lab-seen", "+ L1 as the eye sees it",
-        (*NO_GAN, COLOR, "train.lambda_perceptual=1", "train.l1_as_seen=true"), code="90f2652"),
-    Row("lab-rare", "+ rare colours", (*NO_GAN, COLOR, "train.rare_color=0.25"), code="7ea93b3"),
-    Row("lab-queries", "+ colour queries", (*NO_GAN, COLOR, "model.color_queries=64")),
-    Row("rgb-perceptual", "RGB, colourfulness and perceptual loss",
-        (*NO_GAN, COLOR, "train.lambda_perceptual=1")),
-    Row("lab-gan", "+ GAN in the last epoch",
-        (*ENCODER, COLOR, "train.pretrain_epochs=1", "model.spectral_norm=true",
+    Row("lab-l1", "LAB: `encoder_unet`, L1 alone, 2 epochs", NO_GAN),
+    Row("lab-color", "L1 and the colourfulness loss", COLOR),
+    Row("lab-rare", "those, rare colours count for more",
+        (*COLOR, "train.rare_color=0.25"), elsewhere="the code of commit 7ea93b3"),
+    Row("lab-perceptual", "L1, colourfulness and perceptual loss: the recipe", RECIPE),
+    Row("lab-seen", "the recipe, L1 scaled as CIE94 sees errors",
+        (*RECIPE, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
+    Row("lab-queries", "the recipe, 64 colour queries in the decoder",
+        (*RECIPE, "model.color_queries=64")),
+    Row("lab-gan", "the recipe, a GAN in the second epoch",
+        (*RECIPE, "train.pretrain_epochs=1", "model.spectral_norm=true",
          "train.gan_loss=hinge", "train.discriminator_lr=0.0004")),
+    Row("rgb-perceptual", "RGB: the recipe", RECIPE),
+    Row("lab-final", "LAB: the recipe, 64 px before 128 px, more photos: the pretrained model",
+        (), elsewhere="the three commands of docs/colour.md"),
 )  # fmt: skip
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -122,8 +128,8 @@ def run(
         if names and row.name not in names:
             continue
         if trained(row) is None:
-            if row.code:
-                print(f"{row.name}: only `git checkout {row.code}` can run it", flush=True)
+            if row.elsewhere:
+                print(f"{row.name}: not run here, it takes {row.elsewhere}", flush=True)
                 continue
             command = ["dvc", "exp", "run", "-n", row.name, *row.options, f"train_{row.space}"]
             print("+", " ".join(command), flush=True)
