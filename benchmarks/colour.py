@@ -107,7 +107,7 @@ ROWS = (
     Row("lab-seen", "the recipe, L1 scaled as CIE94 sees errors",
         (*RECIPE, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
     Row("lab-queries", "the recipe, 64 colour queries in the decoder",
-        (*RECIPE, "model.color_queries=64")),
+        (*RECIPE, "model.color_queries=64"), elsewhere="the code of commit 783678a"),
     Row("lab-gan", "the recipe, a GAN in the second epoch",
         (*RECIPE, "train.pretrain_epochs=1", "model.spectral_norm=true",
          "train.gan_loss=hinge", "train.discriminator_lr=0.0004")),
@@ -192,7 +192,7 @@ def measure_folder(model: Path, arrays: Path) -> None:
 def trade(model: Path, arrays: Path, split: str = "val") -> None:
     """Print what more or less colour costs: the ab of a model of LAB times a factor."""
     colorizer = Colorizer.load(model)
-    for factor in (0.8, 1.0, 1.15, 1.3, 1.5):
+    for factor in (0.85, 1.0, 1.2, 1.4):
         scaled = replace(colorizer, generator=Scaled(colorizer.generator, factor))
         subject = Subject(colorizer.space.name, scaled, open_split(arrays, split))
         found = summary.flat(measure(subject, EVALUATE).content)

@@ -29,15 +29,13 @@ CONFIG_VERSION = 2
 # What a config.json of version 1 does not say yet.
 SINCE_VERSION_2 = {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none"}
 # And one that came after it, with the value it had before.
-NEWER = {"spectral_norm": False, "color_queries": 0}
+NEWER = {"spectral_norm": False}
 
 
 def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Module:
     """Build the generator that `model` names, for a space and an image size; weights at random."""
     if model.generator == "encoder_unet":
-        return EncoderUNet(
-            space.in_channels, space.out_channels, model.ngf, model.encoder, model.color_queries
-        )
+        return EncoderUNet(space.in_channels, space.out_channels, model.ngf, model.encoder)
     return UNet(
         space.in_channels,
         space.out_channels,

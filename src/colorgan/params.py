@@ -92,9 +92,6 @@ class ModelParams(Section):
     encoder_weights: Annotated[str, Field(min_length=1)]
     """Its first weights: `efficientnet_lite0` (comes with colorgan, for tf_efficientnet_lite0),
     `imagenet` (any backbone, fetched by timm), a safetensors file, or `none`."""
-    color_queries: NotNegative
-    """Learnt queries of the decoder of `encoder_unet`, which ask the whole picture for colours; 0
-    leaves them out."""
     ngf: Positive
     """Channels of the generator's first layer (64 in the paper); of `encoder_unet`, of its last."""
     dropout: Fraction
