@@ -28,8 +28,6 @@ CONFIG = "config.json"
 CONFIG_VERSION = 2
 # What a config.json of version 1 does not say yet.
 SINCE_VERSION_2 = {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none"}
-# And one that came after it, with the value it had before.
-NEWER = {"spectral_norm": False}
 
 
 def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Module:
@@ -161,9 +159,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ColorganError(f"{path} is not valid JSON: {error}") from None
     version = config.get("version") if isinstance(config, dict) else None
     if version == 1:
-        return config | {"model": {**NEWER, **SINCE_VERSION_2, **config.get("model", {})}}
-    if version == 2 and isinstance(config.get("model"), dict):
-        config = config | {"model": {**NEWER, **config["model"]}}
+        return config | {"model": {**SINCE_VERSION_2, **config.get("model", {})}}
     if version != CONFIG_VERSION:
         raise ColorganError(f"{path} is of version {version}, this code reads {CONFIG_VERSION}")
     return config

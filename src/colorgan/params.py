@@ -103,8 +103,6 @@ class ModelParams(Section):
     """Channels of the discriminator's first layer (64 in the paper)."""
     n_layers: Annotated[int, Field(ge=1, le=6)]
     """Strided layers after the discriminator's first; 3 sees patches of 70x70 pixels."""
-    spectral_norm: bool
-    """Spectral normalisation of the discriminator's weights; not in the paper."""
 
 
 class TrainParams(Section):
@@ -128,8 +126,6 @@ class TrainParams(Section):
     (training/validate.py)."""
     lr: Annotated[float, Field(gt=0)]
     """Learning rate of Adam, for both networks."""
-    discriminator_lr: Annotated[float, Field(ge=0)]
-    """The discriminator's own; 0 is the same as `lr`."""
     lr_schedule: Literal["linear", "cosine", "constant"]
     """How it falls over the last `decay_epochs`: in equal steps an epoch as in the paper, as half
     a cosine, or not at all."""

@@ -55,13 +55,3 @@ class PatchGAN(nn.Module):
         """Return logits `(N, 1, h, w)`, above 0 where a patch looks real."""
         logits: Tensor = self.layers(torch.cat((condition, picture), dim=1))
         return logits
-
-
-def spectrally_normalise(discriminator: nn.Module) -> None:
-    """Divide the weights of every convolution by their largest singular value, as they are used.
-
-    Source: Miyato et al., "Spectral normalization for generative adversarial networks" (2018).
-    """
-    for module in discriminator.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.utils.parametrizations.spectral_norm(module)

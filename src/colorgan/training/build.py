@@ -15,7 +15,6 @@ from torch.optim import Adam
 from colorgan.colorizer import build_generator
 from colorgan.networks import EncoderUNet, PatchGAN, initialise
 from colorgan.networks.imagenet import load_backbone, weights_of
-from colorgan.networks.patchgan import spectrally_normalise
 from colorgan.params import SpaceParams, TrainParams
 from colorgan.runtime import Runtime
 from colorgan.spaces import Space
@@ -54,8 +53,6 @@ def build_step(
     else:
         initialise(generator)
     initialise(discriminator)
-    if model.spectral_norm:
-        spectrally_normalise(discriminator)
     if weights is not None:
         generator.load_state_dict(weights)
     if train.sync_batchnorm and runtime.group.world_size > 1:
@@ -69,11 +66,8 @@ def build_step(
     for network in (generator, discriminator):
         network.to(device=runtime.device, memory_format=layout)  # type: ignore[call-overload]
     optimizer_g, optimizer_d = (
-        Adam(network.parameters(), lr, (train.beta1, train.beta2), fused=True)
-        for network, lr in (
-            (generator, train.lr),
-            (discriminator, train.discriminator_lr or train.lr),
-        )
+        Adam(network.parameters(), train.lr, (train.beta1, train.beta2), fused=True)
+        for network in (generator, discriminator)
     )
     run_generator, run_discriminator = (
         compiled(network, runtime) for network in (generator, discriminator)

@@ -116,13 +116,10 @@ class Trainer:
         return in_layout(encoded, channels_last=self.train.channels_last)
 
     def _set_lr(self, iteration: int) -> None:
-        factor = lr_factor(iteration, len(self.batches), self.train)
-        for optimizer, lr in (
-            (self.step.optimizer_g, self.train.lr),
-            (self.step.optimizer_d, self.train.discriminator_lr or self.train.lr),
-        ):
+        lr = self.train.lr * lr_factor(iteration, len(self.batches), self.train)
+        for optimizer in (self.step.optimizer_g, self.step.optimizer_d):
             for group in optimizer.param_groups:
-                group["lr"] = lr * factor
+                group["lr"] = lr
 
     def _after_iteration(self, epoch: int) -> None:
         """Log, write a checkpoint and stop where it is time; a group agrees on it now and then."""
