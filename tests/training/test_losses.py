@@ -80,19 +80,36 @@ def test_the_loss_of_half_precision_logits_is_float32(name: str) -> None:
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_colorfulness_is_what_evaluation_measures(space: str, real_photos: UInt8Array) -> None:
+def test_the_strength_of_colour_is_the_mean_length_of_its_opponents(
+    space: str, real_photos: UInt8Array
+) -> None:
     kind = get_space(space)
     input, target = (
         torch.from_numpy(np.stack(arrays))
         for arrays in zip(*(kind.arrays(photo) for photo in real_photos), strict=True)
     )
     encoded, truth = kind.encode(input, target)
-    gray = kind.gray_output(encoded)
     loss = ColorfulnessLoss(kind)
     assert loss(encoded, truth, truth).item() < 1e-6
     halves = kind.decode(*(torch.nn.functional.avg_pool2d(x, 2) for x in (encoded, truth)))
-    measured = colorfulness((255 * halves).round().byte().numpy()).mean()
+    red, green, blue = np.moveaxis(255 * halves.numpy(), -1, 0)
+    measured = np.hypot(red - green, (red + green) / 2 - blue).mean()
+    gray = kind.gray_output(encoded)
     assert loss(encoded, gray, truth).item() == pytest.approx(measured / 100, rel=0.02)
+
+
+def test_a_few_garish_pixels_are_no_cheap_way_to_colour() -> None:
+    """A quarter of the rows four times as strong: the same L1, and no less a loss."""
+    kind = get_space("lab")
+    input, target = torch.zeros(1, 1, 32, 32), torch.full((1, 2, 32, 32), 0.3)
+    everywhere = torch.full_like(target, 0.05)
+    strip = torch.zeros_like(target)
+    strip[:, :, :8] = 0.2
+    garish, spread = (ColorfulnessLoss(kind)(input, x, target) for x in (strip, everywhere))
+    assert garish > 0.95 * spread
+    # What a standard deviation would think of them.
+    colors = [(255 * kind.decode(input, x)).round().byte().numpy() for x in (strip, everywhere)]
+    assert colorfulness(colors[0]) > 2 * colorfulness(colors[1])
 
 
 def test_a_gray_picture_can_still_learn_to_be_colourful() -> None:
