@@ -113,8 +113,10 @@ ROWS = (
          "train.gan_loss=hinge", "train.discriminator_lr=0.0004"),
         elsewhere="the code of commit 783678a"),
     Row("rgb-perceptual", "RGB: the recipe", RECIPE),
-    Row("lab-final", "LAB: the recipe, 64 px before 128 px, more photos: the pretrained model",
-        (), elsewhere="the three commands of docs/colour.md"),
+    Row("lab-final", "LAB: the recipe, 64 px before 128 px, more photos, colourfulness 30",
+        (), elsewhere="the commands of docs/colour.md"),
+    Row("lab-final-2", "one epoch more, a mean as colourfulness: the pretrained model",
+        (), elsewhere="the commands of docs/colour.md"),
 )  # fmt: skip
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
