@@ -45,20 +45,22 @@ def test_without_a_validation_there_is_none(tmp_path: Path) -> None:
     assert best.restore(network(0)) is None
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
 def test_weights_that_came_are_kept_where_nothing_better_comes(
+    ema_decay: float,
     write_arrays: Callable[..., Path],
     run_anew: Run,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """From a model of one's own: the curve begins with it, at epoch 0."""
+    """From a model of one's own: the curve begins with it, at epoch 0; with its statistics."""
     write_arrays("lab", train=8)
     run_anew("lab", {"train.epochs": 1})
     shutil.copytree(paths.model("lab"), "own")
     scores = iter((0.5, 0.9, 0.8))
     monkeypatch.setattr(loop, "validate", lambda *given: {"score": next(scores)})
     changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines"}
-    run_anew("lab", changes)
+    run_anew("lab", {**changes, "train.ema_decay": ema_decay})
     table = pd.read_csv(paths.validation("lab"))
     assert table.to_dict("list") == {"epoch": [0, 1, 2], "score": [0.5, 0.9, 0.8]}
     assert "keeps the weights of epoch 0, score 0.500" in capsys.readouterr().out

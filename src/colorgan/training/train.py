@@ -290,14 +290,14 @@ class Job:
 
     def _keep(self, step: Pix2Pix, trainer: Trainer) -> None:
         """Save the model where a kill cannot reach it, and record it."""
-        chosen = trainer.best.restore(step.kept_generator()) if trainer.best else None
+        # Asked for once: it brings running statistics up to date, over those of a better epoch.
+        network = step.kept_generator()
+        chosen = trainer.best.restore(network) if trainer.best else None
         if chosen:
             epoch, score = chosen
             self._say(step.runtime.group, f"keeps the weights of epoch {epoch}, score {score:.3f}")
         with files.folder_aside(self.place.model) as aside:
-            save_model(
-                aside, step.kept_generator(), self.space, self.own.model, self.info.image_size
-            )
+            save_model(aside, network, self.space, self.own.model, self.info.image_size)
         trainer.recorder.log_model(self.place.model, files.sha256(self.place.model / WEIGHTS))
 
     def _send_rest(self, iterations: int) -> None:
