@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -192,31 +192,6 @@ def measure_folder(model: Path, arrays: Path) -> None:
 
 
 @app.command()
-def trade(model: Path, arrays: Path, split: str = "val") -> None:
-    """Print what more or less colour costs: the ab of a model of LAB times a factor."""
-    colorizer = Colorizer.load(model)
-    for factor in (0.85, 1.0, 1.2, 1.4):
-        scaled = replace(colorizer, generator=Scaled(colorizer.generator, factor))
-        subject = Subject(colorizer.space.name, scaled, open_split(arrays, split))
-        found = summary.flat(measure(subject, EVALUATE).content)
-        values = [f"{found[f'test/{name}']:.{digits}f}" for name, (_, digits) in SHOWN.items()]
-        print(f"| {factor} | {' | '.join(values)} |", flush=True)
-
-
-class Scaled(nn.Module):
-    """A network with its output times a factor."""
-
-    def __init__(self, network: nn.Module, factor: float) -> None:
-        super().__init__()
-        self._network, self._factor = network, factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, in_channels, H, W)` to `(N, out_channels, H, W)`."""
-        scaled: Tensor = self._factor * self._network(x)
-        return scaled
-
-
-@app.command()
 def speed(model: Path, side: int = 256, turns: int = 30) -> None:
     """Print how long one photo takes, decoding of its file left out."""
     colorizer = Colorizer.load(model)
@@ -247,9 +222,9 @@ def glance(
     batches = Colorizer.load(model).colorize_split(split.take(rows.tolist()), 20)
     shown = np.concatenate([batch.truth if truth else batch.generated for batch in batches])
     blank = np.full_like(shown[0], 255)
-    lines = [list(shown[start : start + columns]) for start in range(0, len(shown), columns)]
-    lines[-1] += [blank] * (columns - len(lines[-1]))
-    pictures.save_png(pictures.grid(lines), sheet)
+    grid = [list(shown[start : start + columns]) for start in range(0, len(shown), columns)]
+    grid[-1] += [blank] * (columns - len(grid[-1]))
+    pictures.save_png(pictures.grid(grid), sheet)
 
 
 @app.command()
