@@ -27,7 +27,7 @@ from colorgan.params import Params
 from colorgan.params_file import check_params, read_yaml
 from colorgan.runtime import Runtime
 from colorgan.spaces import get_space
-from colorgan.training.augment import Moves, augment
+from colorgan.training.augment import Moves, augment, in_layout
 from colorgan.training.build import build_step
 
 BASE_TRAIN: dict[str, Any] = {
@@ -101,18 +101,14 @@ class Workload:
         """Encode and augment a batch and update both networks; return the losses."""
         train = self._train
         random = stream(train.seed, self._iteration, AUGMENTATION)
-        input, target = augment(
+        encoded = augment(
             *self._space.encode(*batch),
             Moves.draw(len(batch[0]), random),
             flip=train.flip,
             jitter=train.jitter,
         )
-        layout = torch.channels_last if train.channels_last else torch.contiguous_format
-        losses = self._step.train_step(
-            input.contiguous(memory_format=layout),
-            target.contiguous(memory_format=layout),
-            self._iteration,
-        )
+        laid_out = in_layout(encoded, channels_last=train.channels_last)
+        losses = self._step.train_step(*laid_out, self._iteration)
         self._iteration += 1
         return losses
 
