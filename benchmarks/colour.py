@@ -94,28 +94,38 @@ ENCODER = (
     "train.keep=best", "train.epochs=2", "train.decay_epochs=2",
 )  # fmt: skip
 NO_GAN = (*ENCODER, "train.pretrain_epochs=2")
-COLOR = (*NO_GAN, "train.lambda_color=20")
+COLOR = (*NO_GAN, "train.lambda_color=30")
 RECIPE = (*COLOR, "train.lambda_perceptual=1")
+# Of the colourfulness loss's first form, which counted every pixel.
+FIRST_COLOR = (*NO_GAN, "train.lambda_color=20")
+FIRST = (*FIRST_COLOR, "train.lambda_perceptual=1")
 ROWS = (
     Row("lab-reference", "LAB: pix2pix (U-Net 128, ngf 64), 3 epochs: the reference",
         (*REFERENCE, "train.epochs=3", "train.decay_epochs=1"), cores=2),
+    Row("rgb-reference", "RGB: pix2pix, the same",
+        (*REFERENCE, "train.epochs=3", "train.decay_epochs=1")),
     Row("lab-l1", "LAB: `encoder_unet`, L1 alone, 2 epochs", NO_GAN),
     Row("lab-color", "L1 and the colourfulness loss", COLOR),
-    Row("lab-rare", "those, rare colours count for more",
-        (*COLOR, "train.rare_color=0.25"), elsewhere="the code of commit 7ea93b3"),
-    Row("lab-perceptual", "L1, colourfulness and perceptual loss: the recipe", RECIPE),
-    Row("lab-seen", "the recipe, L1 scaled as CIE94 sees errors",
-        (*RECIPE, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
-    Row("lab-queries", "the recipe, 64 colour queries in the decoder",
-        (*RECIPE, "model.color_queries=64"), elsewhere="the code of commit 783678a"),
-    Row("lab-gan", "the recipe, a GAN in the second epoch",
-        (*RECIPE, "train.pretrain_epochs=1", "model.spectral_norm=true",
+    Row("lab-recipe", "L1, colourfulness and perceptual loss: the recipe", RECIPE),
+    Row("lab-recipe-2", "the recipe, a second seed", RECIPE, seed=2),
+    Row("lab-perceptual", "the recipe, colourfulness of single pixels, weight 20",
+        FIRST, elsewhere="the code of commit 783678a"),
+    Row("lab-rare", "L1 and that colourfulness, rare colours count for more",
+        (*FIRST_COLOR, "train.rare_color=0.25"), elsewhere="the code of commit 7ea93b3"),
+    Row("lab-seen", "all of it, L1 scaled as CIE94 sees errors",
+        (*FIRST, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
+    Row("lab-queries", "all of it, 64 colour queries in the decoder",
+        (*FIRST, "model.color_queries=64"), elsewhere="the code of commit 783678a"),
+    Row("lab-gan", "all of it, a GAN in the second epoch",
+        (*FIRST, "train.pretrain_epochs=1", "model.spectral_norm=true",
          "train.gan_loss=hinge", "train.discriminator_lr=0.0004"),
         elsewhere="the code of commit 783678a"),
-    Row("rgb-perceptual", "RGB: the recipe", RECIPE),
-    Row("lab-final", "LAB: the recipe, 64 px before 128 px, more photos, colourfulness 30",
+    Row("rgb-perceptual", "RGB: all of it", FIRST, elsewhere="the code of commit 783678a"),
+    Row("lab-final", "LAB: all of it, 64 px before 128 px, more photos, weight 30",
         (), elsewhere="the commands of docs/colour.md"),
-    Row("lab-final-2", "one epoch more, a mean as colourfulness: the pretrained model",
+    Row("lab-final-2", "one epoch more, a mean as colourfulness",
+        (), elsewhere="the commands of docs/colour.md"),
+    Row("lab-long", "11 epochs more, colourfulness as seen from afar: the pretrained model",
         (), elsewhere="the commands of docs/colour.md"),
 )  # fmt: skip
 

@@ -106,6 +106,14 @@ def rgb_from_lab(lab: Any) -> Any:
     return srgb_from_linear(xyz @ _constant(from_white.T, xyz))
 
 
+def rgb_slope_over_ab() -> npt.NDArray[np.float32]:
+    """Return how sRGB in 0..1 changes with a and with b, `(3, 2)`, at a gray of L 60."""
+    beside = np.array([[60, 10, 0], [60, -10, 0], [60, 0, 10], [60, 0, -10]], np.float32)
+    high_a, low_a, high_b, low_b = rgb_from_lab(beside)
+    slope = np.stack((high_a - low_a, high_b - low_b), axis=1) / 20
+    return slope.astype(np.float32)
+
+
 def unit_from_uint8(rgb: Any) -> Any:
     """Convert 0..255 of any dtype to float32 in 0..1."""
     if _kit(rgb) is np:

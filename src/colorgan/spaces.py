@@ -98,12 +98,9 @@ class RGB(Space):
         """Return the slope of sRGB over ab, where it is gray and of medium lightness."""
         import torch
 
-        beside = torch.tensor([[60.0, 10, 0], [60, -10, 0], [60, 0, 10], [60, 0, -10]])
-        high_a, low_a, high_b, low_b = color.rgb_from_lab(beside)
-        slope = torch.stack((high_a - low_a, high_b - low_b), dim=1) / 20
         # Outputs are twice sRGB and ab by their scale.
-        scaled: Tensor = 2 * color.AB_SCALE * slope
-        return scaled
+        slope: Tensor = torch.from_numpy(2 * color.AB_SCALE * color.rgb_slope_over_ab())
+        return slope
 
     def gray_output(self, input: Tensor) -> Tensor:
         """Return the gray input itself."""

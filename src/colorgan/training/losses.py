@@ -17,6 +17,8 @@ from colorgan.runtime import Runtime
 from colorgan.spaces import Space
 
 PERCEIVES = "efficientnet_lite0"
+CELLS = 16
+"""Cells along a side in which colourfulness is counted."""
 
 GanLossName = Literal["vanilla", "lsgan", "hinge"]
 
@@ -95,15 +97,13 @@ class PictureLoss:
 
 
 class ColorfulnessLoss:
-    """How far the mean colour strength of each picture is from that of its truth, in hundreds.
+    """How far the colourfulness of each picture is from that of its truth, in hundreds.
 
-    L1 alone answers doubt with gray. This does not say which colour, but how much of it. The
-    strength of a pixel is the length of its opponent colours, red - green and yellow - blue, of
-    which the colourfulness of Hasler and Suesstrunk (2003) is made, see
-    `evaluation.metrics.colorfulness`. That measure itself will not do: it holds a standard
-    deviation, to which a few garish pixels are the cheapest way, and generators were seen to paint
-    a line of them along an edge. A mean is no cheaper at one pixel than at another. Taken of
-    pictures at half the size, in float32.
+    L1 alone answers doubt with gray. This does not say which colour, but how much of it: the
+    measure of Hasler and Suesstrunk (2003), see `evaluation.metrics.colorfulness`, of the picture
+    as seen from afar, averaged over 16 x 16 cells, without the outermost ring of them. From near
+    the measure's standard deviation is got most cheaply by few garish pixels, and generators were
+    seen to paint a line of them along an edge, which they know by its padding. In float32.
 
     Args:
         space: what inputs and outputs mean.
@@ -118,9 +118,9 @@ class ColorfulnessLoss:
     def __call__(self, input: Tensor, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean over the pictures; all three `(N, ..., H, W)` in [-1, 1]."""
         input, output, target = (F.avg_pool2d(x.float(), 2) for x in (input, output, target))
-        generated = _strength(self._space.decode(input, output))
+        generated = _colorfulness(self._space.decode(input, output))
         with torch.no_grad():
-            true = _strength(self._space.decode(input, target))
+            true = _colorfulness(self._space.decode(input, target))
         return (generated - true).abs().mean() / 100
 
 
@@ -166,12 +166,15 @@ class PerceptualLoss:
         return [F.normalize(x.float(), dim=1) for x in maps]
 
 
-def _strength(pictures: Tensor) -> Tensor:
-    """Return the mean length of the opponent colours `(N,)` of sRGB `(N, H, W, 3)` in 0..1."""
-    red, green, blue = (255 * pictures).flatten(1, 2).unbind(-1)
+def _colorfulness(pictures: Tensor) -> Tensor:
+    """Return the colourfulness `(N,)` of the inner cells of sRGB `(N, H, W, 3)` in 0..1."""
+    cells = F.adaptive_avg_pool2d(255 * pictures.movedim(-1, 1), CELLS)[..., 1:-1, 1:-1]
+    red, green, blue = cells.flatten(2).unbind(1)
     opponents = torch.stack((red - green, (red + green) / 2 - blue))
-    # A gray pixel has neither; the root of zero has no slope.
-    return (opponents.square().sum(0) + 1e-4).sqrt().mean(dim=-1)
+    # A gray picture has neither; the root of zero has no slope.
+    spread = (opponents.var(dim=-1, correction=0).sum(0) + 1e-4).sqrt()
+    centre = (opponents.mean(dim=-1).square().sum(0) + 1e-4).sqrt()
+    return spread + 0.3 * centre
 
 
 def _towards(logits: Tensor, label: float) -> Tensor:
