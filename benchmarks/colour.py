@@ -27,11 +27,11 @@ import typer
 from torch import Tensor, nn
 
 from colorgan import paths, pictures
-from colorgan.colorizer import CONFIG, WEIGHTS, Colorizer
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import summary
 from colorgan.evaluation.evaluate import Evaluation, Subject, measure
+from colorgan.model import CONFIG, WEIGHTS, Model
 from colorgan.params import SPACES, EvaluateParams
 from colorgan.spaces import Space, get_space
 from colorgan.tracking.mlflow_runs import TrainingRun, TrainingRuns
@@ -196,20 +196,20 @@ def line(title: str, found: Run, prefix: str = "", last: str = "") -> str:
 @app.command("measure")
 def measure_folder(model: Path, arrays: Path) -> None:
     """Measure a model on the test photos of a folder of arrays, of whatever size they are."""
-    colorizer = Colorizer.load(model)
-    subject = Subject(colorizer.space.name, colorizer, open_split(arrays, "test"))
+    loaded = Model.load(model)
+    subject = Subject(loaded.space.name, loaded, open_split(arrays, "test"))
     print(summary.flat(measure(subject, EVALUATE).content))
 
 
 @app.command()
 def speed(model: Path, side: int = 256, turns: int = 30) -> None:
     """Print how long one photo takes, decoding of its file left out."""
-    colorizer = Colorizer.load(model)
+    loaded = Model.load(model)
     photo = torch.randint(0, 256, (1, side, side), dtype=torch.uint8)
     seconds = []
     for _ in range(turns + 5):
         start = time.perf_counter()
-        colorizer.colorize_batch(photo)
+        loaded.colorize_batch(photo)
         seconds.append(time.perf_counter() - start)
     print(
         f"{1000 * statistics.median(seconds[5:]):.1f} ms a photo of {side} px, on "
@@ -229,7 +229,7 @@ def glance(
     """Write a sheet of coloured test photos, spread over the split, to be looked at and counted."""
     split = open_split(arrays, "test")
     rows = np.linspace(0, len(split) - 1, min(photos, len(split))).round().astype(int)
-    batches = Colorizer.load(model).colorize_split(split.take(rows.tolist()), 20)
+    batches = Model.load(model).colorize_split(split.take(rows.tolist()), 20)
     shown = np.concatenate([batch.truth if truth else batch.generated for batch in batches])
     blank = np.full_like(shown[0], 255)
     grid = [list(shown[start : start + columns]) for start in range(0, len(shown), columns)]
@@ -242,8 +242,8 @@ def mean(space: str) -> None:
     """Measure the mean colour of the training photos on everything, the laziest answer to doubt."""
     folder = paths.processed(space)
     network = MeanColour(get_space(space), open_split(folder, "train"))
-    colorizer = Colorizer(network, get_space(space), 0, mean_of(space), torch.device("cpu"))
-    subject = Subject(space, colorizer, open_split(folder, "test"))
+    model = Model(network, get_space(space), 0, mean_of(space), torch.device("cpu"))
+    subject = Subject(space, model, open_split(folder, "test"))
     record(subject, measure(subject, EVALUATE))
 
 
@@ -285,8 +285,8 @@ def of_run(space: str, run: TrainingRun) -> Subject:
         into = Path(folder)
         for name in (WEIGHTS, CONFIG):
             TrainingRuns().artifact(run, f"model/{name}", into)
-        colorizer = Colorizer.load(into / "model")
-    return Subject(space, colorizer, open_split(paths.processed(space), "test"))
+        model = Model.load(into / "model")
+    return Subject(space, model, open_split(paths.processed(space), "test"))
 
 
 def record(subject: Subject, evaluation: Evaluation) -> None:
@@ -296,7 +296,7 @@ def record(subject: Subject, evaluation: Evaluation) -> None:
         summary.by_class(evaluation.photos).to_csv(classes, index=False)
         evaluation.hues.to_csv(hues, index=False)
         record_results(
-            STAGE, subject.space, subject.colorizer.sha256,
+            STAGE, subject.space, subject.model.sha256,
             summary.flat(evaluation.content), [classes, hues],
         )  # fmt: skip
 

@@ -16,8 +16,8 @@ import numpy as np
 from safetensors.torch import load_file, save
 
 from colorgan import files, paths, pretrained
-from colorgan.colorizer import CONFIG, WEIGHTS, Colorizer
 from colorgan.data.arrays import open_split
+from colorgan.model import CONFIG, WEIGHTS, Model
 
 MOST_BYTES = 25_000_000
 
@@ -35,7 +35,7 @@ def main(trained: Path) -> None:
         aside.write_bytes(content)
     shutil.copyfile(trained / CONFIG, target / CONFIG)
 
-    before, after = Colorizer.load(trained), Colorizer.load(target)
+    before, after = Model.load(trained), Model.load(target)
     test = open_split(paths.processed(after.space.name), "test")
     pairs = zip(before.colorize_split(test, 16), after.colorize_split(test, 16), strict=True)
     apart = [np.abs(x.generated.astype(int) - y.generated) for x, y in pairs]

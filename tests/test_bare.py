@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from packaging.requirements import Requirement
 
-from colorgan import Colorizer, paths
+from colorgan import Model, paths
 from imports import PACKAGE, closure, module_file
 
 # All that such a machine has, besides what these bring with them.
@@ -118,7 +118,7 @@ def test_training_records_to_files_alone_and_says_so_once(
     assert len(pd.read_csv(paths.validation("lab"))) > 0
     config = json.loads((paths.model("lab") / "config.json").read_text())
     assert config["space"] == "lab"
-    Colorizer.load(paths.model("lab"))
+    Model.load(paths.model("lab"))
     assert not list(Path().rglob("mlflow.db"))
 
 

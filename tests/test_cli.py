@@ -17,7 +17,7 @@ import pytest
 from safetensors.torch import save_file
 
 from colorgan import paths
-from colorgan.colorizer import build_generator, save_model
+from colorgan.model import build_generator, save_model
 from colorgan.params import Params
 from colorgan.spaces import get_space
 

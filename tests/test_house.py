@@ -27,7 +27,7 @@ LEVELS = (
         "data.sources",
         "data.split",
     },
-    {"tracking", "colorizer", "data.loader", "evaluation.frechet", "evaluation.metrics"},
+    {"tracking", "model", "data.loader", "evaluation.frechet", "evaluation.metrics"},
     {"data", "training", "evaluation", "rendering"},
     {"benchmark", "recovery", "verification"},
     {"cli", "__main__"},

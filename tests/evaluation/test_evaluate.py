@@ -16,13 +16,13 @@ import pytest
 import torch
 
 from colorgan import paths
-from colorgan.colorizer import WEIGHTS, Colorizer
 from colorgan.data.arrays import open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics
 from colorgan.evaluation.evaluate import evaluate, measure, open_subject
 from colorgan.evaluation.photo import MEASURES
 from colorgan.files import sha256
+from colorgan.model import WEIGHTS, Model
 
 REPORTS = (paths.METRICS, paths.PER_PHOTO, paths.PER_CLASS, paths.HUES)
 MEANS = {*MEASURES, "colorfulness_gap", "colorfulness_abs_gap"}
@@ -67,7 +67,7 @@ def test_a_row_is_measured_on_the_photo_it_names(make_project, params, recorded)
     evaluate(params, ["lab"])
     # All photos at once, where the stage goes through them two at a time.
     split = open_split(paths.processed("lab"), "test")
-    (batch,) = Colorizer.load(paths.model("lab")).colorize_split(split, batch_size=5)
+    (batch,) = Model.load(paths.model("lab")).colorize_split(split, batch_size=5)
     photos = per_photo()
     expected = {
         "psnr": metrics.psnr(batch.generated, batch.truth),
@@ -144,7 +144,7 @@ def test_hues_are_shares_of_all_pixels(make_project, params, recorded) -> None:
     assert list(hues.columns) == ["space", "hue", "truth", "generated"]
     assert hues["hue"].tolist() == [5 + 10 * i for i in range(36)]
     split = open_split(paths.processed("rgb"), "test")
-    (batch,) = Colorizer.load(paths.model("rgb")).colorize_split(split, batch_size=3)
+    (batch,) = Model.load(paths.model("rgb")).colorize_split(split, batch_size=3)
     for column in ("truth", "generated"):
         histograms = metrics.hue_histogram(
             getattr(batch, column), chromatic=params.evaluate.chromatic
@@ -233,9 +233,9 @@ def test_mlflow_gets_the_metrics(make_project, params, monkeypatch) -> None:
 def test_only_a_batch_of_photos_is_held(make_project, params, recorded, monkeypatch) -> None:
     make_project(lab=5)
     sizes = []
-    whole = Colorizer.colorize_batch
+    whole = Model.colorize_batch
     monkeypatch.setattr(
-        Colorizer, "colorize_batch", lambda self, x: sizes.append(len(x)) or whole(self, x)
+        Model, "colorize_batch", lambda self, x: sizes.append(len(x)) or whole(self, x)
     )
     evaluate(params, ["lab"])
     assert sizes == [2, 2, 1]

@@ -13,11 +13,11 @@ from torch import nn
 from torchmetrics.image import fid, lpip
 
 from colorgan import paths
-from colorgan.colorizer import ColoredBatch
 from colorgan.errors import ColorganError
 from colorgan.evaluation import learned
 from colorgan.evaluation.evaluate import evaluate
 from colorgan.evaluation.learned import LearnedMetrics
+from colorgan.model import ColoredBatch
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,8 @@ import torch
 from made_up_results import LABELS, SIDE, make_classes, make_hues, make_photos, make_scores
 
 from colorgan import paths
-from colorgan.colorizer import build_generator, save_model
 from colorgan.data.arrays import DatasetInfo
+from colorgan.model import build_generator, save_model
 from colorgan.params import Params
 from colorgan.params_file import check_params, read_yaml
 from colorgan.spaces import SPACES, get_space

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from colorgan import paths
-from colorgan.colorizer import Colorizer
 from colorgan.data.arrays import Split
+from colorgan.model import Model
 from colorgan.training import loop
 from colorgan.training.average import WeightAverage
 from colorgan.training.step import Pix2Pix
@@ -112,14 +112,14 @@ def test_what_is_validated_and_kept(
     drawn: list[State] = []
     validate, sample_grid = loop.validate, loop.sample_grid
 
-    def observe_figures(colorizer: Colorizer, split: Split, *given: object) -> dict[str, float]:
-        assert not colorizer.generator.training
-        validated.append((len(states), state(colorizer.generator)))
-        return validate(colorizer, split, *given)  # type: ignore[arg-type]
+    def observe_figures(model: Model, split: Split, *given: object) -> dict[str, float]:
+        assert not model.generator.training
+        validated.append((len(states), state(model.generator)))
+        return validate(model, split, *given)  # type: ignore[arg-type]
 
-    def observe_grid(colorizer: Colorizer, split: Split, n_photos: int) -> object:
-        drawn.append(state(colorizer.generator))
-        return sample_grid(colorizer, split, n_photos)
+    def observe_grid(model: Model, split: Split, n_photos: int) -> object:
+        drawn.append(state(model.generator))
+        return sample_grid(model, split, n_photos)
 
     monkeypatch.setattr(loop, "validate", observe_figures)
     monkeypatch.setattr(loop, "sample_grid", observe_grid)

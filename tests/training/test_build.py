@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from colorgan import paths
-from colorgan.colorizer import Colorizer
+from colorgan.model import Model
 from colorgan.params import SPACES, SpaceName
 from colorgan.training.step import Pix2Pix
 
@@ -75,9 +75,9 @@ def test_every_norm_trains_and_loads_back(
 ) -> None:
     write_arrays(space)
     run(space, {"model.norm": norm})
-    colorizer = Colorizer.load(paths.model(space))
-    kinds = {type(module) for module in colorizer.generator.modules()}
+    model = Model.load(paths.model(space))
+    kinds = {type(module) for module in model.generator.modules()}
     known = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
     assert kinds & set(known.values()) == {known[n] for n in known if n == norm}
     photos = torch.randint(0, 256, (2, 32, 32), dtype=torch.uint8)
-    assert colorizer.colorize_batch(photos).shape == (2, 32, 32, 3)
+    assert model.colorize_batch(photos).shape == (2, 32, 32, 3)

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from colorgan import paths
-from colorgan.colorizer import Colorizer, build_generator
 from colorgan.data.arrays import Split, open_split
 from colorgan.data.loader import Batch
+from colorgan.model import Model, build_generator
 from colorgan.params import Params
 from colorgan.runtime import Group
 from colorgan.spaces import get_space
@@ -152,9 +152,9 @@ def test_so_many_validation_photos_from_all_over_the_split(
     val = open_split(write_arrays("lab", train=4, val=5), "val")
     used: list[Split] = []
 
-    def observed(colorizer: Colorizer, split: Split, *given: object) -> dict[str, float]:
+    def observed(model: Model, split: Split, *given: object) -> dict[str, float]:
         used.append(split)
-        return validate(colorizer, split, *given)  # type: ignore[arg-type]
+        return validate(model, split, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "validate", observed)
     run("lab", {"train.val_photos": asked})
@@ -230,18 +230,18 @@ def test_batches_are_laid_out_as_asked_for(
 
 
 @pytest.fixture
-def colorizer(make_params: Callable[..., Params]) -> Colorizer:
+def model(make_params: Callable[..., Params]) -> Model:
     torch.manual_seed(0)
     space = get_space("rgb")
     generator = build_generator(space, make_params().rgb.model, 32).eval()
-    return Colorizer(generator, space, 32, "", torch.device("cpu"))
+    return Model(generator, space, 32, "", torch.device("cpu"))
 
 
-def test_validation_figures(colorizer: Colorizer, write_arrays: Callable[..., Path]) -> None:
+def test_validation_figures(model: Model, write_arrays: Callable[..., Path]) -> None:
     split = open_split(write_arrays("rgb", val=5), "val")
-    figures = validate(colorizer, split, 2)
-    assert figures == pytest.approx(validate(colorizer, split, 5), rel=1e-3)
-    generated = colorizer.colorize_batch(torch.from_numpy(split.input[:].copy())).numpy()
+    figures = validate(model, split, 2)
+    assert figures == pytest.approx(validate(model, split, 5), rel=1e-3)
+    generated = model.colorize_batch(torch.from_numpy(split.input[:].copy())).numpy()
     difference = generated.astype(float) - split.target
     assert figures["l1"] == pytest.approx(np.abs(difference).mean(), rel=1e-3)
     mse = (difference**2).mean(axis=(1, 2, 3))
@@ -250,15 +250,15 @@ def test_validation_figures(colorizer: Colorizer, write_arrays: Callable[..., Pa
 
 
 def test_a_grid_shows_photos_from_all_over_the_split(
-    colorizer: Colorizer, write_arrays: Callable[..., Path]
+    model: Model, write_arrays: Callable[..., Path]
 ) -> None:
     split = open_split(write_arrays("rgb", val=5), "val")
-    sheet = np.asarray(sample_grid(colorizer, split, 3))
+    sheet = np.asarray(sample_grid(model, split, 3))
     rows = sheet[-(3 * 36 + 4) :]
     for i, row in enumerate((0, 2, 4)):
         truth = rows[4 + 36 * i : 36 + 36 * i, 40:72]
         assert (truth == split.target[row]).all()
-    assert sample_grid(colorizer, split, 50).height > sheet.shape[0]
+    assert sample_grid(model, split, 50).height > sheet.shape[0]
 
 
 def test_progress_in_a_log_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -283,7 +283,7 @@ def test_every_progress_runs(name: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_leaving_photos_gray_scores_two(write_arrays: Callable[..., Path]) -> None:
     split = open_split(write_arrays("rgb", val=5), "val")
-    gray = Colorizer(torch.nn.Identity(), get_space("rgb"), 32, "", torch.device("cpu"))
+    gray = Model(torch.nn.Identity(), get_space("rgb"), 32, "", torch.device("cpu"))
     figures = validate(gray, split, 2)
     assert figures["score"] == pytest.approx(2, abs=1e-3)
     assert figures["ciede2000"] > 10

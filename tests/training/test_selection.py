@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from colorgan import paths
-from colorgan.colorizer import WEIGHTS
+from colorgan.model import WEIGHTS
 from colorgan.training import loop
 from colorgan.training.selection import BestWeights
 from colorgan.training.step import Pix2Pix

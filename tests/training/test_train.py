@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from colorgan import files, paths
-from colorgan.colorizer import Colorizer
 from colorgan.data.arrays import open_split, read_info
 from colorgan.errors import ColorganError, ParamsError
+from colorgan.model import Model
 from colorgan.params import SPACES, Params, SpaceName
 from colorgan.training.checks import check_fit
 from colorgan.training.step import Pix2Pix
@@ -50,8 +50,8 @@ def test_a_model_and_its_curves(
         f"reports/{space}/losses.csv",
         f"reports/{space}/validation.csv",
     ]
-    colorizer = Colorizer.load(paths.model(space))
-    assert (colorizer.space.name, colorizer.image_size) == (space, 32)
+    model = Model.load(paths.model(space))
+    assert (model.space.name, model.image_size) == (space, 32)
     losses = pd.read_csv(paths.losses(space))
     assert list(losses) == ["iteration", "epoch", "loss_D", "loss_G_GAN", "loss_G_L1"]
     assert losses["iteration"].tolist() == [2, 4]

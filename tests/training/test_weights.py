@@ -16,9 +16,9 @@ from torch import Tensor
 
 from colorgan import color, files, paths, pretrained
 from colorgan.color import UInt8Array
-from colorgan.colorizer import Colorizer, build_generator, save_model
 from colorgan.data.arrays import open_split
 from colorgan.errors import ColorganError, ParamsError
+from colorgan.model import Model, build_generator, save_model
 from colorgan.params import Params
 from colorgan.spaces import get_space
 from colorgan.tracking.recorder import Recorder, RunDescription
@@ -87,7 +87,7 @@ def test_the_first_picture_and_validation_are_those_of_the_model(
 ) -> None:
     """Of a training whose learning rate moves nothing: only running statistics change."""
     val = open_split(paths.processed("lab"), "val")
-    colorizer = Colorizer.load(own)
+    model = Model.load(own)
     drawn: list[np.ndarray] = []
     sample_grid = loop.sample_grid
 
@@ -97,13 +97,13 @@ def test_the_first_picture_and_validation_are_those_of_the_model(
 
     monkeypatch.setattr(loop, "sample_grid", observed)
     run("lab", {"train.init": str(own), "train.lr": 1e-30, "train.epochs": 1})
-    assert (drawn[0] == np.asarray(sample_grid(colorizer, val, 2))).all()
-    trained = Colorizer.load(paths.model("lab"))
-    weights = dict(colorizer.generator.named_parameters())
+    assert (drawn[0] == np.asarray(sample_grid(model, val, 2))).all()
+    trained = Model.load(paths.model("lab"))
+    weights = dict(model.generator.named_parameters())
     for name, weight in trained.generator.named_parameters():
         assert torch.equal(weight, weights[name]), name
-    trained.generator.load_state_dict(colorizer.generator.state_dict())
-    assert validate(trained, val, 4) == validate(colorizer, val, 4)
+    trained.generator.load_state_dict(model.generator.state_dict())
+    assert validate(trained, val, 4) == validate(model, val, 4)
 
 
 def test_none_is_drawn_at_random(
@@ -172,10 +172,10 @@ def test_the_pretrained_weights_colour_in_both_spaces(
     generator = build_generator(get_space(space), make_params(changes).space(space).model, 32)
     assert first.state is not None
     generator.load_state_dict(first.state)
-    colorizer = replace(Colorizer.load(came_along), generator=generator.eval(),
+    model = replace(Model.load(came_along), generator=generator.eval(),
                         space=get_space(space))  # fmt: skip
     input = np.stack([get_space(space).arrays(photo)[0] for photo in real_photos])
-    pictures = colorizer.colorize_batch(torch.from_numpy(input)).numpy()
+    pictures = model.colorize_batch(torch.from_numpy(input)).numpy()
     found = color.lab_from_rgb(pictures / 255.0).mean(axis=(0, 1, 2))
     # 0.1 and -0.2 of ab's scale; less where it leaves sRGB.
     assert 6 < found[1] < 14

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import torch
 
-from colorgan.colorizer import ColoredBatch
 from colorgan.evaluation import frechet
 from colorgan.evaluation.photo import COMPARED
+from colorgan.model import ColoredBatch
 from colorgan.params import EvaluateParams
 
 

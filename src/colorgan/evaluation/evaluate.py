@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 
 from colorgan import files, paths
-from colorgan.colorizer import Colorizer
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics, summary
 from colorgan.evaluation.distances import Distances, distances
 from colorgan.evaluation.photo import COLUMNS, measure_photo
 from colorgan.evaluation.summary import Summary
+from colorgan.model import Model
 from colorgan.params import EvaluateParams, Params
 from colorgan.runtime import choose_device
 from colorgan.tracking.recorder import record_results
@@ -30,7 +30,7 @@ class Subject:
     """What is evaluated: the model of a space, and photos it never saw."""
 
     space: str
-    colorizer: Colorizer
+    model: Model
     split: Split
 
 
@@ -71,7 +71,7 @@ def evaluate(params: Params, spaces: Sequence[str]) -> pd.DataFrame:
         record_results(
             stage=f"evaluate_{subject.space}",
             space=subject.space,
-            generator_sha256=subject.colorizer.sha256,
+            generator_sha256=subject.model.sha256,
             metrics=summary.flat(evaluation.content),
             artifacts=[paths.METRICS, paths.PER_CLASS, paths.PER_PHOTO, paths.HUES],
         )
@@ -85,7 +85,7 @@ def open_subject(params: Params, space: str, device: torch.device) -> Subject:
         ColorganError: one is missing, the split is empty, or they do not fit each other.
     """
     folder = paths.processed(space)
-    colorizer = Colorizer.load(paths.model(space), device)
+    model = Model.load(paths.model(space), device)
     split = open_split(folder, SPLIT)
     if not len(split):
         fraction = params.space(space).data.test_fraction
@@ -94,21 +94,21 @@ def open_subject(params: Params, space: str, device: torch.device) -> Subject:
             "it should be large enough for at least one photo, such as 0.2"
         )
     side = split.input.shape[1]
-    if (colorizer.space.name, colorizer.image_size) != (space, side):
+    if (model.space.name, model.image_size) != (space, side):
         raise ColorganError(
-            f"{paths.model(space)} holds a model for {colorizer.space.name} at "
-            f"{colorizer.image_size} px, {folder} holds {space} photos of {side} px: run "
+            f"{paths.model(space)} holds a model for {model.space.name} at "
+            f"{model.image_size} px, {folder} holds {space} photos of {side} px: run "
             f"`dvc repro train_{space}` to train one that fits"
         )
-    return Subject(space, colorizer, split)
+    return Subject(space, model, split)
 
 
 def measure(subject: Subject, params: EvaluateParams) -> Evaluation:
     """Colour the photos of the split and measure them, with one batch in memory at a time."""
     rows: list[dict[str, float]] = []
     true_hues, hues = np.zeros(metrics.HUE_BINS), np.zeros(metrics.HUE_BINS)
-    of_the_split = distances(params, subject.colorizer.device)
-    for batch in subject.colorizer.colorize_split(subject.split, params.batch_size):
+    of_the_split = distances(params, subject.model.device)
+    for batch in subject.model.colorize_split(subject.split, params.batch_size):
         for pictures in zip(batch.gray, batch.truth, batch.generated, strict=True):
             photo = measure_photo(*pictures, params)
             rows.append(photo.row)

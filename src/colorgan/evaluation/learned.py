@@ -19,9 +19,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from colorgan.color import UInt8Array
-from colorgan.colorizer import ColoredBatch
 from colorgan.errors import ColorganError
 from colorgan.evaluation.photo import COMPARED
+from colorgan.model import ColoredBatch
 from colorgan.params import EvaluateParams
 
 PATIENCE_S = 30.0

@@ -12,9 +12,9 @@ from PIL import Image
 
 from colorgan import paths, pictures
 from colorgan.color import UInt8Array
-from colorgan.colorizer import Colorizer
 from colorgan.data.arrays import Split
 from colorgan.errors import ColorganError
+from colorgan.model import Model
 from colorgan.rendering.inputs import EVALUATE
 from colorgan.rendering.measures import CIEDE2000, PSNR, SSIM, present
 from colorgan.rendering.wording import readable, title
@@ -117,7 +117,7 @@ def check_same_photos(space: str, per_photo: pd.DataFrame, index: pd.DataFrame) 
 
 
 def color_rows(
-    colorizer: Colorizer, split: Split, rows: Iterable[int], batch_size: int
+    model: Model, split: Split, rows: Iterable[int], batch_size: int
 ) -> dict[int, Shown]:
     """Colour the photos at `rows` of a split, each once."""
     wanted = sorted(set(rows))
@@ -126,7 +126,7 @@ def color_rows(
         readable(label) or id_
         for label, id_ in zip(taken.index["label"], taken.index["id"], strict=True)
     ]
-    batches = list(colorizer.colorize_split(taken, batch_size))
+    batches = list(model.colorize_split(taken, batch_size))
     triples = (
         triple
         for batch in batches

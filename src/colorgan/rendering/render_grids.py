@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from PIL import Image
 
 from colorgan import files, paths, pictures
-from colorgan.colorizer import Colorizer
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
+from colorgan.model import Model
 from colorgan.params import Params
 from colorgan.rendering import curves, grids, report
 from colorgan.rendering.inputs import Results, read_results
@@ -25,7 +25,7 @@ BOTH = "both_grid"
 class Subject:
     """What is shown of one space: its model, the photos it never saw, and what was measured."""
 
-    colorizer: Colorizer
+    model: Model
     split: Split
     results: Results
 
@@ -53,7 +53,7 @@ def render_grids(params: Params, spaces: Sequence[str]) -> None:
         record_results(
             stage=f"render_{space}",
             space=space,
-            generator_sha256=subject.colorizer.sha256,
+            generator_sha256=subject.model.sha256,
             metrics={},
             artifacts=[*own, paths.REPORT],
         )
@@ -71,7 +71,7 @@ def open_subjects(params: Params, results: Mapping[str, Results]) -> dict[str, S
                 "in params.yaml a larger share, then run `dvc repro`"
             )
         grids.check_same_photos(space, measured.per_photo, split.index)
-        subjects[space] = Subject(Colorizer.load(paths.model(space), device), split, measured)
+        subjects[space] = Subject(Model.load(paths.model(space), device), split, measured)
     return subjects
 
 
@@ -87,7 +87,7 @@ def photo_grids(params: Params, subjects: Mapping[str, Subject]) -> dict[str, by
         best, worst = grids.extremes(subject.results.per_photo, render.extremes)
         common = shared.get(space, [])
         shown = grids.color_rows(
-            subject.colorizer,
+            subject.model,
             subject.split,
             [*rows, *common, *best["photo"].astype(int), *worst["photo"].astype(int)],
             params.evaluate.batch_size,

@@ -12,7 +12,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 
-from colorgan.colorizer import build_generator
+from colorgan.model import build_generator
 from colorgan.networks import EncoderUNet, PatchGAN, initialise
 from colorgan.networks.imagenet import load_backbone, weights_of
 from colorgan.params import SpaceParams, TrainParams

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from colorgan.colorizer import Colorizer
 from colorgan.data.arrays import Split
 from colorgan.data.loader import AUGMENTATION, Batch, Batches, ahead, stream
 from colorgan.errors import ColorganError
+from colorgan.model import Model
 from colorgan.params import TrainParams
 from colorgan.spaces import Space
 from colorgan.tracking.recorder import Recorder
@@ -171,8 +171,8 @@ class Trainer:
         # A group stops only where all of it can: rank 0 alone is here.
         alone = self.step.runtime.group.world_size == 1
         between = self.stop.check if alone else _go_on
-        with self._colorizer() as colorizer:
-            figures = validate(colorizer, self.val, self.train.batch_size, between)
+        with self._model() as model:
+            figures = validate(model, self.val, self.train.batch_size, between)
         self.recorder.log_validation(epoch, figures)
         if self.best is not None:
             self.best.offer(self.step.kept_generator(), epoch, figures["score"])
@@ -180,17 +180,17 @@ class Trainer:
     def _draw(self, epoch: int) -> None:
         """Record a grid of validation photos."""
         if len(self.val):
-            with self._colorizer() as colorizer:
-                grid = sample_grid(colorizer, self.val, self.train.sample_photos)
+            with self._model() as model:
+                grid = sample_grid(model, self.val, self.train.sample_photos)
             self.recorder.log_picture(grid, "val/grid", epoch)
 
     @contextmanager
-    def _colorizer(self) -> Iterator[Colorizer]:
+    def _model(self) -> Iterator[Model]:
         """Lend the generator, or its average, in evaluation mode, to what colours photos."""
         generator = self.step.kept_generator()
         generator.eval()
         try:
-            yield Colorizer(generator, self.space, self.image_size, "", self.step.runtime.device)
+            yield Model(generator, self.space, self.image_size, "", self.step.runtime.device)
         finally:
             generator.train()
 

@@ -30,14 +30,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from colorgan import files, paths
-from colorgan.colorizer import CONFIG, WEIGHTS
+from colorgan.model import CONFIG, WEIGHTS
 from colorgan.params import SpaceParams, flat
 from colorgan.training.lock import LOCK
 
 # The modules that decide the result of a training, as in dvc.yaml; a test compares them.
 CODE = (
     "color.py",
-    "colorizer.py",
+    "model.py",
     "pretrained.py",
     "runtime.py",
     "spaces.py",

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from colorgan import files, paths
-from colorgan.colorizer import WEIGHTS, save_model
 from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
 from colorgan.data.loader import Batches, open_batches
 from colorgan.errors import ColorganError
+from colorgan.model import WEIGHTS, save_model
 from colorgan.params import Params, SpaceName, SpaceParams, flat
 from colorgan.runtime import Group, Runtime, choose_device, choose_devices
 from colorgan.spaces import Space, get_space

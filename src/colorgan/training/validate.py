@@ -9,16 +9,16 @@ import numpy as np
 from PIL import Image
 
 from colorgan import pictures
-from colorgan.colorizer import Colorizer
 from colorgan.data.arrays import Split
 from colorgan.evaluation.metrics import ciede2000, colorfulness, psnr
+from colorgan.model import Model
 
 THIN = (slice(None), slice(None, None, 2), slice(None, None, 2))
 """Every second pixel each way: enough for CIEDE2000, in a quarter of its time."""
 
 
 def validate(
-    colorizer: Colorizer, split: Split, batch_size: int, between: Callable[[], None] = lambda: None
+    model: Model, split: Split, batch_size: int, between: Callable[[], None] = lambda: None
 ) -> dict[str, float]:
     """Return measures of a split, among them the score by which `train.keep: best` chooses.
 
@@ -31,7 +31,7 @@ def validate(
     `between` is called after each batch, and may raise to stop.
     """
     found: dict[str, list[float]] = defaultdict(list)
-    for batch in colorizer.colorize_split(split, batch_size):
+    for batch in model.colorize_split(split, batch_size):
         difference = batch.generated.astype(np.float32) - batch.truth
         found["l1"] += list(np.abs(difference).mean(axis=(1, 2, 3)))
         found["psnr"] += list(psnr(batch.generated, batch.truth))
@@ -49,10 +49,10 @@ def validate(
     return {**figures, "colorfulness_gap": gap, "score": score}
 
 
-def sample_grid(colorizer: Colorizer, split: Split, n_photos: int) -> Image.Image:
+def sample_grid(model: Model, split: Split, n_photos: int) -> Image.Image:
     """Return rows of [gray | ground truth | generated] of photos spread over the split."""
     rows = np.linspace(0, len(split) - 1, min(n_photos, len(split))).round().astype(int)
-    batch = next(colorizer.colorize_split(split.take(rows.tolist()), n_photos))
+    batch = next(model.colorize_split(split.take(rows.tolist()), n_photos))
     return pictures.grid(
         list(zip(batch.gray, batch.truth, batch.generated, strict=True)),
         columns=("gray", "ground truth", "generated"),

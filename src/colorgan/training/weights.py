@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from colorgan import paths, pretrained
-from colorgan.colorizer import CONFIG, WEIGHTS, Colorizer, build_generator
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.files import sha256
+from colorgan.model import CONFIG, WEIGHTS, Model, build_generator
 from colorgan.params import ModelParams, SpaceParams
 from colorgan.spaces import Space
 
@@ -68,12 +68,12 @@ def first_weights(space: Space, params: SpaceParams) -> FirstWeights:
 def _pretrained(space: Space, params: SpaceParams) -> FirstWeights:
     """Return the weights that come with the project, their ab turned into what the space adds."""
     folder = pretrained.folder()
-    colorizer = Colorizer.load(folder)
-    state = colorizer.generator.state_dict()
+    model = Model.load(folder)
+    state = model.generator.state_dict()
     for name in ("last.weight", "last.bias"):
         state[name] = torch.tensordot(space.from_ab(), state[name], dims=1)
-    _require_same_shapes(state, folder, colorizer.image_size, pretrained.NAME, space, params)
-    return FirstWeights(state, colorizer.sha256, pretrained.NAME)
+    _require_same_shapes(state, folder, model.image_size, pretrained.NAME, space, params)
+    return FirstWeights(state, model.sha256, pretrained.NAME)
 
 
 def _of_backbone(model: ModelParams) -> str:
@@ -108,15 +108,15 @@ def _of_run(init: str, space: Space, into: Path) -> Path:
 
 
 def _checked(folder: Path, init: str, space: Space, params: SpaceParams) -> FirstWeights:
-    colorizer = Colorizer.load(folder)
-    if colorizer.space.name != space.name:
+    model = Model.load(folder)
+    if model.space.name != space.name:
         raise ColorganError(
-            f"train.init names {init}, a generator of the space {colorizer.space.name}; "
+            f"train.init names {init}, a generator of the space {model.space.name}; "
             f"it should be one of {space.name}"
         )
-    state = colorizer.generator.state_dict()
-    _require_same_shapes(state, folder, colorizer.image_size, init, space, params)
-    return FirstWeights(state, colorizer.sha256, init)
+    state = model.generator.state_dict()
+    _require_same_shapes(state, folder, model.image_size, init, space, params)
+    return FirstWeights(state, model.sha256, init)
 
 
 def _require_same_shapes(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorgan import files, paths
-from colorgan.colorizer import CONFIG, WEIGHTS
 from colorgan.errors import ColorganError, ParamsError
+from colorgan.model import CONFIG, WEIGHTS
 from colorgan.runtime import choose_device
 from colorgan.verification.rebuild import Changes, read_changes
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colorgan import files, paths
-from colorgan.colorizer import WEIGHTS
 from colorgan.errors import ColorganError
+from colorgan.model import WEIGHTS
 from colorgan.params import SpaceName
 from colorgan.tracking import lineage
 from colorgan.verification.arrays import provide_arrays

@@ -11,9 +11,9 @@ import torch
 
 import colorgan
 from colorgan import files
-from colorgan.colorizer import Colorizer, build_generator, save_model
 from colorgan.data.arrays import open_split
 from colorgan.errors import ColorganError
+from colorgan.model import Model, build_generator, save_model
 from colorgan.networks import initialise
 from colorgan.params import SPACES, Params
 from colorgan.spaces import get_space
@@ -40,7 +40,7 @@ def folder(request: pytest.FixtureRequest, project: Path, params: Params) -> Pat
 
 
 def test_the_package_offers_it() -> None:
-    assert colorgan.Colorizer is Colorizer
+    assert colorgan.Model is Model
 
 
 def test_a_model_is_weights_and_a_config(folder: Path, params: Params) -> None:
@@ -57,35 +57,35 @@ def test_a_model_is_weights_and_a_config(folder: Path, params: Params) -> None:
 
 
 def test_it_comes_back_as_it_was_saved(folder: Path, params: Params) -> None:
-    colorizer = Colorizer.load(folder)
-    assert colorizer.space.name == folder.name
-    assert colorizer.image_size == SIDE
-    assert colorizer.sha256 == files.sha256(folder / "generator.safetensors")
-    assert not colorizer.generator.training
-    assert not any(weight.requires_grad for weight in colorizer.generator.parameters())
+    model = Model.load(folder)
+    assert model.space.name == folder.name
+    assert model.image_size == SIDE
+    assert model.sha256 == files.sha256(folder / "generator.safetensors")
+    assert not model.generator.training
+    assert not any(weight.requires_grad for weight in model.generator.parameters())
     again = folder.with_name("again")
     again.mkdir()
-    save_model(again, colorizer.generator, colorizer.space, params.rgb.model, SIDE)
+    save_model(again, model.generator, model.space, params.rgb.model, SIDE)
     for name in ("generator.safetensors", "config.json"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_it_colours_each_photo_by_itself(folder: Path) -> None:
-    colorizer = Colorizer.load(folder)
+    model = Model.load(folder)
     input = torch.randint(0, 256, (3, SIDE, SIDE), dtype=torch.uint8)
-    together = colorizer.colorize_batch(input)
+    together = model.colorize_batch(input)
     assert together.shape == (3, SIDE, SIDE, 3)
     assert together.dtype == torch.uint8
     assert together.float().std() > 1
-    alone = torch.cat([colorizer.colorize_batch(photo[None]) for photo in input])
+    alone = torch.cat([model.colorize_batch(photo[None]) for photo in input])
     assert (together.int() - alone.int()).abs().max() <= 1
-    assert torch.equal(together, colorizer.colorize_batch(input))
+    assert torch.equal(together, model.colorize_batch(input))
 
 
 def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[..., Path]) -> None:
     split = open_split(write_arrays(folder.name, test=5), "test")
-    colorizer = Colorizer.load(folder)
-    batches = list(colorizer.colorize_split(split, 2))
+    model = Model.load(folder)
+    batches = list(model.colorize_split(split, 2))
     assert [len(batch.truth) for batch in batches] == [2, 2, 1]
     for batch in batches:
         assert batch.gray.shape == batch.truth.shape == batch.generated.shape
@@ -94,7 +94,7 @@ def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[.
     if folder.name == "rgb":
         assert (batches[1].truth == split.target[2:4]).all()
         assert (batches[1].gray[..., 0] == split.input[2:4]).all()
-    last = colorizer.colorize_batch(torch.from_numpy(split.input[4:].copy()))
+    last = model.colorize_batch(torch.from_numpy(split.input[4:].copy()))
     assert (batches[2].generated == last.numpy()).all()
 
 
@@ -102,7 +102,7 @@ def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[.
 def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ColorganError) as refusal:
-        Colorizer.load(folder)
+        Model.load(folder)
     space = folder.name
     assert str(refusal.value) == (
         f"{folder / name} does not exist: run `dvc repro train_{space}` "
@@ -173,7 +173,7 @@ def test_weights_of_another_size(folder: Path, params: Params, ngf: int, side: i
 
 def refused(folder: Path, start: str) -> str:
     with pytest.raises(ColorganError) as refusal:
-        Colorizer.load(folder)
+        Model.load(folder)
     said = str(refusal.value)
     assert said.startswith(start)
     assert "\n" not in said

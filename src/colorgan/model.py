@@ -1,4 +1,4 @@
-"""Weights in, colours out: what evaluation, rendering and every tool for a person stand on."""
+"""A trained generator, saved and loaded: what evaluation, rendering and the tools stand on."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Mod
 
 
 @dataclass(frozen=True)
-class Colorizer:
+class Model:
     """A trained generator and the space it works in.
 
     Attributes:
@@ -63,7 +63,7 @@ class Colorizer:
     device: torch.device
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> Colorizer:
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> Model:
         """Load generator.safetensors and config.json of `folder`.
 
         Raises:
