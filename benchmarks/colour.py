@@ -26,7 +26,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from colorgan import paths, pictures
+from colorgan import paths, pictures, presets
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import summary
@@ -79,8 +79,10 @@ class Row:
     @property
     def options(self) -> list[str]:
         """Its parameters, as `dvc exp run` takes them."""
-        # A later value of a parameter stands for an earlier one.
-        values = dict(setting.split("=", 1) for setting in self.settings)
+        # From the reference, whatever the row before has left in params.yaml; a later value of a
+        # parameter stands for an earlier one.
+        reference = presets.as_options("scratch").replace("-S", "").split()
+        values = dict(setting.split("=", 1) for setting in (*reference, *self.settings))
         values["train.seed"] = str(self.seed)
         return [word for name, value in values.items() for word in ("-S", f"{name}={value}")]
 
@@ -106,6 +108,11 @@ ROWS = (
         (*REFERENCE, "train.epochs=3", "train.decay_epochs=1")),
     Row("lab-l1", "LAB: `encoder_unet`, L1 alone, 2 epochs", NO_GAN),
     Row("lab-color", "L1 and the colourfulness loss", COLOR),
+    Row("lab-seen-alike", "L1 and the perceptual loss", (*NO_GAN, "train.lambda_perceptual=1")),
+    Row("lab-seen-alike-4", "L1 and the perceptual loss, weight 4",
+        (*NO_GAN, "train.lambda_perceptual=4")),
+    Row("lab-some-color", "those and some of the colourfulness loss, weight 5",
+        (*NO_GAN, "train.lambda_perceptual=4", "train.lambda_color=5")),
     Row("lab-recipe", "L1, colourfulness and perceptual loss: the recipe", RECIPE),
     Row("lab-recipe-2", "the recipe, a second seed", RECIPE, seed=2),
     Row("lab-perceptual", "the recipe, colourfulness of single pixels, weight 20",
@@ -116,14 +123,16 @@ ROWS = (
         (*FIRST, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
     Row("lab-queries", "all of it, 64 colour queries in the decoder",
         (*FIRST, "model.color_queries=64"), elsewhere="the code of commit 783678a"),
-    Row("lab-gan", "all of it, a GAN in the second epoch",
-        (*FIRST, "train.pretrain_epochs=1", "model.spectral_norm=true",
+    Row("lab-gan", "that (CIE94 too), a GAN in the second epoch",
+        (*FIRST, "train.l1_as_seen=true", "train.pretrain_epochs=1", "model.spectral_norm=true",
          "train.gan_loss=hinge", "train.discriminator_lr=0.0004"),
-        elsewhere="the code of commit 783678a"),
-    Row("rgb-perceptual", "RGB: all of it", FIRST, elsewhere="the code of commit 783678a"),
+        elsewhere="the code of commit 783678a with that of 90f2652"),
+    Row("rgb-recipe", "RGB: the recipe", RECIPE),
+    Row("rgb-perceptual", "RGB: L1 scaled as CIE94, colourfulness of single pixels, weight 20",
+        (*FIRST, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
     Row("lab-final", "LAB: all of it, 64 px before 128 px, more photos, weight 30",
         (), elsewhere="the commands of docs/colour.md"),
-    Row("lab-final-2", "one epoch more, a mean as colourfulness",
+    Row("lab-final-2", "one epoch more, CIE94, a mean as colourfulness",
         (), elsewhere="the commands of docs/colour.md"),
     Row("lab-long", "11 epochs more, colourfulness as seen from afar: the pretrained model",
         (), elsewhere="the commands of docs/colour.md"),

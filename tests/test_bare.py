@@ -19,7 +19,8 @@ import pandas as pd
 import pytest
 from packaging.requirements import Requirement
 
-from colorgan import Model, paths
+from colorgan import paths
+from colorgan.model import Model
 from imports import PACKAGE, closure, module_file
 
 # All that such a machine has, besides what these bring with them.

@@ -167,3 +167,24 @@ def test_numpy_needs_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64"])
+def test_lightness_and_luma_of_pixels_and_of_gray(pixels: UInt8Array, kind: str) -> None:
+    photo = pixels[:50_000].reshape(100, 500, 3)
+    wanted = rgb2lab(photo / 255.0)[..., 0]
+    given = photo if kind == "uint8" else (photo / 255).astype(kind)
+    found = color.lightness_from_srgb(given)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
+    luma = color.luma_from_srgb(given)
+    np.testing.assert_allclose(255 * luma, color.gray8_from_rgb8(photo), atol=0.501)
+    gray = given[..., 0]
+    three = color.lightness_from_srgb(np.stack(3 * [gray], axis=-1))
+    np.testing.assert_allclose(color.lightness_from_srgb(gray), three, atol=1e-3)
+    assert color.luma_from_srgb(gray).max() <= 1
+
+
+def test_sixteen_bits_of_gray_have_more_than_256_lightnesses() -> None:
+    ramp = np.linspace(0, 1, 5000, dtype=np.float32)[None]
+    assert len(np.unique(color.lightness_from_srgb(ramp))) > 4000

@@ -15,7 +15,7 @@ ROOT = PACKAGE.parents[1]
 # What stands on a lower line never imports from a higher one.
 LEVELS = (
     {"errors", "files", "paths", "processes", "yaml12"},
-    {"color", "params", "params_file", "pictures"},
+    {"color", "encoded", "params", "params_file", "pictures"},
     {"spaces", "presets", "pretrained", "runtime"},
     {
         "networks",
@@ -28,9 +28,9 @@ LEVELS = (
         "data.split",
     },
     {"tracking", "model", "data.loader", "evaluation.frechet", "evaluation.metrics"},
-    {"data", "training", "evaluation", "rendering"},
-    {"benchmark", "recovery", "verification"},
-    {"cli", "__main__"},
+    {"colorizer", "coloring", "data", "evaluation", "rendering", "training"},
+    {"benchmark", "colorize", "recovery", "verification"},
+    {"cli", "cli_photos", "__main__"},
 )
 
 # The modules with a stage in them: they speak through files alone.

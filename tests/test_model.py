@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import colorgan
 from colorgan import files
 from colorgan.data.arrays import open_split
 from colorgan.errors import ColorganError
@@ -37,10 +36,6 @@ def folder(request: pytest.FixtureRequest, project: Path, params: Params) -> Pat
     folder.mkdir(parents=True)
     save_model(folder, generator, space, model, SIDE)
     return folder
-
-
-def test_the_package_offers_it() -> None:
-    assert colorgan.Model is Model
 
 
 def test_a_model_is_weights_and_a_config(folder: Path, params: Params) -> None:

@@ -112,3 +112,18 @@ def test_ab_becomes_what_is_added_to_gray(space: Space, real_photos: UInt8Array)
     found = space.gray_output(input) + added
     gray_error = (space.gray_output(input) - target).abs().mean()
     assert (found - target).abs().mean() < 0.25 * gray_error
+
+
+def test_a_photo_to_be_coloured_is_seen_as_in_training(
+    space: Space, real_photos: UInt8Array
+) -> None:
+    """But for the bytes that training goes through, of gray or of L."""
+    input, target = batch(space, real_photos)
+    encoded, wanted = space.encode(input, target)
+    for photo, seen, output in zip(real_photos, encoded, wanted, strict=True):
+        given = space.network_input(photo.astype(np.float32) / 255)
+        assert (given.shape, given.dtype) == (tuple(seen.shape), np.float32)
+        np.testing.assert_allclose(given, seen.numpy(), atol=1.1 / 255)
+        ab = space.ab(output.numpy())
+        truth = color.lab_from_rgb(photo.astype(np.float32) / 255)[..., 1:]
+        np.testing.assert_allclose(ab, truth, atol=0.51)

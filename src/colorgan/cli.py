@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from colorgan import cli_photos
 from colorgan.errors import ColorganError
 
 if TYPE_CHECKING:
@@ -216,6 +217,9 @@ def ui(
     from colorgan.tracking.ui import serve_ui
 
     raise typer.Exit(serve_ui(host, port))
+
+
+cli_photos.add_to(app)
 
 
 def _spaces(space: SpaceArgument | None) -> Sequence[SpaceName]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 UInt8Array = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
 
 BT601_LUMA = (0.299, 0.587, 0.114)
 XYZ_FROM_RGB = (
@@ -94,6 +95,11 @@ def _lab_f(t: Any) -> Any:
 
 def rgb_from_lab(lab: Any) -> Any:
     """Convert Lab `(..., 3)` to sRGB in 0..1 `(..., 3)`; what lies outside sRGB is clipped."""
+    return srgb_from_linear(linear_from_lab(lab))
+
+
+def linear_from_lab(lab: Any) -> Any:
+    """Convert Lab `(..., 3)` to linear sRGB `(..., 3)`, below 0 or above 1 where sRGB ends."""
     kit = _kit(lab)
     y = (lab[..., 0] + 16) / 116
     x = y + lab[..., 1] / 500
@@ -103,7 +109,56 @@ def rgb_from_lab(lab: Any) -> Any:
     threshold = LAB_SLOPE * LAB_EPSILON + 16 / 116
     xyz = kit.where(f > threshold, f**3, (f - 16 / 116) / LAB_SLOPE)
     from_white = np.linalg.inv(np.asarray(XYZ_FROM_RGB) / np.asarray(D65_WHITE)[:, None])
-    return srgb_from_linear(xyz @ _constant(from_white.T, xyz))
+    return xyz @ _constant(from_white.T, xyz)
+
+
+def within_srgb(lab: Any) -> Any:
+    """Reduce the chroma of Lab `(..., 3)`, at the same L and hue, until sRGB holds the colour.
+
+    Clipping sRGB instead changes lightness and hue. NumPy alone; what sRGB holds stays as it is.
+    """
+    outside = ~_in_srgb(lab)
+    colors = lab[outside]
+    low, high = np.zeros(len(colors), lab.dtype), np.ones(len(colors), lab.dtype)
+    scaled = colors.copy()
+    # To a 4096th of the chroma, much less than a byte resolves.
+    for _ in range(12):
+        middle = (low + high) / 2
+        scaled[:, 1:] = colors[:, 1:] * middle[:, None]
+        fits = _in_srgb(scaled)
+        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+    fitted = lab.copy()
+    fitted[outside, 1:] = colors[:, 1:] * low[:, None]
+    return fitted
+
+
+def _in_srgb(lab: Any) -> Any:
+    """Say which of Lab `(..., 3)` sRGB holds; the tolerance is a twentieth of L at the most."""
+    linear = linear_from_lab(lab)
+    return ((linear > -5e-5) & (linear < 1 + 1e-3)).all(axis=-1)
+
+
+def lightness_from_srgb(srgb: Any) -> Any:
+    """Return L in 0..100 `(H, W)`, float32, of sRGB `(H, W, 3)` or gray `(H, W)`.
+
+    NumPy alone; uint8 or floating point in 0..1.
+    """
+    if srgb.dtype == np.uint8:
+        linear = np.take(_LINEAR_OF_BYTE, srgb)
+    else:
+        linear = linear_from_srgb(srgb.astype(np.float32))
+    if linear.ndim == 3:
+        linear = linear @ np.asarray(XYZ_FROM_RGB[1], np.float32)
+    return (116 * _lab_f(linear) - 16).astype(np.float32)
+
+
+def luma_from_srgb(srgb: Any) -> Any:
+    """Return the BT.601 luma in 0..1 `(H, W)`, float32, of sRGB `(H, W, 3)` or gray `(H, W)`.
+
+    NumPy alone; uint8 or floating point in 0..1.
+    """
+    unit = unit_from_uint8(srgb) if srgb.dtype == np.uint8 else srgb.astype(np.float32)
+    return unit @ np.asarray(BT601_LUMA, np.float32) if unit.ndim == 3 else unit
 
 
 def rgb_slope_over_ab() -> npt.NDArray[np.float32]:

@@ -17,12 +17,18 @@ from typing import Any
 def file_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary file name beside `path`; rename it to `path` if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{_shortened(path.name)}.{os.getpid()}.part")
     try:
         yield aside
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _shortened(name: str) -> str:
+    """Return a name that has room for more: systems end it at 255 bytes."""
+    content = os.fsencode(name)
+    return name if len(content) < 200 else hashlib.sha256(content).hexdigest()
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from colorgan import color, files
+from colorgan import color, files, paths
 from colorgan.color import UInt8Array
 from colorgan.data.arrays import Split
 from colorgan.errors import ColorganError
 from colorgan.networks import EncoderUNet, UNet
 from colorgan.networks.convolution import channels_last
-from colorgan.params import ModelParams
+from colorgan.params import SPACES, ModelParams
 from colorgan.spaces import Space, get_space
 
 WEIGHTS = "generator.safetensors"
@@ -89,11 +89,21 @@ class Model:
         sha256 = files.sha256(weights)
         return cls(generator, space, config["image_size"], sha256, torch.device(device))
 
+    @property
+    def multiple(self) -> int:
+        """What both sides of its input are multiples of."""
+        return int(self.generator.multiple)  # type: ignore[arg-type]
+
     @torch.inference_mode()
+    def predict(self, input: Tensor) -> Tensor:
+        """Map encoded inputs `(N, I, H, W)` to outputs `(N, C, H, W)`, in [-1, 1]."""
+        output: Tensor = self.generator(channels_last(input.to(self.device)))
+        return output
+
     def colorize_batch(self, input: Tensor) -> Tensor:
         """Colour uint8 inputs `(N, H, W)` (gray or 8-bit L); pictures `(N, H, W, 3)` uint8."""
         encoded = self.space.encode_input(input.to(self.device))
-        return pictures(self.space, encoded, self.generator(channels_last(encoded)))
+        return pictures(self.space, encoded, self.predict(encoded))
 
     def colorize_split(self, split: Split, batch_size: int) -> Iterator[ColoredBatch]:
         """Colour the photos of a split, a batch at a time, in their order."""
@@ -171,6 +181,8 @@ def _reason(error: Exception) -> str:
 
 
 def _train_first(folder: Path) -> str:
+    if folder not in map(paths.model, SPACES):
+        return f"a model is a folder with {WEIGHTS} and {CONFIG}"
     return (
         f"run `dvc repro train_{folder.name}` (or `python -m colorgan train {folder.name}`) first"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 DATA = Path("data")
+SAMPLE = DATA / "sample"
 MODELS = Path("models")
 REPORTS = Path("reports")
 

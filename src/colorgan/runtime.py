@@ -18,8 +18,10 @@ Precision = Literal["off", "fp16", "bf16"]
 CompileMode = Literal["off", "default", "reduce-overhead"]
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, asked: str = "params.yaml: runtime.device") -> torch.device:
     """Return the device called `name`; `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    `asked` says where the name comes from, for the error.
 
     Raises:
         ParamsError: the device asked for is not on this machine.
@@ -31,10 +33,10 @@ def choose_device(name: str) -> torch.device:
     }
     if name == "auto":
         return torch.device(next(device for device, there in present.items() if there))
-    if not present[name]:
+    if not present.get(name):
         there = ", ".join(device for device, is_there in present.items() if is_there)
         raise ParamsError(
-            f"params.yaml: runtime.device is {name!r}, which this machine does not have; "
+            f"{asked} is {name!r}, which this machine does not have; "
             f"it should be auto or one of {there}"
         )
     return torch.device(name)

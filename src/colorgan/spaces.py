@@ -7,6 +7,11 @@ and how its output becomes a picture again::
     (or the same from 8-bit Lab: a photo that is kept so is not converted to and fro)
     batches of those ----encode--> input (N, I, H, W), target (N, C, H, W) in [-1, 1]
     input, output    ----decode--> picture (N, H, W, 3), sRGB in 0..1
+
+A photo to be coloured goes another way, of which a and b alone come back, for one photo of any
+size, in NumPy::
+
+    sRGB or gray (H, W[, 3]) --network_input--> (I, H, W)   output (C, H, W) --ab--> (H, W, 2)
 """
 
 from __future__ import annotations
@@ -14,8 +19,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from colorgan import color
-from colorgan.color import UInt8Array
+from colorgan.color import FloatArray, UInt8Array
 from colorgan.params import SPACES, SpaceName
 
 if TYPE_CHECKING:
@@ -60,6 +67,14 @@ class Space(ABC):
     def from_ab(self) -> Tensor:
         """Return `(C, 2)`, by which an output of LAB becomes nearly what is added to gray here."""
 
+    @abstractmethod
+    def network_input(self, srgb: FloatArray) -> FloatArray:
+        """Make the generator's input `(I, H, W)` of sRGB `(H, W, 3)` or gray `(H, W)` in 0..1."""
+
+    @abstractmethod
+    def ab(self, output: FloatArray) -> FloatArray:
+        """Return a and b `(H, W, 2)` of an output `(C, H, W)` of the generator."""
+
     def encode(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Encode both arrays of a batch: the generator's input and what it must produce."""
         return self.encode_input(input), self.encode_target(target)
@@ -102,6 +117,17 @@ class RGB(Space):
         slope: Tensor = torch.from_numpy(2 * color.AB_SCALE * color.rgb_slope_over_ab())
         return slope
 
+    def network_input(self, srgb: FloatArray) -> FloatArray:
+        """Scale the luma to [-1, 1] and repeat it three times."""
+        gray: FloatArray = 2 * color.luma_from_srgb(srgb) - 1
+        return np.repeat(gray[None], 3, axis=0)
+
+    def ab(self, output: FloatArray) -> FloatArray:
+        """Return those of the picture the network drew; its lightness is not used."""
+        drawn = np.clip((output + 1) / 2, 0, 1).transpose(1, 2, 0)
+        ab: FloatArray = color.lab_from_rgb(drawn)[..., 1:]
+        return ab
+
     def gray_output(self, input: Tensor) -> Tensor:
         """Return the gray input itself."""
         return input
@@ -141,6 +167,15 @@ class LAB(Space):
         lab = torch.cat((lightness, output.float() * color.AB_SCALE), dim=1)
         rgb: Tensor = color.rgb_from_lab(lab.movedim(1, -1))
         return rgb
+
+    def network_input(self, srgb: FloatArray) -> FloatArray:
+        """Scale L to [-1, 1]: L / 50 - 1."""
+        lightness: FloatArray = color.lightness_from_srgb(srgb) / np.float32(color.L_MAX / 2) - 1
+        return lightness[None]
+
+    def ab(self, output: FloatArray) -> FloatArray:
+        """Scale the output back by 110."""
+        return output.transpose(1, 2, 0) * np.float32(color.AB_SCALE)
 
     def from_ab(self) -> Tensor:
         """Return the identity."""

@@ -14,8 +14,8 @@ from PIL import Image
 
 from colorgan.data.sources import folder as module
 from colorgan.data.sources import get_source
-from colorgan.data.sources.base import UnreadablePhoto
 from colorgan.data.sources.parquet import ParquetPhotos
+from colorgan.encoded import UnreadablePhoto
 from colorgan.errors import ColorganError
 from colorgan.params import DataParams, Params
 

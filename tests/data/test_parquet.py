@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from colorgan.data.sources import get_source
-from colorgan.data.sources.base import UnreadablePhoto
 from colorgan.data.sources.parquet import BATCH_BYTES, ParquetPhotos, _Group, _Place
+from colorgan.encoded import UnreadablePhoto
 from colorgan.errors import ColorganError
 from colorgan.params import DataParams, Params
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from colorgan.networks.convolution import channels_last
-from colorgan.networks.depthwise import DepthwiseConv2d, quicken_depthwise
+from colorgan.networks.depthwise import DepthwiseConv2d, pad_evenly, quicken_depthwise
 from colorgan.networks.imagenet import create_backbone
 
 
@@ -22,6 +22,19 @@ def test_a_backbone_gives_the_same_maps(backbone: str, size: tuple[int, int]) ->
     quicken_depthwise(network)
     assert any(isinstance(module, DepthwiseConv2d) for module in network.modules())
     assert list(network.state_dict()) == names
+    for then, now in zip(before, network(x), strict=True):
+        torch.testing.assert_close(now, then, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_alike_on_all_sides_is_the_same_sum() -> None:
+    torch.manual_seed(0)
+    network = create_backbone("tf_efficientnet_lite0", features_only=True, in_chans=1).eval()
+    quicken_depthwise(network)
+    x = torch.randn(2, 1, 64, 96)
+    before = network(x)
+    pad_evenly(network)
+    assert not any(type(m).__name__ == "Conv2dSame" for m in network.modules())
+    assert not any(getattr(m, "_same", False) for m in network.modules())
     for then, now in zip(before, network(x), strict=True):
         torch.testing.assert_close(now, then, rtol=1e-4, atol=1e-4)
 

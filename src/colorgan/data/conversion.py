@@ -24,7 +24,8 @@ from PIL import Image, ImageOps
 
 from colorgan import color, files
 from colorgan.color import UInt8Array
-from colorgan.data.sources import Photo, PhotoSet, Pixels, UnreadablePhoto
+from colorgan.data.sources import Photo, PhotoSet, Pixels
+from colorgan.encoded import UnreadablePhoto
 from colorgan.errors import ColorganError
 from colorgan.spaces import Space, get_space
 

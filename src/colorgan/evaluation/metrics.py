@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import bootstrap  # type: ignore[import-untyped]
+from scipy.stats import bootstrap
 from skimage.color import deltaE_ciede2000
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 

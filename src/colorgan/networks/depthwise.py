@@ -76,3 +76,31 @@ def quicken_depthwise(network: nn.Module) -> None:
             quick = module.kernel_size == (3, 3) and module.stride == (1, 1)
             if not quick and module.dilation == (1, 1):
                 network.set_submodule(name, DepthwiseConv2d(module))
+
+
+def pad_evenly(network: nn.Module) -> None:
+    """Put plain convolutions, padded alike on all sides, in the place of those padded on one side.
+
+    The same sums, for sides that are multiples of what the network takes; with nothing in them that
+    depends on the size, which is what a graph for other programs is made of.
+    """
+    for name, module in list(network.named_modules()):
+        if type(module).__name__ == "Conv2dSame" or getattr(module, "_same", False):
+            assert isinstance(module, nn.Conv2d)
+            network.set_submodule(name, _padded_evenly(module))
+
+
+def _padded_evenly(of: nn.Conv2d) -> nn.Conv2d:
+    (size, _), (stride, _) = of.kernel_size, of.stride
+    before = (size - stride) // 2
+    after = size - stride - before
+    zeros = after - before
+    convolution = nn.Conv2d(
+        of.in_channels, of.out_channels, size + zeros, stride, after,
+        groups=of.groups, bias=of.bias is not None, device=of.weight.device,
+    )  # fmt: skip
+    with torch.no_grad():
+        convolution.weight.copy_(F.pad(of.weight, (zeros, 0, zeros, 0)))
+        if of.bias is not None and convolution.bias is not None:
+            convolution.bias.copy_(of.bias)
+    return convolution

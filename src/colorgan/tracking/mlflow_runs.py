@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,17 @@ class TrainingRuns:
         if not found.generator_sha256:
             raise ColorganError(f"{found} has no weights: it did not finish; name one that did")
         return found
+
+    def of_any(self, stages: Sequence[str], wanted: str) -> TrainingRun:
+        """Return the run of one of several stages with an id or name, as `named` does.
+
+        Raises:
+            ColorganError: none of the stages has it; says why for the last.
+        """
+        for stage in stages[:-1]:
+            with suppress(ColorganError):
+                return self.named(stage, wanted)
+        return self.named(stages[-1], wanted)
 
     def newest(self, stage: str) -> TrainingRun | None:
         """Return the newest run of `stage`, if any."""

@@ -6,10 +6,10 @@ photos in there. Nothing else knows how a source keeps its photos.
 
 from __future__ import annotations
 
-from colorgan.data.sources.base import Photo, PhotoSet, Pixels, Source, UnreadablePhoto
+from colorgan.data.sources.base import Photo, PhotoSet, Pixels, Source
 from colorgan.errors import ColorganError
 
-__all__ = ["Photo", "PhotoSet", "Pixels", "Source", "UnreadablePhoto", "get_source"]
+__all__ = ["Photo", "PhotoSet", "Pixels", "Source", "get_source"]
 
 SOURCES = ("sample", "stl10", "kaggle", "folder", "parquet")
 

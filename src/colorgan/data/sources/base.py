@@ -13,10 +13,6 @@ from PIL import Image
 from colorgan.params import DataParams
 
 
-class UnreadablePhoto(Exception):  # noqa: N818 - it is a finding about a photo, not a fault
-    """A photo cannot be used; its text is the reason that goes into rejected.csv."""
-
-
 @dataclass(frozen=True)
 class Pixels:
     """A decoded photo: three bytes a pixel, and what they mean.

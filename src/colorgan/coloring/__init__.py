@@ -1,0 +1,1 @@
+"""Colouring a photo of any size: the network sees a small copy, the photo keeps its lightness."""

@@ -1,0 +1,1 @@
+"""The command `colorgan colorize`: files in, files out."""

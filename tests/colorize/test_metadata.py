@@ -1,0 +1,207 @@
+"""What a coloured picture keeps of what its file says: EXIF, orientation, resolution, profile."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import (
+    CASES,
+    HEIGHT,
+    WIDTH,
+    Colorize,
+    chroma,
+    color,
+    colored,
+    draw,
+    encoded,
+    exif_with_thumbnail,
+    gray,
+    lightness_off,
+    linear_profile,
+    pixels,
+)
+from PIL import Image, ImageCms, ImageOps
+
+from colorgan.color import srgb_from_linear
+
+MADE, TAKEN, ORIENTATION = 0x10F, 0x9003, 0x112
+
+
+def exif(orientation: int = 1) -> Image.Exif:
+    data = Image.Exif()
+    data[MADE], data[ORIENTATION] = "Leica", orientation
+    data.get_ifd(0x8769)[TAKEN] = "1931:06:01 12:00:00"
+    data.get_ifd(0x8825)[2] = (48.0, 8.0, 30.5)
+    return data
+
+
+@pytest.mark.parametrize("format", ["keep", "jpeg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("source", ["a.jpg", "a.png", "a.webp", "a.tif"])
+def test_exif_stays(colorize: Colorize, source: str, format: str) -> None:
+    image = Image.fromarray(gray()).convert("RGB")
+    result = colored(colorize, draw(source, image, exif=exif().tobytes()), "--format", format)
+    with Image.open(result) as after:
+        data = after.getexif()
+        assert data[MADE] == "Leica"
+        assert data.get_ifd(0x8769).get(TAKEN) == "1931:06:01 12:00:00"
+        assert tuple(map(float, data.get_ifd(0x8825).get(2, ()))) == (48.0, 8.0, 30.5)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_names_in_exif_keep_their_letters(colorize: Colorize, suffix: str) -> None:
+    """EXIF says ASCII, cameras and programs write UTF-8."""
+    data = Image.Exif()
+    data[0x8298] = "## M##ller"
+    content = data.tobytes().replace(b"## M##", "© Mü".encode())
+    source = draw(f"a.{suffix}", Image.fromarray(gray()).convert("RGB"), exif=content)
+    assert "© Müller".encode() in source.read_bytes()
+    result = colored(colorize, source)
+    assert "© Müller".encode() in result.read_bytes()
+
+
+@pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9])
+@pytest.mark.parametrize("source", ["a.png", "a.jpg", "a.webp"])
+def test_pixels_stay_as_they_lie_with_their_orientation(
+    colorize: Colorize, source: str, orientation: int
+) -> None:
+    colored(colorize, draw("upright.png"))
+    upright = pixels("out/upright.png")
+    Path("out/upright.png").unlink()
+    lying = Image.fromarray(gray())
+    for lain in (getattr(Image.Transpose, name) for name in WAY_BACK.get(orientation, ())):
+        lying = lying.transpose(lain)
+    options = {"lossless": True} if source == "a.webp" else {"quality": 100}
+    draw(source, lying.convert("RGB"), exif=exif(orientation), **options)
+    result = colored(colorize, Path(source))
+    with Image.open(result) as after:
+        assert after.size == lying.size
+        assert after.getexif()[ORIENTATION] == orientation
+        turned = np.asarray(ImageOps.exif_transpose(after).convert("RGB"))
+    # The network sees the upright picture: the same colours, but for rounding and loss.
+    off = np.abs(turned.astype(int) - upright)
+    assert off.mean() < (1.5 if source == "a.png" else 8)
+    assert source != "a.png" or lightness_off(np.asarray(lying), pixels(result)) <= 1
+
+
+WAY_BACK = {
+    2: ("FLIP_LEFT_RIGHT",),
+    3: ("ROTATE_180",),
+    4: ("FLIP_TOP_BOTTOM",),
+    5: ("TRANSPOSE",),
+    6: ("ROTATE_90",),
+    7: ("TRANSVERSE",),
+    8: ("ROTATE_270",),
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "format"), [("a.tif", "keep"), ("a.tif", "png"), ("a.jpg", "bmp")]
+)
+def test_what_has_no_orientation_is_upright(colorize: Colorize, source: str, format: str) -> None:
+    """Pillow turns a TIFF when it reads it; a BMP has nowhere to say how it lies."""
+    lying = Image.fromarray(gray()).transpose(Image.Transpose.ROTATE_90)
+    data = Image.Exif()
+    data[ORIENTATION] = 6
+    result = colored(colorize, draw(source, lying, exif=data), "--format", format)
+    with Image.open(result) as after:
+        assert after.size == (WIDTH, HEIGHT)
+        assert after.getexif().get(ORIENTATION, 1) == 1
+    assert lightness_off(gray(), pixels(result)) < (1 if source == "a.tif" else 15)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp"])
+def test_the_resolution_stays(colorize: Colorize, suffix: str) -> None:
+    with Image.open(colored(colorize, draw(f"a.{suffix}", dpi=(300, 150)))) as after:
+        assert tuple(map(round, after.info["dpi"])) == (300, 150)
+
+
+def profile_name(data: bytes) -> str:
+    return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(data))).strip()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(
+    ("kind", "space"),
+    [("L", b"GRAY"), ("LA", b"GRAY"), ("RGB", b"RGB "), ("RGBA", b"RGB "), ("I;16", b"GRAY")],
+)
+def test_a_profile_is_converted_to_srgb(
+    colorize: Colorize, suffix: str, kind: str, space: bytes
+) -> None:
+    picture, values = CASES[kind]()
+    profile = linear_profile(space)
+    result = colored(colorize, draw(f"a.{suffix}", picture, icc_profile=profile))
+    unit = values / np.float32(255) if values.dtype == np.uint8 else values
+    srgb = srgb_from_linear(unit)
+    after = pixels(result).copy()
+    # Between the darkest bytes of linear light Pillow draws a straight line.
+    dark = (unit < 10 / 255) if unit.ndim == 2 else (unit < 10 / 255).any(-1)
+    srgb[dark], after[dark] = 0, 0
+    assert lightness_off(srgb, after) < 1.5
+    with Image.open(result) as image:
+        assert profile_name(image.info["icc_profile"]).startswith("sRGB")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("profile", [None, b"no profile at all", linear_profile(b"RGB ")])
+def test_a_profile_is_embedded_where_there_was_one(
+    colorize: Colorize, suffix: str, profile: bytes | None
+) -> None:
+    """A damaged one, and one that does not fit a gray picture, too; neither stops anything."""
+    kept = {} if profile is None else {"icc_profile": profile}
+    result = colored(colorize, draw(f"a.{suffix}", **kept))
+    with Image.open(result) as after:
+        embedded = after.info.get("icc_profile", b"")
+    assert profile_name(embedded).startswith("sRGB") if profile else not embedded
+    assert chroma(pixels(result)) > 5
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_a_gray_thumbnail_does_not_stay(colorize: Colorize, suffix: str) -> None:
+    thumbnail = encoded(Image.fromarray(gray(16, 12)), "JPEG")
+    image = Image.fromarray(gray()).convert("RGB")
+    source = draw(f"a.{suffix}", image, exif=exif_with_thumbnail(thumbnail))
+    assert thumbnail in source.read_bytes()
+    result = colored(colorize, source)
+    assert thumbnail not in result.read_bytes()
+    with Image.open(result) as after:
+        assert after.getexif()[MADE] == "Abc"
+        assert not after.getexif().get_ifd(1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:20],
+        lambda data: data[: len(data) // 2],
+        lambda data: b"Exif\0\0" + b"\xff" * 100,
+        lambda data: data[:14] + b"\xff" * 12 + data[26:],
+        lambda data: data.replace(b"1931:06", b"\xff\xfe\0\x01:06"),
+    ],
+    ids=["cut", "half", "noise", "wrong tag", "wrong text"],
+)
+@pytest.mark.parametrize("format", ["keep", "png", "tiff", "webp"])
+def test_damaged_exif_stops_nothing(
+    colorize: Colorize, damage: Callable[[bytes], bytes], format: str
+) -> None:
+    draw("a.jpg", exif=damage(exif().tobytes()))
+    assert chroma(pixels(colored(colorize, Path("a.jpg"), "--format", format))) > 5
+
+
+@pytest.mark.parametrize("what", ["icc_profile", "exif", "xmp"])
+def test_metadata_too_long_for_a_jpeg_stops_nothing(colorize: Colorize, what: str) -> None:
+    long = Image.Exif()
+    long[0x10E] = "x" * 70_000
+    if what == "icc_profile":
+        # As a profile for a printer is: 34675 of a TIFF, which Pillow takes for EXIF.
+        content = linear_profile(b"RGB ") + bytes(70_000)
+        source = draw("a.tif", color(), icc_profile=len(content).to_bytes(4, "big") + content[4:])
+    elif what == "exif":
+        source = draw("a.png", exif=long.tobytes())
+    else:
+        xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>" + b" " * 70_000
+        source = draw("a.webp", Image.fromarray(color()), xmp=xmp)
+    assert chroma(pixels(colored(colorize, source, "--format", "jpeg"))) > 5
