@@ -29,7 +29,7 @@ LEVELS = (
     },
     {"tracking", "model", "data.loader", "evaluation.frechet", "evaluation.metrics"},
     {"colorizer", "coloring", "data", "evaluation", "rendering", "training"},
-    {"benchmark", "colorize", "recovery", "verification"},
+    {"app", "benchmark", "colorize", "recovery", "verification"},
     {"cli", "cli_photos", "__main__"},
 )
 

@@ -142,7 +142,28 @@ def export(
     )
 
 
+def page(
+    host: Annotated[str, typer.Option(help="Address; 0.0.0.0 for other machines")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port")] = 7860,
+    model: Model = "pretrained",
+    device: Device = "auto",
+    max_megabytes: Annotated[float, typer.Option(min=0.001, max=10_000, help="Of a file")] = 50.0,
+    max_megapixels: Annotated[float, typer.Option(min=0.001, max=10_000, help="Of a photo")] = 50.0,
+) -> None:
+    """Open a page to drop photos on, on this machine alone."""
+    from colorgan.errors import ColorganError
+
+    try:
+        from colorgan.app.server import serve
+    except ModuleNotFoundError as error:
+        raise ColorganError(
+            f"the page needs {error.name}, which is not installed: pip install 'colorgan[app]'"
+        ) from None
+    serve(host, port, model, device, max_megabytes, max_megapixels)
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(rich_help_panel=PHOTOS)(colorize)
     app.command(rich_help_panel=PHOTOS)(export)
+    app.command("app", rich_help_panel=PHOTOS)(page)

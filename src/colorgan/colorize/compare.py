@@ -75,6 +75,12 @@ def compare(kind: Comparison, photo: Photo, colored: UInt8Array, name: str) -> b
     return page.encode("utf-8", "replace")
 
 
+def previews(photo: Photo, colored: UInt8Array) -> tuple[bytes, bytes]:
+    """Return before and after as JPEG for a page, upright, at most LONGEST pixels long."""
+    before, after = _upright(_shown(photo), photo), _upright(colored, photo)
+    return _jpeg(_at_most(before, LONGEST)), _jpeg(_at_most(after, LONGEST))
+
+
 def _shown(photo: Photo) -> UInt8Array:
     pixels: Any = photo.pixels
     shown: UInt8Array = pixels if pixels.dtype == np.uint8 else uint8_from_unit(pixels)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,11 @@ class TrainingRuns:
     def newest(self, stage: str) -> TrainingRun | None:
         """Return the newest run of `stage`, if any."""
         return next(self._search(f"tags.stage = '{stage}'"), None)
+
+    def with_weights(self, stage: str, most: int) -> list[TrainingRun]:
+        """Return the newest runs of `stage` that came to weights, so many at the most."""
+        finished = (run for run in self._search(f"tags.stage = '{stage}'") if run.generator_sha256)
+        return list(islice(finished, most))
 
     def params(self, run: TrainingRun, folder: Path) -> dict[str, Any]:
         """Return the resolved parameters of a run by dotted path; ColorganError if it has none."""

@@ -1,0 +1,118 @@
+"use strict";
+
+const byId = (id) => document.getElementById(id);
+let photo = null; // {name, content}
+let turn = 0; // Answers to earlier requests are left aside.
+
+function say(text, isError = false) {
+  byId("message").textContent = text;
+  byId("message").classList.toggle("error", isError);
+}
+
+async function fetched(address, options) {
+  const response = await fetch(address, options);
+  if (!response.ok) {
+    const told = await response.json().catch(() => ({}));
+    throw new Error(told.error || `the server answered ${response.status}`);
+  }
+  return response;
+}
+
+function chosenModels() {
+  return [...document.querySelectorAll("#models input:checked")].map((box) => box.value);
+}
+
+function labelOf(model) {
+  return document.querySelector(`#models input[value="${CSS.escape(model)}"]`).dataset.label;
+}
+
+function show(result, model) {
+  const figure = byId("result").content.cloneNode(true).firstElementChild;
+  const at = `api/results/${result.id}`;
+  figure.querySelector(".before").src = `${at}/before`;
+  figure.querySelector(".after").src = `${at}/after`;
+  const pair = figure.querySelector(".pair");
+  pair.querySelector("input").addEventListener("input", (event) => {
+    pair.style.setProperty("--at", `${event.target.value}%`);
+  });
+  figure.querySelector(".what").textContent =
+    `${labelOf(model)} · ${result.width} × ${result.height} · ${result.seconds} s`;
+  const link = figure.querySelector(".download");
+  link.href = `${at}/file`;
+  link.download = result.name;
+  byId("results").append(figure);
+}
+
+async function colorize() {
+  const models = chosenModels();
+  if (!photo || !models.length) return;
+  const mine = ++turn;
+  say(`Colouring ${photo.name} …`);
+  const figures = [];
+  for (const model of models) {
+    const asked = new URLSearchParams({ model, saturation: byId("saturation").value, name: photo.name });
+    try {
+      const response = await fetched(`api/colorize?${asked}`, { method: "POST", body: photo.content });
+      figures.push([await response.json(), model]);
+    } catch (error) {
+      if (mine === turn) say(`${photo.name}: ${error.message}`, true);
+      return;
+    }
+    if (mine !== turn) return;
+  }
+  byId("results").replaceChildren();
+  figures.forEach(([result, model]) => show(result, model));
+  say("");
+}
+
+function take(file) {
+  if (!file) return;
+  photo = { name: file.name, content: file };
+  colorize();
+}
+
+let waiting;
+byId("saturation").addEventListener("input", (event) => {
+  byId("amount").textContent = Number(event.target.value).toFixed(1);
+  clearTimeout(waiting);
+  waiting = setTimeout(colorize, 300);
+});
+byId("file").addEventListener("change", (event) => take(event.target.files[0]));
+const drop = byId("drop");
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.toggle("over", kind === "dragover");
+    if (kind === "drop") take(event.dataTransfer.files[0]);
+  });
+}
+
+async function start() {
+  const models = await (await fetched("api/models")).json();
+  models.forEach((model, row) => {
+    const label = document.createElement("label");
+    const box = document.createElement("input");
+    Object.assign(box, { type: "checkbox", value: model.id, checked: row === 0 });
+    box.dataset.label = model.label;
+    box.addEventListener("change", colorize);
+    label.append(box, model.label);
+    byId("models").append(label);
+  });
+  const names = await (await fetched("api/examples")).json();
+  byId("examples-section").hidden = !names.length;
+  for (const name of names) {
+    const address = `api/examples/${encodeURIComponent(name)}`;
+    const button = document.createElement("button");
+    button.title = name;
+    const image = Object.assign(document.createElement("img"), { src: address, alt: name, loading: "lazy" });
+    button.append(image);
+    button.addEventListener("click", async () => {
+      photo = { name, content: await (await fetched(address)).blob() };
+      window.scrollTo({ top: 0, behavior: "smooth" });
+      colorize();
+    });
+    byId("examples").append(button);
+  }
+}
+
+start().catch((error) => say(error.message, true));
