@@ -162,8 +162,34 @@ def page(
     serve(host, port, model, device, max_megabytes, max_megapixels)
 
 
+def promote(
+    space: Annotated[str, typer.Argument(help="rgb or lab; both if left out")] = "",
+) -> None:
+    """Make the best run on the same data the champion of MLflow's registry, and say why.
+
+    `mlflow models serve -m models:/colorgan-lab@champion --env-manager local` then serves it.
+    """
+    from colorgan.errors import ColorganError
+    from colorgan.params import SPACES
+
+    try:
+        from colorgan.serving.promote import promote as run
+    except ModuleNotFoundError as error:
+        raise ColorganError(
+            f"promote needs {error.name}, which is not installed: pip install 'colorgan[pipeline]'"
+        ) from None
+    if space and space not in SPACES:
+        raise ColorganError(f"{space!r} is no space; it should be {' or '.join(SPACES)}")
+    for one in SPACES if not space else [known for known in SPACES if known == space]:
+        promotion = run(one)
+        where = f"{promotion.name} version {promotion.version}"
+        moved = "is now" if promotion.moved else "is already"
+        typer.echo(f"promote: {where} {moved} the champion: {promotion.because}")
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(rich_help_panel=PHOTOS)(colorize)
     app.command(rich_help_panel=PHOTOS)(export)
     app.command("app", rich_help_panel=PHOTOS)(page)
+    app.command(rich_help_panel=PHOTOS)(promote)

@@ -70,7 +70,8 @@ def load_model(name: str, device: str = "auto") -> Model:
 
     Args:
         name: `pretrained`, `rgb` or `lab` (of models/), a folder with generator.safetensors and
-            config.json, `runs:/ID` of an MLflow training run, or the name of a run.
+            config.json, `runs:/ID` of an MLflow training run, the name of a run, or
+            `models:/colorgan-lab@champion` of MLflow's registry.
         device: `auto`, `cpu`, `cuda` or `mps`.
 
     Raises:
@@ -99,6 +100,9 @@ def _of_run(name: str, device: str) -> Model:
     except ModuleNotFoundError:
         raise _no_model(name, "and MLflow, where it may be a run, is not installed") from None
     wanted = name.removeprefix("runs:/").partition("/")[0]
+    if name.startswith("models:/"):
+        with TemporaryDirectory() as into:
+            return _of_folder(TrainingRuns().registered(name, Path(into)), device)
     try:
         runs = TrainingRuns()
         run = runs.of_any([f"train_{space}" for space in SPACES], wanted)

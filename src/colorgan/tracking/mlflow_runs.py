@@ -22,6 +22,7 @@ from colorgan.tracking.store_uri import SQLITE, sqlite_file, tracking_uri
 
 # After the sink, which tells MLflow what to be silent about before it is first imported.
 from mlflow import MlflowClient  # isort: skip
+from mlflow.artifacts import download_artifacts  # isort: skip
 from mlflow.entities import Run  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 
@@ -158,6 +159,32 @@ class TrainingRuns:
                 }
                 for name in names
             }
+
+    def kept_score(self, run: TrainingRun) -> float | None:
+        """Return the validation score of the weights that a run has kept; None if it has none."""
+        with self._reading():
+            points = self._client.get_metric_history(run.id, "val/score")
+            kept = self._client.get_run(run.id).data.params.get("train.keep")
+        if not points:
+            return None
+        scores = [point.value for point in sorted(points, key=lambda point: point.step)]
+        return float(min(scores) if kept == "best" else scores[-1])
+
+    def registered(self, uri: str, folder: Path) -> Path:
+        """Bring the generator of a registered model, such as `models:/colorgan-lab@champion`.
+
+        Returns:
+            The folder with its weights.
+
+        Raises:
+            ColorganError: there is no such model, or it is none of `colorgan promote`.
+        """
+        with self._reading():
+            model = download_artifacts(uri, dst_path=str(folder), tracking_uri=self._uri)
+        found = Path(model) / "artifacts" / "model"
+        if not found.is_dir():
+            raise ColorganError(f"{uri} holds no generator that `colorgan promote` has registered")
+        return found
 
     def tag(self, run: TrainingRun, tags: Mapping[str, str]) -> None:
         """Add tags to a run, in place of those of the same name.

@@ -1,0 +1,1 @@
+"""Trained generators as MLflow models: registered, promoted, served."""
