@@ -21,10 +21,11 @@ from colorgan.model import Model
 ROOT = Path(__file__).parents[1]
 PRETRAINED = ROOT / "models" / "pretrained"
 COLOURS = """
-from colorgan import pretrained
-from colorgan.model import Model
+from PIL import Image
+from colorgan import Colorizer, pretrained
 print(pretrained.folder())
-print(Model.load(pretrained.folder()).space.name)
+colored = Colorizer.load().colorize(Image.linear_gradient("L"))
+print(colored.mode, colored.size[0], *(high > low for low, high in colored.getextrema()))
 """
 
 
@@ -74,4 +75,8 @@ def test_the_wheel_carries_it(tmp_path: Path) -> None:
         [sys.executable, "-c", COLOURS], cwd=tmp_path, env=env, text=True, capture_output=True,
         check=True,
     )  # fmt: skip
-    assert done.stdout.split() == [str(installed / "colorgan" / "models" / "pretrained"), "lab"]
+    folder, *said = done.stdout.split()
+    assert folder == str(installed / "colorgan" / "models" / "pretrained")
+    assert said == ["RGB", "256", "True", "True", "True"]
+    files = {path.name for path in (installed / "colorgan" / "app").iterdir()}
+    assert {"page.html", "page.css", "page.js"} <= files
