@@ -122,7 +122,7 @@ class Colorizer:
         fitted = [fit(p, self.network.space, self.side, self.network.multiple) for p in photos]
         outputs = self.predict(fitted, batch_size)
         return [
-            merge(photo, small.srgb, ab, saturation)
+            merge(photo, small.srgb, ab, saturation, small.box)
             for photo, small, ab in zip(photos, fitted, outputs, strict=True)
         ]
 

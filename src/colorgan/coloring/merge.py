@@ -10,6 +10,7 @@ from scipy.ndimage import uniform_filter
 
 from colorgan import color
 from colorgan.color import FloatArray, UInt8Array
+from colorgan.coloring.border import Box
 from colorgan.coloring.photo import Photo
 
 RADIUS = 2
@@ -60,7 +61,13 @@ class GuidedChroma:
         return np.stack(planes, axis=-1)
 
 
-def merge(photo: Photo, small: FloatArray, ab: FloatArray, saturation: float = 1.0) -> UInt8Array:
+def merge(
+    photo: Photo,
+    small: FloatArray,
+    ab: FloatArray,
+    saturation: float = 1.0,
+    box: Box | None = None,
+) -> UInt8Array:
     """Colour a photo: its own L, and the a and b of its small copy.
 
     Where a colour leaves sRGB its chroma is reduced at the same L and hue.
@@ -70,17 +77,21 @@ def merge(photo: Photo, small: FloatArray, ab: FloatArray, saturation: float = 1
         small: its small copy in 0..1, `(h, w, 3)` or gray `(h, w)`.
         ab: a and b of the small copy, `(h, w, 2)`.
         saturation: what the chroma is multiplied by; 0 is gray.
+        box: where the picture is that `small` is a copy of; the rest stays gray.
 
     Returns:
         sRGB `(H, W, 3)`.
     """
     chroma = GuidedChroma(color.lightness_from_srgb(small), ab * np.float32(saturation))
+    box = box or Box(0, photo.height, 0, photo.width)
     colored = np.empty((photo.height, photo.width, 3), np.uint8)
     for top, bottom in _strips(photo):
-        lightness = color.lightness_from_srgb(photo.pixels[top:bottom])
-        lab = np.concatenate(
-            (lightness[..., None], chroma.rows(lightness, top, photo.height)), axis=-1
-        )
+        lab = np.zeros((bottom - top, photo.width, 3), np.float32)
+        lab[..., 0] = color.lightness_from_srgb(photo.pixels[top:bottom])
+        first, last = max(top, box.top), min(bottom, box.bottom)
+        if first < last:
+            inside = lab[first - top : last - top, box.left : box.right]
+            inside[..., 1:] = chroma.rows(inside[..., 0], first - box.top, box.bottom - box.top)
         colored[top:bottom] = color.uint8_from_unit(color.rgb_from_lab(color.within_srgb(lab)))
     return colored
 

@@ -142,7 +142,7 @@ class _Work:
         """Colour a photo at its own size and write it, aside and then renamed."""
         job, options = read.job, self._options
         try:
-            colored = merge(read.photo, read.fitted.srgb, ab, options.saturation)
+            colored = merge(read.photo, read.fitted.srgb, ab, options.saturation, read.fitted.box)
             content = {job.target: encode(
                 read.photo, colored, read.metadata, job.format, options.quality
             )}  # fmt: skip
