@@ -28,7 +28,9 @@ os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARN
 
 ROOT = Path(__file__).parents[1]
 SIDE = 32
-SHARE_A_PROJECT = {f"tests/pipeline/test_{name}.py" for name in ("pipeline", "ui", "verify")}
+SHARE_A_PROJECT = {
+    f"tests/pipeline/test_{name}.py" for name in ("pipeline", "tasks", "ui", "verify")
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
