@@ -133,7 +133,7 @@ ROWS = (
         (), elsewhere="the commands of docs/colour.md"),
     Row("lab-final-2", "one epoch more, CIE94, a mean as colourfulness",
         (), elsewhere="the commands of docs/colour.md"),
-    Row("lab-long", "11 epochs more, colourfulness as seen from afar: the pretrained model",
+    Row("lab-long", "10 epochs more, at last colourfulness 5, perceptual 3: the pretrained model",
         (), elsewhere="the commands of docs/colour.md"),
 )  # fmt: skip
 

@@ -49,10 +49,10 @@ def test_ab_lies_where_the_photo_had_it(
     columns = slice(fitted.left, fitted.left + width)
     seen = fitted.input[:, rows, columns]
     given = space.network_input(np.ascontiguousarray(upright))
-    # The same, stretched: by a line that is steeper than 1, cut off at either end.
+    # The same, or stretched: by a line that is steeper than 1, cut off at either end.
     inside = np.abs(seen) < 1
     slope, offset = np.polyfit(given[inside], seen[inside], 1)
-    assert slope > 1
+    assert slope > 0.999
     np.testing.assert_allclose(seen, np.clip(slope * given + offset, -1, 1), atol=1e-3)
     output = np.zeros((space.out_channels, *fitted.input.shape[1:]), np.float32)
     lab = color.lab_from_rgb(upright)
@@ -82,16 +82,16 @@ def test_gray_and_the_same_gray_in_three_channels_are_seen_alike(real_photos: UI
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.4, 0.7), (0.0, 0.3), (0.6, 1.0)])
-def test_a_faded_photo_is_seen_nearly_as_it_was(
-    real_photos: UInt8Array, low: float, high: float
-) -> None:
+def test_a_faded_photo_is_seen_nearly_as_it_was(low: float, high: float) -> None:
     space = get_space("rgb")
-    gray = color.luma_from_srgb(real_photos[5])
+    gray = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
     before = fit(Photo(gray), space, 64, 32).input
+    np.testing.assert_allclose(before[0], 2 * gray - 1, atol=1e-6)
     faded = fit(Photo(low + (high - low) * gray), space, 64, 32).input
-    np.testing.assert_allclose(faded, before, atol=0.02)
-    assert before.min() == -1
-    assert before.max() == 1
+    # But for the hundredth at either end that stretching gives up.
+    np.testing.assert_allclose(faded, before, atol=0.03)
+    assert faded.min() == -1
+    assert faded.max() == 1
 
 
 def test_what_is_nearly_even_is_not_stretched() -> None:
