@@ -98,6 +98,8 @@ async function start() {
     label.append(box, model.label);
     byId("models").append(label);
   });
+  // A photo may have been dropped before the models were there.
+  colorize();
   const names = await (await fetched("api/examples")).json();
   byId("examples-section").hidden = !names.length;
   for (const name of names) {
