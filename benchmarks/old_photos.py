@@ -79,6 +79,10 @@ def main(folder: str = "data/processed/lab", sheet: str = "") -> None:
     colorizer = Colorizer.load(device="cpu")
     lab8[..., 1:] = 128
     print(f"gray: {ciede2000(color.rgb8_from_lab8(lab8), truth).mean():.2f}")
+    for side in (128, 192, 256):
+        seen = Colorizer(colorizer.network, side)
+        plain = [coloured(seen, color.luma_from_srgb(photo)) for photo in truth]
+        print(f"the network sees {side} px: {error(plain, truth):.2f}")
     print("| | CIEDE2000 | nothing done about it |\n| --- | ---: | ---: |")
     rows = []
     for name, age in AGED.items():

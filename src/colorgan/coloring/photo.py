@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorgan import encoded
-from colorgan.color import FloatArray, UInt8Array
+from colorgan.color import FloatArray, UInt8Array, uint8_from_unit
 from colorgan.encoded import GRAY_MODES
 from colorgan.errors import ColorganError
 
@@ -132,7 +132,8 @@ def _checked(array: npt.NDArray[Any]) -> Pixels:
 def _uint8(array: Pixels) -> UInt8Array:
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array, dtype=np.uint8)
-    return (array * 255 + 0.5).astype(np.uint8)
+    rounded: UInt8Array = uint8_from_unit(array)
+    return rounded
 
 
 def _without_alpha(image: Image.Image) -> tuple[Image.Image, UInt8Array | None]:
