@@ -18,7 +18,7 @@ RADIUS = 2
 EPSILON = 9.0
 """Variance of L under which a window counts as flat, and colour there for even; L is in 0..100."""
 STRIP = 1 << 20
-"""Pixels that are worked on at once: memory does not grow with the photo."""
+"""Pixels that are worked on at once: no planes of floats of the size of the photo."""
 
 
 class GuidedChroma:
