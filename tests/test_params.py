@@ -37,6 +37,7 @@ REFUSED = {
     ],
     "train.beta1": [(1, "train.beta1 is 1; it should be less than 1")],
     "train.jitter": [(-0.1, "train.jitter is -0.1; it should be greater than or equal to 0")],
+    "train.noise": [(1, "train.noise is 1; it should be less than 1")],
     "train.flip": [("yes", "train.flip is 'yes'; it should be a valid boolean")],
     "train.amp": [
         (False, "train.amp is False; it should be 'auto', 'off', 'fp16' or 'bf16'"),

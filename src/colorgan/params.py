@@ -156,6 +156,9 @@ class TrainParams(Section):
     """Mirror half of the training photos left to right."""
     jitter: Fraction
     """Enlarge by this share, then crop at random (0.117 is the paper's 286 to 256; 0 is none)."""
+    noise: Fraction
+    """Strongest noise on the lightness of half of the training photos, as a standard deviation of a
+    range of 1 (0.05 is strong grain); 0 leaves it out, as in the paper."""
     amp: Literal["auto", "off", "fp16", "bf16"]
     """Mixed precision; fp16 uses one GradScaler; `auto` takes what the device is fast at."""
     channels_last: bool

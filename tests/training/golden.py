@@ -55,6 +55,7 @@ TRAIN = {
     "gan_loss": "vanilla",
     "flip": True,
     "jitter": 0.1,
+    "noise": 0.0,
     "amp": "off",
     "channels_last": True,
     "compile": "off",

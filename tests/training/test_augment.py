@@ -1,11 +1,12 @@
-"""Flips and crops: input and target move alike."""
+"""Flips, crops and noise: input and target move alike."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from colorgan.training.augment import Moves, augment
+from colorgan.spaces import get_space
+from colorgan.training.augment import Moves, add_noise, augment
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -89,3 +90,35 @@ def test_parts_of_a_batch_move_as_the_whole(batch) -> None:
     part = augment(*(of_all[rows] for of_all in batch), moves().part(rows), flip=True, jitter=0.2)
     for one, other in zip(part, whole, strict=True):
         assert torch.equal(one, other[rows])
+
+
+def gray_photos(space, photos: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encoded photos of one gray, with the target that has a colour beside it."""
+    input = torch.zeros(photos, space.in_channels, 32, 32)
+    return input, space.gray_output(input) + 0.25
+
+
+@pytest.mark.parametrize("name", ["rgb", "lab"])
+def test_half_of_the_photos_get_noise_of_their_own_strength(name: str) -> None:
+    space = get_space(name)
+    noisy, target = add_noise(space, *gray_photos(space), moves(200), 0.1)
+    strengths = noisy[:, 0].flatten(1).std(dim=1) / 2
+    assert 70 < (strengths > 0).sum() < 130
+    assert strengths.max() == pytest.approx(0.1, rel=0.1)
+    assert 0.03 < strengths[strengths > 0].mean() < 0.07
+    # Gray stays gray, and the colour to be found is the same on it.
+    assert (noisy == noisy[:, :1]).all()
+    assert torch.allclose(target - space.gray_output(noisy), torch.tensor(0.25), atol=1e-6)
+
+
+def test_noise_of_a_part_is_that_of_the_whole() -> None:
+    space = get_space("rgb")
+    photos = gray_photos(space, 8)
+    whole = add_noise(space, *photos, moves(8), 0.1)
+    again = add_noise(space, *photos, moves(8), 0.1)
+    other = add_noise(space, *photos, moves(8, seed=1), 0.1)
+    part = add_noise(space, *(x[4:] for x in photos), moves(8).part(slice(4, 8)), 0.1)
+    assert torch.equal(whole[0], again[0])
+    assert not torch.equal(whole[0], other[0])
+    assert torch.equal(whole[0][4:], part[0])
+    assert torch.equal(whole[1][4:], part[1])

@@ -171,7 +171,7 @@ def make_trainer(
     """Return a function that makes a trainer of one process of a group; it has no photos."""
 
     def make(rank: int = 0, world_size: int = 1) -> Trainer:
-        params = make_params({"train.jitter": 0.2})
+        params = make_params({"train.jitter": 0.2, "train.noise": 0.1})
         step = make_step()
         group = Group(rank, rank, world_size)
         step = replace(step, runtime=replace(step.runtime, group=group))

@@ -416,6 +416,7 @@ def test_where_it_was_stopped_does_not_tell(
     changes = {
         "lab.image_size": 32,
         "train.jitter": 0.1,
+        "train.noise": 0.1,
         "train.ema_decay": 0.9,
         "train.log_every": 4,
         "runtime.num_workers": num_workers,

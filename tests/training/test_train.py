@@ -114,6 +114,7 @@ def trained(write_arrays: Callable[..., Path], run: Callable[..., None]) -> byte
         {"train.gan_loss": "hinge"},
         {"train.flip": False},
         {"train.jitter": 0.2},
+        {"train.noise": 0.1},
         {"train.lambda_l1": 0},
         {"train.beta1": 0.9},
         {"train.beta2": 0.9},

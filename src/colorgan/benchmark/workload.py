@@ -45,6 +45,7 @@ BASE_TRAIN: dict[str, Any] = {
     "allow_tf32": False,
     "flip": True,
     "jitter": 0.0,
+    "noise": 0.0,
 }
 BASE_RUNTIME: dict[str, Any] = {
     "devices": 1,

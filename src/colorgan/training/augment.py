@@ -1,4 +1,4 @@
-"""Flips and crops of whole batches on the training device, in float32."""
+"""Flips, crops and noise of whole batches on the training device, in float32."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from colorgan.networks import convolution
+from colorgan.spaces import Space
 
 
 class Moves(NamedTuple):
@@ -17,19 +18,21 @@ class Moves(NamedTuple):
     Attributes:
         mirror: `(N,)`, below a half for photos to be mirrored.
         place: `(N, 2)`, where a crop lies.
+        noise: `(N, 2)`, how strong the noise is, and the seed of it in 0..1.
     """
 
     mirror: Tensor
     place: Tensor
+    noise: Tensor
 
     @classmethod
     def draw(cls, n: int, random: torch.Generator) -> Moves:
         """Draw for a batch of `n` photos."""
-        return cls(torch.rand(n, generator=random), torch.rand(n, 2, generator=random))
+        return cls(*(torch.rand(*shape, generator=random) for shape in ((n,), (n, 2), (n, 2))))
 
     def part(self, rows: slice) -> Moves:
         """Return those of some photos of the batch."""
-        return Moves(self.mirror[rows], self.place[rows])
+        return Moves(self.mirror[rows], self.place[rows], self.noise[rows])
 
 
 def augment(
@@ -52,6 +55,33 @@ def augment(
     if jitter:
         both = _crop(both, 1 + jitter, moves.place)
     return both[:, :split], both[:, split:]
+
+
+def add_noise(
+    space: Space, input: Tensor, target: Tensor, moves: Moves, strongest: float
+) -> tuple[Tensor, Tensor]:
+    """Add Gaussian noise to the lightness of every second photo, as film grain does.
+
+    The colours to be found stay as they are: a network that has seen it is not led astray by the
+    grain of a scan.
+
+    Args:
+        space: what inputs and targets mean; a target that has the lightness in it gets it too.
+        input: `(N, I, H, W)` float32 in [-1, 1].
+        target: `(N, C, H, W)` float32 in [-1, 1].
+        moves: random numbers of the N photos.
+        strongest: standard deviation at most, of a range of 1; each photo has one of its own.
+    """
+    n, _, height, width = input.shape
+    noise = input.new_zeros(n, 1, height, width)
+    for i, (share, seed) in enumerate(moves.noise.tolist()):
+        if share > 0.5:
+            random = torch.Generator(input.device).manual_seed(int(seed * 2**24))
+            drawn = torch.randn(height, width, generator=random, device=input.device)
+            # Inputs span 2.
+            noise[i, 0] = drawn * (2 * strongest * (2 * share - 1))
+    noise = noise.expand_as(input)
+    return input + noise, target + space.gray_output(noise)
 
 
 def in_layout(batch: tuple[Tensor, Tensor], *, channels_last: bool) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from colorgan.model import Model
 from colorgan.params import TrainParams
 from colorgan.spaces import Space
 from colorgan.tracking.recorder import Recorder
-from colorgan.training.augment import Moves, augment, in_layout
+from colorgan.training.augment import Moves, add_noise, augment, in_layout
 from colorgan.training.checkpoint import Checkpoints, Position
 from colorgan.training.distributed import anywhere, mean_and_flags, wait_for_all
 from colorgan.training.progress import TrainingProgress
@@ -113,6 +113,8 @@ class Trainer:
         encoded = augment(
             *self.space.encode(*batch), moves, flip=self.train.flip, jitter=self.train.jitter
         )
+        if self.train.noise:
+            encoded = add_noise(self.space, *encoded, moves, self.train.noise)
         return in_layout(encoded, channels_last=self.train.channels_last)
 
     def _set_lr(self, iteration: int) -> None:
