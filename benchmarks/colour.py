@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -26,7 +25,8 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from colorgan import paths, pictures, presets
+from colorgan import paths, pictures
+from colorgan.benchmark.machine import describe
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import summary
@@ -38,6 +38,10 @@ from colorgan.tracking.mlflow_runs import TrainingRun, TrainingRuns
 from colorgan.tracking.recorder import record_results
 from colorgan.tracking.store_uri import tracking_uri
 
+# Beside this file.
+from colour_rows import ROWS, Row  # isort: skip
+from colour_table import figures_of, keep, kept, markdown, put_into  # isort: skip
+
 # After colorgan's, which tells MLflow what to be silent about.
 from mlflow import MlflowClient  # isort: skip
 from mlflow.entities import Run  # isort: skip
@@ -46,99 +50,12 @@ STAGE = "study"
 EVALUATE = EvaluateParams(
     batch_size=32, chromatic=10.0, hue_tolerance=30.0, frechet=True, fid=False, lpips=False
 )
-SHOWN = {
-    "ciede2000": ("CIEDE2000", 2),
-    "frechet_lite2": ("FD Lite2", 1),
-    "psnr": ("PSNR", 2),
-    "ssim": ("SSIM", 4),
-    "colorfulness": ("colourfulness", 1),
-    "shift_a": ("shift a", 1),
-    "shift_b": ("shift b", 1),
-    "hue_share": ("hue right", 3),
-}
-"""Columns of the table, by the names of metrics.json, with their digits after the point."""
 
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the study: a name, what is new in it, and the parameters that say so."""
-
-    name: str
-    change: str
-    settings: tuple[str, ...]
-    seed: int = 1
-    cores: int = 1
-    elsewhere: str = ""
-    """What it takes to run it, where this script cannot."""
-
-    @property
-    def space(self) -> str:
-        """The space it is a row of."""
-        return self.name.partition("-")[0]
-
-    @property
-    def options(self) -> list[str]:
-        """Its parameters, as `dvc exp run` takes them."""
-        # From the reference, whatever the row before has left in params.yaml; a later value of a
-        # parameter stands for an earlier one.
-        reference = presets.as_options("scratch").replace("-S", "").split()
-        values = dict(setting.split("=", 1) for setting in (*reference, *self.settings))
-        values["train.seed"] = str(self.seed)
-        return [word for name, value in values.items() for word in ("-S", f"{name}={value}")]
-
-
-MARKS = "<!-- the table begins -->", "<!-- the table ends -->"
-
-REFERENCE = ("model.ngf=64", "model.ndf=64", "train.keep=best")
-ENCODER = (
-    "model.generator=encoder_unet", "train.lr=0.001", "train.lr_schedule=cosine",
-    "train.beta1=0.9", "train.beta2=0.99", "train.warmup_iterations=30", "train.ema_decay=0.998",
-    "train.keep=best", "train.epochs=2", "train.decay_epochs=2",
-)  # fmt: skip
-NO_GAN = (*ENCODER, "train.pretrain_epochs=2")
-COLOR = (*NO_GAN, "train.lambda_color=30")
-RECIPE = (*COLOR, "train.lambda_perceptual=1")
-# Of the colourfulness loss's first form, which counted every pixel.
-FIRST_COLOR = (*NO_GAN, "train.lambda_color=20")
-FIRST = (*FIRST_COLOR, "train.lambda_perceptual=1")
-ROWS = (
-    Row("lab-reference", "LAB: pix2pix (U-Net 128, ngf 64), 3 epochs: the reference",
-        (*REFERENCE, "train.epochs=3", "train.decay_epochs=1"), cores=2),
-    Row("rgb-reference", "RGB: pix2pix, the same",
-        (*REFERENCE, "train.epochs=3", "train.decay_epochs=1")),
-    Row("lab-l1", "LAB: `encoder_unet`, L1 alone, 2 epochs", NO_GAN),
-    Row("lab-color", "L1 and the colourfulness loss", COLOR),
-    Row("lab-seen-alike-4", "L1 and the perceptual loss, weight 4",
-        (*NO_GAN, "train.lambda_perceptual=4")),
-    Row("lab-seen-alike-4-2", "L1 and the perceptual loss, weight 4, a second seed",
-        (*NO_GAN, "train.lambda_perceptual=4"), seed=2, cores=2),
-    Row("lab-seen-alike-12", "L1 and the perceptual loss, weight 12",
-        (*NO_GAN, "train.lambda_perceptual=12")),
-    Row("lab-recipe", "L1, colourfulness and perceptual loss: the recipe", RECIPE),
-    Row("lab-recipe-2", "the recipe, a second seed", RECIPE, seed=2),
-    Row("lab-perceptual", "the recipe, colourfulness of single pixels, weight 20",
-        FIRST, elsewhere="the code of commit 783678a"),
-    Row("lab-rare", "L1 and that colourfulness, rare colours count for more",
-        (*FIRST_COLOR, "train.rare_color=0.25"), elsewhere="the code of commit 7ea93b3"),
-    Row("lab-seen", "all of it, L1 scaled as CIE94 sees errors",
-        (*FIRST, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
-    Row("lab-queries", "all of it, 64 colour queries in the decoder",
-        (*FIRST, "model.color_queries=64"), elsewhere="the code of commit 783678a"),
-    Row("lab-gan", "that (CIE94 too), a GAN in the second epoch",
-        (*FIRST, "train.l1_as_seen=true", "train.pretrain_epochs=1", "model.spectral_norm=true",
-         "train.gan_loss=hinge", "train.discriminator_lr=0.0004"),
-        elsewhere="the code of commit 783678a with that of 90f2652"),
-    Row("rgb-seen-alike-4", "RGB: L1 and the perceptual loss, weight 4",
-        (*NO_GAN, "train.lambda_perceptual=4"), cores=2),
-    Row("rgb-perceptual", "RGB: L1 scaled as CIE94, colourfulness of single pixels, weight 20",
-        (*FIRST, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
-    Row("lab-final", "LAB: all of it, 64 px before 128 px, more photos, weight 30",
-        (), elsewhere="the commands of docs/colour.md"),
-    Row("lab-final-2", "one epoch more, CIE94, a mean as colourfulness",
-        (), elsewhere="the commands of docs/colour.md"),
-    Row("lab-long", "10 epochs more, at last colourfulness 5, perceptual 3: the pretrained model",
-        (), elsewhere="the commands of docs/colour.md"),
-)  # fmt: skip
+BASELINES = [
+    (f"{space}-{name}", f"{space.upper()}: {title}")
+    for space in SPACES
+    for name, title in (("gray", "gray"), ("mean", "mean colour of the training photos"))
+]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -169,39 +86,36 @@ def run(
 def table(
     write: Annotated[Path | None, typer.Option(help="Markdown file to put it into")] = None,
 ) -> None:
-    """Print the table as Markdown, from what MLflow holds, or put it between a file's marks."""
-    lines = [
-        "| | " + " | ".join(title for title, _ in SHOWN.values()) + " | core minutes |",
-        "|---|" + "---:|" * (len(SHOWN) + 1),
-    ]
+    """Print the table as Markdown, or put it between a file's marks.
+
+    It is made from what MLflow holds, and for other rows from the figures that were kept.
+    """
+    rows = kept()
     for space in SPACES:
         if (found := results(mean_of(space))) is not None:
-            lines += [
-                line(f"{space.upper()}: gray", found, "gray_"),
-                line(f"{space.upper()}: mean colour of the training photos", found),
-            ]
+            metrics, none = found.data.metrics, {"core_minutes": "", "processor": ""}
+            rows[f"{space}-gray"] = figures_of(metrics, "gray_") | none
+            rows[f"{space}-mean"] = figures_of(metrics) | none
     for row in ROWS:
         made = trained(row)
         found = results(made.generator_sha256) if made else None
         if made and found:
-            lines.append(line(row.change, found, last=f"{minutes(made) * row.cores:.0f}"))
-    text = "\n".join(lines)
+            figures = figures_of(found.data.metrics)
+            figures["core_minutes"] = f"{minutes(made) * row.cores:.0f}"
+            # Whoever tables rows has trained those that are new to it.
+            if figures.items() - rows.get(row.name, {}).items():
+                rows[row.name] = figures | {"processor": processor()}
+    keep(rows)
+    lines = markdown([*BASELINES, *((row.name, row.change) for row in ROWS)], rows)
     if write is None:
-        print(text)
-        return
-    before, _, rest = write.read_text(encoding="utf-8").partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    content = f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}"
-    write.write_text(content, encoding="utf-8")
+        print(lines)
+    else:
+        put_into(write, lines)
 
 
-def line(title: str, found: Run, prefix: str = "", last: str = "") -> str:
-    """Return a line of the table."""
-    metrics = found.data.metrics
-    values = [
-        f"{metrics[f'test/{prefix}{name}']:.{digits}f}" for name, (_, digits) in SHOWN.items()
-    ]
-    return f"| {title} | {' | '.join(values)} | {last} |"
+def processor() -> str:
+    """Return the name of this machine's processor."""
+    return describe(torch.device("cpu")).name.partition(",")[0].replace("(R)", "")
 
 
 @app.command("measure")

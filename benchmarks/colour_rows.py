@@ -1,0 +1,87 @@
+"""The rows of the study of docs/colour.md: what each changes, and the parameters that say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from colorgan import presets
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the study: a name, what is new in it, and the parameters that say so."""
+
+    name: str
+    change: str
+    settings: tuple[str, ...]
+    seed: int = 1
+    cores: int = 1
+    elsewhere: str = ""
+    """What it takes to run it, where this script cannot."""
+
+    @property
+    def space(self) -> str:
+        """The space it is a row of."""
+        return self.name.partition("-")[0]
+
+    @property
+    def options(self) -> list[str]:
+        """Its parameters, as `dvc exp run` takes them."""
+        # From the reference, whatever the row before has left in params.yaml; a later value of a
+        # parameter stands for an earlier one.
+        reference = presets.as_options("scratch").replace("-S", "").split()
+        values = dict(setting.split("=", 1) for setting in (*reference, *self.settings))
+        values["train.seed"] = str(self.seed)
+        return [word for name, value in values.items() for word in ("-S", f"{name}={value}")]
+
+
+REFERENCE = ("model.ngf=64", "model.ndf=64", "train.keep=best")
+ENCODER = (
+    "model.generator=encoder_unet", "train.lr=0.001", "train.lr_schedule=cosine",
+    "train.beta1=0.9", "train.beta2=0.99", "train.warmup_iterations=30", "train.ema_decay=0.998",
+    "train.keep=best", "train.epochs=2", "train.decay_epochs=2",
+)  # fmt: skip
+NO_GAN = (*ENCODER, "train.pretrain_epochs=2")
+COLOR = (*NO_GAN, "train.lambda_color=30")
+RECIPE = (*COLOR, "train.lambda_perceptual=1")
+# Of the colourfulness loss's first form, which counted every pixel.
+FIRST_COLOR = (*NO_GAN, "train.lambda_color=20")
+FIRST = (*FIRST_COLOR, "train.lambda_perceptual=1")
+ROWS = (
+    Row("lab-reference", "LAB: pix2pix (U-Net 128, ngf 64), 3 epochs: the reference",
+        (*REFERENCE, "train.epochs=3", "train.decay_epochs=1"), cores=2),
+    Row("rgb-reference", "RGB: pix2pix, the same",
+        (*REFERENCE, "train.epochs=3", "train.decay_epochs=1")),
+    Row("lab-l1", "LAB: `encoder_unet`, L1 alone, 2 epochs", NO_GAN),
+    Row("lab-color", "L1 and the colourfulness loss", COLOR),
+    Row("lab-seen-alike-4", "L1 and the perceptual loss, weight 4",
+        (*NO_GAN, "train.lambda_perceptual=4")),
+    Row("lab-seen-alike-4-2", "L1 and the perceptual loss, weight 4, a second seed",
+        (*NO_GAN, "train.lambda_perceptual=4"), seed=2, cores=2),
+    Row("lab-seen-alike-12", "L1 and the perceptual loss, weight 12",
+        (*NO_GAN, "train.lambda_perceptual=12")),
+    Row("lab-recipe", "L1, colourfulness and perceptual loss: the recipe", RECIPE),
+    Row("lab-recipe-2", "the recipe, a second seed", RECIPE, seed=2),
+    Row("lab-perceptual", "the recipe, colourfulness of single pixels, weight 20",
+        FIRST, elsewhere="the code of commit 783678a"),
+    Row("lab-rare", "L1 and that colourfulness, rare colours count for more",
+        (*FIRST_COLOR, "train.rare_color=0.25"), elsewhere="the code of commit 7ea93b3"),
+    Row("lab-seen", "all of it, L1 scaled as CIE94 sees errors",
+        (*FIRST, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
+    Row("lab-queries", "all of it, 64 colour queries in the decoder",
+        (*FIRST, "model.color_queries=64"), elsewhere="the code of commit 783678a"),
+    Row("lab-gan", "that (CIE94 too), a GAN in the second epoch",
+        (*FIRST, "train.l1_as_seen=true", "train.pretrain_epochs=1", "model.spectral_norm=true",
+         "train.gan_loss=hinge", "train.discriminator_lr=0.0004"),
+        elsewhere="the code of commit 783678a with that of 90f2652"),
+    Row("rgb-seen-alike-4", "RGB: L1 and the perceptual loss, weight 4",
+        (*NO_GAN, "train.lambda_perceptual=4"), cores=2),
+    Row("rgb-perceptual", "RGB: L1 scaled as CIE94, colourfulness of single pixels, weight 20",
+        (*FIRST, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
+    Row("lab-final", "LAB: all of it, 64 px before 128 px, more photos, weight 30",
+        (), elsewhere="the commands of docs/colour.md"),
+    Row("lab-final-2", "one epoch more, CIE94, a mean as colourfulness",
+        (), elsewhere="the commands of docs/colour.md"),
+    Row("lab-long", "10 epochs more, at last colourfulness 5, perceptual 3: the pretrained model",
+        (), elsewhere="the commands of docs/colour.md"),
+)  # fmt: skip
