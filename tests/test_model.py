@@ -44,7 +44,7 @@ def test_a_model_is_weights_and_a_config(folder: Path, params: Params) -> None:
         "generator.safetensors",
     ]
     assert json.loads((folder / "config.json").read_text()) == {
-        "version": 2,
+        "version": 3,
         "space": folder.name,
         "image_size": SIDE,
         "model": params.rgb.model.model_dump(),
@@ -93,6 +93,22 @@ def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[.
     assert (batches[2].generated == last.numpy()).all()
 
 
+@pytest.mark.parametrize(
+    ("version", "unknown"),
+    [(1, ("encoder", "encoder_weights", "discriminator")), (2, ("discriminator",))],
+)
+def test_a_config_of_an_earlier_version(
+    folder: Path, version: int, unknown: tuple[str, ...]
+) -> None:
+    content = json.loads((folder / "config.json").read_text()) | {"version": version}
+    for name in unknown:
+        del content["model"][name]
+    (folder / "config.json").write_text(json.dumps(content))
+    assert Model.load(folder).space.name == folder.name
+    (folder / "config.json").write_text(json.dumps(content | {"model": None}))
+    refused(folder, f"{folder / 'config.json'} does not describe a model: ")
+
+
 @pytest.mark.parametrize("name", ["generator.safetensors", "config.json"])
 def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -108,12 +124,12 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"version": 3}, "is of version 3, this code reads 2"),
+        ({"version": 4}, "is of version 4, this code reads 3"),
         ({"space": "hsv"}, "does not describe a model: no space is called 'hsv'; there are rgb"),
         ({"space": None}, "does not describe a model: no space is called None"),
         ({"image_size": 100}, "does not describe a model: image_size is 100; it should be a mul"),
         ({"image_size": "big"}, "does not describe a model: "),
-        ({"model": {"generator": "unet"}}, "does not describe a model: 7 validation errors"),
+        ({"model": {"generator": "unet"}}, "does not describe a model: 8 validation errors"),
         ({"model": None}, "does not describe a model: "),
     ],
 )
@@ -136,11 +152,11 @@ def test_a_config_that_lacks_an_entry(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b'{"version": 2,', "is not valid JSON: "),
+        (b'{"version": 3,', "is not valid JSON: "),
         (b"\xff\xfe", "is not valid JSON: "),
         (b"", "is not valid JSON: "),
-        (b"[]", "is of version None, this code reads 2"),
-        (b"{}", "is of version None, this code reads 2"),
+        (b"[]", "is of version None, this code reads 3"),
+        (b"{}", "is of version None, this code reads 3"),
     ],
 )
 def test_a_damaged_config(folder: Path, text: bytes, sentence: str) -> None:

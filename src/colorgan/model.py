@@ -25,9 +25,12 @@ from colorgan.spaces import Space, get_space
 
 WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
-CONFIG_VERSION = 2
-# What a config.json of version 1 does not say yet.
-SINCE_VERSION_2 = {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none"}
+CONFIG_VERSION = 3
+# What a config.json of an earlier version does not say yet.
+SINCE = {
+    2: {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none"},
+    3: {"discriminator": "patch"},
+}
 
 
 def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Module:
@@ -168,10 +171,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ColorganError(f"{path} is not valid JSON: {error}") from None
     version = config.get("version") if isinstance(config, dict) else None
-    if version == 1:
-        return config | {"model": {**SINCE_VERSION_2, **config.get("model", {})}}
-    if version != CONFIG_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= CONFIG_VERSION:
         raise ColorganError(f"{path} is of version {version}, this code reads {CONFIG_VERSION}")
+    for later in range(version + 1, CONFIG_VERSION + 1):
+        if isinstance(config.get("model"), dict):
+            config["model"] = SINCE[later] | config["model"]
     return config
 
 

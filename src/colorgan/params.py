@@ -99,10 +99,13 @@ class ModelParams(Section):
     paper); at 128 px there are two such blocks, at 64 px one, at sizes like 96 px none."""
     norm: Literal["batch", "instance", "none"]
     """Normalisation in both networks; `batch` in the paper."""
+    discriminator: Literal["patch", "projected"]
+    """`patch`: the PatchGAN of pix2pix. `projected`: small ones on the features of a network that
+    has seen ImageNet, more telling for a generator that has learnt (`pretrain_epochs`)."""
     ndf: Positive
-    """Channels of the discriminator's first layer (64 in the paper)."""
+    """Channels of the discriminator's first layer (64 in the paper); of `projected`, of all."""
     n_layers: Annotated[int, Field(ge=1, le=6)]
-    """Strided layers after the discriminator's first; 3 sees patches of 70x70 pixels."""
+    """Strided layers after the first of `patch`; 3 sees patches of 70x70 pixels."""
 
 
 class TrainParams(Section):

@@ -35,6 +35,7 @@ MODEL = {
     "ngf": 8,
     "dropout": 0.5,
     "norm": "batch",
+    "discriminator": "patch",
     "ndf": 8,
     "n_layers": 2,
 }

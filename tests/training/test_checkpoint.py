@@ -35,6 +35,8 @@ EVERYTHING = {
     "train__grad_clip": 1.0,
 }
 
+PROJECTED = {"model__discriminator": "projected", "train__gan_loss": "hinge"}
+
 
 def train(step: Pix2Pix, batch: Batch, start: int, end: int) -> list[Tensor]:
     return [step.train_step(*batch(side=64), i) for i in range(start, end)]
@@ -49,7 +51,9 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
-@pytest.mark.parametrize("changes", [{}, EVERYTHING, {"train__channels_last": False}], ids=len)
+@pytest.mark.parametrize(
+    "changes", [{}, EVERYTHING, {"train__channels_last": False}, PROJECTED], ids=len
+)
 def test_what_goes_on_is_bit_identical(
     make_step: MakeStep, batch: Batch, tmp_path: Path, changes: dict[str, object]
 ) -> None:

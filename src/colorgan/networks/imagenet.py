@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from colorgan.errors import ColorganError, ParamsError
+from colorgan.networks.depthwise import quicken_depthwise
 
 # Name of the weights: (timm's name of the network, package, class that knows the file).
 PACKAGED = {
@@ -78,6 +79,23 @@ def packaged_weights(name: str) -> dict[str, Tensor]:
     names = create_backbone(network).state_dict()
     # Some lie in memory as TensorFlow had them, which safetensors does not take.
     return {name: x.contiguous() for name, x in zip(names, state.values(), strict=True)}
+
+
+def frozen_features(name: str) -> tuple[nn.Module, list[int]]:
+    """Return a network of `PACKAGED` that gives its maps at 1/2 to 1/32, and their channels.
+
+    It learns nothing, and is drawn without touching torch's random numbers: a training around it
+    draws what it would without.
+
+    Raises:
+        ColorganError: timm or the package with the weights is not installed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = create_backbone(PACKAGED[name][0], features_only=True)
+        load_backbone(network, packaged_weights(name), name)
+    quicken_depthwise(network)
+    maps: Any = network.feature_info
+    return network.eval().requires_grad_(False), maps.channels()
 
 
 def weights_of(source: str, backbone: str) -> dict[str, Tensor]:

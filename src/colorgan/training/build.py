@@ -13,9 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 
 from colorgan.model import build_generator
-from colorgan.networks import EncoderUNet, PatchGAN, initialise
+from colorgan.networks import EncoderUNet, PatchGAN, ProjectedDiscriminator, initialise
 from colorgan.networks.imagenet import load_backbone, weights_of
-from colorgan.params import SpaceParams, TrainParams
+from colorgan.params import ModelParams, SpaceParams, TrainParams
 from colorgan.runtime import Runtime
 from colorgan.spaces import Space
 from colorgan.training.average import WeightAverage
@@ -44,15 +44,15 @@ def build_step(
     train, model = params.train, params.model
     torch.manual_seed(train.seed)
     generator = build_generator(space, model, image_size)
-    channels = space.in_channels + space.out_channels
-    discriminator: nn.Module = PatchGAN(channels, model.ndf, model.n_layers, model.norm)
+    discriminator = _build_discriminator(space, model)
     if isinstance(generator, EncoderUNet):
         if weights is None and model.encoder_weights != "none":
             taken = weights_of(model.encoder_weights, model.encoder)
             load_backbone(generator.encoder, taken, model.encoder_weights)
     else:
         initialise(generator)
-    initialise(discriminator)
+    if isinstance(discriminator, PatchGAN):
+        initialise(discriminator)
     if weights is not None:
         generator.load_state_dict(weights)
     if train.sync_batchnorm and runtime.group.world_size > 1:
@@ -92,6 +92,13 @@ def build_step(
         train.pretrain_epochs * iterations,
         _picture_losses(space, train, runtime),
     )
+
+
+def _build_discriminator(space: Space, model: ModelParams) -> nn.Module:
+    if model.discriminator == "projected":
+        return ProjectedDiscriminator(space.decode, model.ndf)
+    channels = space.in_channels + space.out_channels
+    return PatchGAN(channels, model.ndf, model.n_layers, model.norm)
 
 
 def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple[PictureLoss, ...]:

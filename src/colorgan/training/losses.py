@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from colorgan.networks.convolution import channels_last
-from colorgan.networks.depthwise import quicken_depthwise
-from colorgan.networks.imagenet import PACKAGED, create_backbone, load_backbone, packaged_weights
+from colorgan.networks.imagenet import frozen_features
 from colorgan.runtime import Runtime
 from colorgan.spaces import Space
 
@@ -24,7 +23,7 @@ GanLossName = Literal["vanilla", "lsgan", "hinge"]
 
 
 class GanLoss(Protocol):
-    """An adversarial loss in its two halves; logits `(N, 1, h, w)` in, a scalar out."""
+    """An adversarial loss in its two halves; logits `(N, K, h, w)` in, a scalar out."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return the discriminator's loss, the mean of its real and its fake half."""
@@ -142,12 +141,8 @@ class PerceptualLoss:
 
     def __init__(self, space: Space, runtime: Runtime) -> None:
         self._space, self._autocast = space, runtime.autocast
-        # Drawn before they are loaded: training draws what it would without this loss.
-        with torch.random.fork_rng(devices=[]):
-            network = create_backbone(PACKAGED[PERCEIVES][0], features_only=True)
-            load_backbone(network, packaged_weights(PERCEIVES), PERCEIVES)
-        quicken_depthwise(network)
-        self._network = network.eval().requires_grad_(False).to(runtime.device)
+        network, _ = frozen_features(PERCEIVES)
+        self._network = network.to(runtime.device)
 
     def __call__(self, input: Tensor, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean over the pictures; all three `(N, ..., H, W)` in [-1, 1]."""

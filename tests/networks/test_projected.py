@@ -1,0 +1,98 @@
+"""The discriminator on the features of a network that has seen ImageNet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from colorgan.networks import ProjectedDiscriminator
+from colorgan.spaces import get_space
+
+SIDE = 64
+
+
+def discriminator(space: str = "lab") -> ProjectedDiscriminator:
+    torch.manual_seed(0)
+    return ProjectedDiscriminator(get_space(space).decode, ndf=8)
+
+
+def photos(space: str = "lab", n: int = 4, side: int = SIDE) -> tuple[Tensor, Tensor]:
+    kind = get_space(space)
+    random = torch.Generator().manual_seed(1)
+    input = torch.randint(0, 256, (n, side, side), generator=random, dtype=torch.uint8)
+    target = torch.randint(
+        0, 256, (n, side, side, kind.out_channels), generator=random, dtype=torch.uint8
+    )
+    return kind.encode(input, target)
+
+
+@pytest.mark.parametrize("space", ["rgb", "lab"])
+@pytest.mark.parametrize(("side", "places"), [(32, 4), (64, 8), (128, 16)])
+def test_it_judges_places_at_four_scales(space: str, side: int, places: int) -> None:
+    logits = discriminator(space)(*photos(space, side=side))
+    assert logits.shape == (4, 4, places, places)
+    assert logits.dtype == torch.float32
+
+
+def test_what_learns_are_the_judges_alone() -> None:
+    network = discriminator()
+    assert {name.split(".")[0] for name, _ in network.named_parameters()} == {"judges"}
+    network.requires_grad_(True)
+    assert not any(p.requires_grad for p in network._features[0].parameters())
+    before = {name: x.clone() for name, x in network.state_dict().items() if "over" in name}
+    assert len(before) == 8
+    optimizer = torch.optim.Adam(network.parameters(), 0.1)
+    network(*photos()).sum().backward()
+    optimizer.step()
+    after = network.state_dict()
+    assert all(torch.equal(after[name], x) for name, x in before.items())
+
+
+def test_the_features_stay_as_they_are_while_it_trains() -> None:
+    network = discriminator().train()
+    statistics = [x.clone() for x in network._features[0].buffers()]
+    network(*photos())
+    assert all(map(torch.equal, statistics, network._features[0].buffers()))
+    assert not network._features[0].training
+
+
+def test_its_features_go_where_it_goes() -> None:
+    network = discriminator().double()
+    assert next(network._features[0].parameters()).dtype == torch.double
+
+
+def test_it_passes_gradients_to_every_pixel_of_the_picture() -> None:
+    input, target = photos()
+    picture = (target / 4).requires_grad_()
+    discriminator()(input, picture).sum().backward()
+    assert picture.grad is not None
+    assert (picture.grad.abs().sum(1) > 0).float().mean() > 0.95
+
+
+def test_spectral_norm_bounds_what_it_says() -> None:
+    """No logit can be made large by large weights."""
+    network = discriminator()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(1000)
+    for _ in range(20):
+        logits = network(*photos())
+    assert logits.abs().max() < 100
+
+
+def test_it_soon_tells_photos_from_gray_ones() -> None:
+    input, target = photos(n=8)
+    # Noise in blocks: colours that a network sees as things.
+    coarse = F.interpolate(target[..., :8, :8], size=(SIDE, SIDE))
+    network = discriminator()
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    for _ in range(60):
+        real, gray = network(input, coarse), network(input, torch.zeros_like(coarse))
+        loss = F.relu(1 - real).mean() + F.relu(1 + gray).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert real.mean() > gray.mean() + 1
