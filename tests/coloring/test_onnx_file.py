@@ -26,6 +26,7 @@ from colorgan.spaces import get_space
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32
+OF_OURS = '{"version": 1, "space": "lab", "image_size": 128, "multiple": 32}'
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +138,11 @@ def other_graph(path: Path, **told: str) -> Path:
         (lambda p: p.write_text("garbage") and p, "no ONNX file that can be read"),
         (other_graph, "is an ONNX file of something else"),
         (lambda p: other_graph(p, colorgan="{}"), "is an ONNX file of something else"),
+        (lambda p: other_graph(p, colorgan=OF_OURS), "is an ONNX file of something else"),
         (lambda p: other_graph(p, colorgan='{"version": 9}'), "is of version 9"),
         (lambda p: p.mkdir() or p, "does not exist"),
     ],
-    ids=["missing", "empty", "garbage", "other", "other json", "newer", "folder"],
+    ids=["missing", "empty", "garbage", "other", "other json", "our metadata", "newer", "folder"],
 )
 def test_a_file_of_another_kind_is_refused(
     tmp_path: Path, make: Callable[[Path], Path], said: str

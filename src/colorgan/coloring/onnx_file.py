@@ -75,6 +75,12 @@ class OnnxNetwork:
             ) from None
         told = self._session.get_modelmeta().custom_metadata_map.get(KEY, "")
         self.space, self.image_size, self.multiple = _what_it_is(told, path)
+        # Metadata can be copied onto any graph.
+        if _signature(self._session) != (
+            [(INPUT, "tensor(float)", self.space.in_channels)],
+            [(OUTPUT, "tensor(float)", self.space.out_channels)],
+        ):
+            raise _something_else(path)
 
     space: Space
     image_size: int
@@ -140,10 +146,23 @@ def _what_it_is(told: str, path: Path) -> tuple[Space, int, int]:
             )
         return get_space(content["space"]), int(content["image_size"]), int(content["multiple"])
     except (ValueError, KeyError, TypeError):
-        raise ColorganError(
-            f"--model {path} is an ONNX file of something else; it should be one that "
-            "`colorgan export` has written"
-        ) from None
+        raise _something_else(path) from None
+
+
+def _something_else(path: Path) -> ColorganError:
+    return ColorganError(
+        f"--model {path} is an ONNX file of something else; it should be one that "
+        "`colorgan export` has written"
+    )
+
+
+def _signature(session: Any) -> tuple[list[Any], list[Any]]:
+    """Return name, type and channels of each input and each output."""
+    inputs, outputs = (
+        [(one.name, one.type, one.shape[1] if len(one.shape) == 4 else 0) for one in tensors]
+        for tensors in (session.get_inputs(), session.get_outputs())
+    )
+    return inputs, outputs
 
 
 def _graph(model: Model) -> Any:
