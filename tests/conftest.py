@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,18 +64,31 @@ def _one_thread() -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory: a project that has params.yaml and nothing else."""
-    for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    # The checkout around the temporary folder, should there be one, is not the project's.
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.chdir(tmp_path)
-    _dump(_tiny({}))
+    _work_in(tmp_path, monkeypatch)
     return tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def lasting_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Such a project for all tests of a file: for what is slow to start in it."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _work_in(folder, monkeypatch)
+        yield folder
+
+
+def _work_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    # The checkout around the temporary folder, should there be one, is not the project's.
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(folder)
+    _dump(_tiny({}))
+
+
+@pytest.fixture(scope="session")
 def make_params() -> Callable[..., Params]:
     """Return a function that makes tiny parameters, with changes by dotted path."""
     return lambda changes={}: check_params(_tiny(changes))

@@ -1,42 +1,23 @@
-"""The best run on the same data becomes the champion, once; and what MLflow then serves."""
+"""The best run on the same data becomes the champion, once."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from colorgan import files
 from colorgan.coloring.network import load_network
-from colorgan.data.arrays import DatasetInfo
 from colorgan.errors import ColorganError
-from colorgan.model import WEIGHTS, build_generator, save_model
-from colorgan.networks import initialise
 from colorgan.params import Params
 from colorgan.serving.promote import promote
-from colorgan.spaces import get_space
 from colorgan.tracking.mlflow_sink import MlflowClient
-from colorgan.tracking.recorder import RunDescription, open_recorder
+from trained import DATA, record_training, save_tiny
 
-DATA, OTHER_DATA = "a" * 64, "b" * 64
+OTHER_DATA = "b" * 64
 Train = Callable[..., str]
 
 
@@ -45,25 +26,8 @@ def train(project: Path, make_params: Callable[..., Params]) -> Train:
     """Return a function that records a training with these scores; it returns the SHA-256."""
 
     def record(*scores: float, seed: int, digest: str = DATA, keep: str = "best") -> str:
-        torch.manual_seed(seed)
-        space, model = get_space("lab"), make_params().lab.model
-        generator = build_generator(space, model, 32)
-        initialise(generator, 0.3)
-        folder, token = project / "trained" / str(seed), uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        save_model(folder, generator, space, model, 32)
-        sha256 = files.sha256(folder / WEIGHTS)
-        place = project / "resume" / token
-        place.mkdir(parents=True)
-        data = DatasetInfo("lab", 32, 2, {"train": 8, "val": 2, "test": 2}, 0, digest)
-        description = RunDescription(
-            "train_lab", "lab", {"train.keep": keep}, data, folder=place, token=token
-        )
-        with open_recorder(description) as recorder:
-            for epoch, score in enumerate(scores, start=1):
-                recorder.log_validation(epoch, {"score": score})
-            recorder.log_model(folder, sha256)
-        return sha256
+        folder = save_tiny(project / "trained" / str(seed), "lab", make_params(), seed)
+        return record_training(folder, "lab", scores, digest, keep)
 
     return record
 
@@ -144,66 +108,3 @@ def test_the_champion_is_a_model_to_colour_with_and_no_pickle(train: Train, proj
     assert f"torch=={torch.__version__.partition('+')[0]}" in requirements.read_text()
     with pytest.raises(ColorganError, match="colorgan-rgb"):
         load_network("models:/colorgan-rgb@champion", "cpu")
-
-
-@pytest.fixture
-def address(train: Train, project: Path) -> Iterator[str]:
-    """`mlflow models serve`, as a person starts it."""
-    train(0.8, seed=1)
-    promote("lab")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["mlflow", "models", "serve", "-m", "models:/colorgan-lab@champion"]
-    # Not the checkout's code: that which lies with the model.
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    server = subprocess.Popen(
-        [sys.executable, "-m", *command, "--env-manager", "local", "--port", str(port)],
-        cwd=project, env=env, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        end = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2)
-                break
-            except (urllib.error.URLError, OSError):
-                assert time.monotonic() < end, "the server did not answer"
-                assert server.poll() is None, "the server has ended"
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("mlflow") is None, reason="mlflow is not on PATH")
-def test_mlflow_serves_the_champion(address: str) -> None:
-    """A photo with plain HTTP, beside garbage that does not stop it."""
-    buffer = io.BytesIO()
-    ramp = np.linspace(0, 255, 48 * 40).reshape(40, 48).astype(np.uint8)
-    Image.fromarray(ramp).save(buffer, "TIFF")
-    photo = base64.b64encode(buffer.getvalue()).decode()
-    garbage = base64.b64encode(b"garbage").decode()
-    answers = []
-    for saturation in (1.0, 0.0):
-        body = {
-            "dataframe_split": {"columns": ["image"], "data": [[photo], [garbage]]},
-            "params": {"saturation": saturation},
-        }
-        request = urllib.request.Request(
-            f"{address}/invocations", json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )  # fmt: skip
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            rows = json.load(answer)["predictions"]
-        assert rows[0]["error"] == ""
-        assert "unreadable" in rows[1]["error"]
-        assert rows[1]["png"] == ""
-        image = Image.open(io.BytesIO(base64.b64decode(rows[0]["png"])))
-        assert (image.format, image.size, image.mode) == ("PNG", (48, 40), "RGB")
-        answers.append(np.ptp(np.asarray(image).astype(int), axis=-1).mean())
-    assert answers[0] > 5
-    assert answers[1] < 1

@@ -29,7 +29,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-MOST_SATURATED = 4.0
 
 
 class Page:
@@ -69,8 +68,6 @@ class Page:
             saturation = float(asked.get("saturation", 1.0))
         except ValueError:
             saturation = math.nan
-        if not 0 <= saturation <= MOST_SATURATED:
-            return _refusal(400, f"saturation should be a number from 0 to {MOST_SATURATED:g}")
         content = await self._body(request)
         if content is None:
             return _refusal(413, f"the file is larger than {self._max_bytes / 1e6:g} MB")

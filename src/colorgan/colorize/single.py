@@ -11,6 +11,8 @@ from colorgan.coloring.photo import Photo
 from colorgan.colorize.formats import SUFFIX_OF, Metadata, encode, written_as
 from colorgan.colorizer import Colorizer
 
+MOST_SATURATED = 4.0
+
 
 @dataclass(frozen=True)
 class Colored:
@@ -46,14 +48,17 @@ def colorize_bytes(
     Args:
         content: the file.
         colorizer: what colours it.
-        saturation: what the chroma is multiplied by.
+        saturation: what the chroma is multiplied by, 0 to MOST_SATURATED.
         format: of SUFFIX_OF; empty keeps that of the picture.
         quality: of JPEG and WebP, 1 to 100.
 
     Raises:
         UnreadablePhoto: it is no picture, a damaged one, or larger than Pillow's limit.
-        ValueError: the format does not hold a picture of this size.
+        ValueError: the format does not hold a picture of this size, or the saturation is none.
     """
+    # Also refuses what is not a number.
+    if not 0 <= saturation <= MOST_SATURATED:
+        raise ValueError(f"saturation should be a number from 0 to {MOST_SATURATED:g}")
     with encoded.opened(content) as image:
         kept = written_as(image.format)
         photo = Photo.of_image(image)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 import pandas as pd
@@ -38,17 +37,20 @@ class ServedColorizer(PythonModel):  # type: ignore[misc]
 
     def _colored(self, image: Any, saturation: float) -> tuple[str, str]:
         try:
-            content = image if isinstance(image, bytes) else _from_base64(str(image))
+            content = image if isinstance(image, bytes) else _from_base64(image)
             colored = colorize_bytes(content, self._colorizer, saturation=saturation, format="PNG")
         except (UnreadablePhoto, ValueError) as error:
             return "", str(error)
+        except MemoryError:
+            return "", "too large for the memory of this machine"
         return base64.b64encode(colored.content).decode("ascii"), ""
 
 
-def _from_base64(text: str) -> bytes:
+def _from_base64(text: Any) -> bytes:
     try:
-        return base64.b64decode(text.rpartition(",")[2], validate=True)
-    except binascii.Error:
+        # Some encoders break it into lines.
+        return base64.b64decode("".join(text.rpartition(",")[2].split()), validate=True)
+    except (AttributeError, ValueError):
         raise ValueError("an image should be bytes, or text in base64") from None
 
 

@@ -1,0 +1,197 @@
+"""What `mlflow models serve` answers with a champion: to photos, and to what is none."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorgan.params import Params
+from colorgan.serving.promote import promote
+from trained import record_training, save_tiny
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("mlflow") is None, reason="mlflow is not on PATH"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(lasting_project: Path, make_params: Callable[..., Params]) -> Iterator[str]:
+    """`mlflow models serve`, as a person starts it."""
+    record_training(save_tiny(lasting_project / "trained", "lab", make_params(), 1), "lab", [0.8])
+    promote("lab")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["mlflow", "models", "serve", "-m", "models:/colorgan-lab@champion"]
+    # Not the checkout's code: that which lies with the model.
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", *command, "--env-manager", "local", "--port", str(port)],
+        cwd=lasting_project, env=env, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2)
+                break
+            except (urllib.error.URLError, OSError):
+                assert time.monotonic() < end, "the server did not answer"
+                assert server.poll() is None, "the server has ended"
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def ask(address: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
+    request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def rows(address: str, *images: Any, **params: Any) -> list[dict[str, str]]:
+    """Ask for images as the documents say, and return the answer's rows."""
+    data = {"columns": ["image"], "data": [[image] for image in images]}
+    body = {"dataframe_split": data, "params": params}
+    code, answer = ask(address, json.dumps(body).encode())
+    assert code == 200, answer[:1000]
+    return json.loads(answer)["predictions"]
+
+
+def text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def photo(width: int = 48, height: int = 40, format: str = "TIFF") -> bytes:
+    buffer = io.BytesIO()
+    ramp = np.linspace(0, 255, width * height).reshape(height, width).astype(np.uint8)
+    Image.fromarray(ramp).save(buffer, format)
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A file of 100 kB with 900 megapixels in it."""
+    buffer = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def is_coloured(png: str) -> bool:
+    image = Image.open(io.BytesIO(base64.b64decode(png)))
+    assert (image.format, image.size, image.mode) == ("PNG", (48, 40), "RGB")
+    return bool(np.ptp(np.asarray(image).astype(int), axis=-1).mean() > 5)
+
+
+@pytest.fixture
+def goes_on(address: str) -> Iterator[None]:
+    """Whatever was asked in the test: a photo is coloured after it."""
+    yield
+    [row] = rows(address, text(photo()))
+    assert row["error"] == ""
+    assert is_coloured(row["png"])
+
+
+@pytest.mark.usefixtures("goes_on")
+class TestServed:
+    def test_each_row_has_its_picture_or_its_error(self, address: str) -> None:
+        """What is wrong in one row does not stop the others, before it and behind it."""
+        good = text(photo())
+        wrong: list[tuple[Any, str]] = [
+            ("no base64!", "an image should be bytes, or text in base64"),
+            ("abc", "an image should be bytes, or text in base64"),
+            (5, "an image should be bytes, or text in base64"),
+            (None, "an image should be bytes, or text in base64"),
+            ([good], "an image should be bytes, or text in base64"),
+            ("", "unreadable: the file is empty"),
+            (text(b"garbage"), "unreadable: not a JPEG"),
+            (text(photo()[:900]), "unreadable: "),
+            (text(bomb()), "too large: over "),
+        ]
+        first, *others, last = rows(address, good, *(image for image, _ in wrong), good)
+        assert first == last
+        assert first["error"] == ""
+        assert is_coloured(first["png"])
+        for (_, said), row in zip(wrong, others, strict=True):
+            assert row["png"] == ""
+            assert row["error"].startswith(said), row
+
+    def test_base64_as_browsers_and_encoders_write_it(self, address: str) -> None:
+        content = photo(format="PNG")
+        lines, uri = base64.encodebytes(content).decode(), f"data:image/png;base64,{text(content)}"
+        assert "\n" in lines.strip()
+        plain, *others = rows(address, text(content), lines, uri)
+        assert plain["error"] == ""
+        assert others == [plain, plain]
+
+    def test_less_saturation_is_less_colour(self, address: str) -> None:
+        [gray] = rows(address, text(photo()), saturation=0.0)
+        assert not is_coloured(gray["png"])
+        for saturation in (-1.0, 1e9, float("nan")):
+            [row] = rows(address, text(photo()), saturation=saturation)
+            assert row == {"png": "", "error": "saturation should be a number from 0 to 4"}
+
+    @pytest.mark.parametrize(
+        ("body", "said"),
+        [
+            (b"garbage", "valid JSON"),
+            (b"", "valid JSON"),
+            (b"\xff\xfe\x00\x01", "valid JSON"),
+            (b"[]", "must be a JSON dictionary"),
+            (b'{"picture": "x"}', "must be a JSON dictionary"),
+            (b'{"dataframe_split": {"columns": ["image"]}}', "must have 'data'"),
+            (b'{"dataframe_split": {"columns": ["image"], "data": [["a", "b"]]}}', "2 columns"),
+            (
+                b'{"dataframe_split": {"columns": ["photo"], "data": [["x"]]}}',
+                "missing inputs ['image']",
+            ),
+            (
+                b'{"dataframe_split": {"columns": ["image"], "data": [["x"]]}, '
+                b'"params": {"saturation": "strong"}}',
+                "'saturation'",
+            ),
+        ],
+    )
+    def test_a_malformed_request_is_answered_with_400(
+        self, address: str, body: bytes, said: str
+    ) -> None:
+        code, answer = ask(address, body)
+        told = json.loads(answer)
+        assert (code, said in told["message"]) == (400, True), answer
+        assert "stack_trace" not in told
+        assert "Traceback" not in answer
+
+    def test_another_type_of_content_is_named(self, address: str) -> None:
+        code, answer = ask(address, photo(), "image/tiff")
+        assert (code, "application/json" in answer) == (415, True)
+
+    def test_a_hundred_megabytes(self, address: str) -> None:
+        """As a row that is no picture, and as no JSON at all."""
+        noise = text(np.random.default_rng(0).bytes(75_000_000))
+        [row] = rows(address, noise)
+        assert row["error"].startswith("unreadable: not a JPEG")
+        code, answer = ask(address, b"x" * 100_000_000)
+        assert (code, "Traceback" in answer) == (400, False)

@@ -1,0 +1,54 @@
+"""Trained models as the project leaves them: files of tiny networks, and runs in its MLflow."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from colorgan import files
+from colorgan.data.arrays import DatasetInfo
+from colorgan.model import WEIGHTS, build_generator, save_model
+from colorgan.networks import initialise
+from colorgan.params import Params, SpaceName
+from colorgan.spaces import get_space
+from colorgan.tracking.recorder import RunDescription, open_recorder
+
+SIDE = 32
+DATA = "a" * 64
+
+
+def save_tiny(folder: Path, space: SpaceName, params: Params, seed: int) -> Path:
+    """Save a network with random weights that are large enough for visible colours."""
+    torch.manual_seed(seed)
+    kind, model = get_space(space), params.space(space).model
+    generator = build_generator(kind, model, SIDE)
+    initialise(generator, 0.3)
+    folder.mkdir(parents=True)
+    save_model(folder, generator, kind, model, SIDE)
+    return folder
+
+
+def record_training(
+    generator: Path,
+    space: SpaceName,
+    scores: Sequence[float] = (),
+    digest: str = DATA,
+    keep: str = "best",
+) -> str:
+    """Record the training of a saved network in the project's MLflow; return its SHA-256."""
+    sha256, token = files.sha256(generator / WEIGHTS), uuid.uuid4().hex
+    place = Path("resume") / token
+    place.mkdir(parents=True)
+    counts = {"train": 8, "val": 2, "test": 2}
+    data = DatasetInfo(space, SIDE, get_space(space).out_channels, counts, 0, digest)
+    description = RunDescription(
+        f"train_{space}", space, {"train.keep": keep}, data, folder=place, token=token
+    )
+    with open_recorder(description) as recorder:
+        for epoch, score in enumerate(scores, start=1):
+            recorder.log_validation(epoch, {"score": score})
+        recorder.log_model(generator, sha256)
+    return sha256
