@@ -5,72 +5,30 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browsing import PHONE, PORTRAIT, SECONDS_TO_WAIT, ask, loaded, needs_browser, results, served
 from PIL import Image
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).parents[2]
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-SECONDS_TO_WAIT = 60
-PORTRAIT, PHONE = (1200, 900), (390, 844)
-
-needs_browser = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="no browser: install chromium and chromium-driver"
-    ),
-]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """The page as a person starts it, in the project, with the bundled model."""
-    port = free_port()
-    limits = ("--max-megabytes", "0.5", "--max-megapixels", "2")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "colorgan", "app", "--port", str(port), *limits],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert server.stdout is not None
-    said = server.stdout.readline()
-    assert said == f"colorgan app: http://127.0.0.1:{port} (Ctrl-C ends it)\n", said
-    yield f"http://127.0.0.1:{port}"
-    server.send_signal(signal.SIGINT)
-    rest = server.communicate(timeout=30)[0]
-    assert "Traceback" not in rest, rest
-
-
-def ask(address: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
-    request = urllib.request.Request(address, body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=SECONDS_TO_WAIT) as answer:
-            return answer.status, answer.headers, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.headers, error.read()
+    """The page in the project, with the bundled model."""
+    with served(ROOT, "--max-megabytes", "0.5", "--max-megapixels", "2") as address:
+        yield address
 
 
 def encoded(format: str, side: int = 60, **options: Any) -> bytes:
@@ -145,40 +103,6 @@ def test_a_port_that_is_taken_is_named(address: str) -> None:
     assert said.returncode == 1
     assert f"--port {port}: Address already in use" in said.stderr
     assert "Traceback" not in said.stderr
-
-
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("downloads")
-
-
-@pytest.fixture(scope="module")
-def browser(downloads: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
-                     "--disable-background-networking", "--disable-component-update"):  # fmt: skip
-        options.add_argument(argument)
-    options.add_experimental_option(
-        "prefs", {"download.default_directory": str(downloads), "download.prompt_for_download": 0}
-    )
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield browser
-    browser.quit()
-
-
-def results(browser: webdriver.Chrome) -> list[Any]:
-    return browser.find_elements(By.CSS_SELECTOR, "#results figure")
-
-
-def loaded(browser: webdriver.Chrome, count: int) -> bool:
-    script = """
-      const images = [...document.querySelectorAll("#results img")];
-      return images.length == 2 * arguments[0]
-        && images.every((image) => image.complete && image.naturalWidth > 0);
-    """
-    return bool(browser.execute_script(script, count))
 
 
 class TestInABrowser:

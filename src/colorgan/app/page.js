@@ -1,6 +1,7 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
+const NO_PHOTO = [413, 415]; // Another model would not take it either.
 let photo = null; // {name, content}
 let turn = 0; // Answers to earlier requests are left aside.
 
@@ -13,7 +14,8 @@ async function fetched(address, options) {
   const response = await fetch(address, options);
   if (!response.ok) {
     const told = await response.json().catch(() => ({}));
-    throw new Error(told.error || `the server answered ${response.status}`);
+    const error = new Error(told.error || `the server answered ${response.status}`);
+    throw Object.assign(error, { status: response.status });
   }
   return response;
 }
@@ -35,8 +37,9 @@ function show(result, model) {
   pair.querySelector("input").addEventListener("input", (event) => {
     pair.style.setProperty("--at", `${event.target.value}%`);
   });
-  figure.querySelector(".what").textContent =
-    `${labelOf(model)} · ${result.width} × ${result.height} · ${result.seconds} s`;
+  // Spaces that no line ends at.
+  const size = `${result.width}\u00a0×\u00a0${result.height}`;
+  figure.querySelector(".what").textContent = `${labelOf(model)} · ${size} · ${result.seconds}\u00a0s`;
   const link = figure.querySelector(".download");
   link.href = `${at}/file`;
   link.download = result.name;
@@ -49,20 +52,24 @@ async function colorize() {
   const mine = ++turn;
   say(`Colouring ${photo.name} …`);
   const figures = [];
+  const failed = [];
   for (const model of models) {
     const asked = new URLSearchParams({ model, saturation: byId("saturation").value, name: photo.name });
     try {
       const response = await fetched(`api/colorize?${asked}`, { method: "POST", body: photo.content });
       figures.push([await response.json(), model]);
     } catch (error) {
-      if (mine === turn) say(`${photo.name}: ${error.message}`, true);
-      return;
+      failed.push(`${labelOf(model)}: ${error.message}`);
+      if (NO_PHOTO.includes(error.status)) {
+        if (mine === turn) say(`${photo.name}: ${error.message}`, true);
+        return;
+      }
     }
     if (mine !== turn) return;
   }
   byId("results").replaceChildren();
   figures.forEach(([result, model]) => show(result, model));
-  say("");
+  say(failed.join("; "), failed.length > 0);
 }
 
 function take(file) {

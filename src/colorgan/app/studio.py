@@ -23,6 +23,7 @@ MODELS_KEPT = 4
 RESULTS_KEPT = 24
 RUNS_SHOWN = 30
 EXAMPLES = 12
+RUN = "runs:/"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Studio:
             seconds = time.perf_counter() - start
         before, after = previews(colored.photo, colored.pixels)
         result = Result(
-            name=colored.name(name),
+            name=colored.name(name, by="" if model == self._first else _short(model)),
             files={"before": before, "after": after, "file": colored.content},
             media_type=f"image/{colored.format.lower()}",
             size=(colored.photo.width, colored.photo.height),
@@ -137,13 +138,18 @@ def gray_jpeg(path: Path) -> bytes:
     return buffer.getvalue()
 
 
+def _short(model: str) -> str:
+    """Return what tells a model apart: many runs have the same name."""
+    return model.removeprefix(RUN)[:8] if model.startswith(RUN) else model
+
+
 def _runs() -> list[Choice]:
     try:
         from colorgan.tracking.mlflow_runs import TrainingRuns
 
         runs = TrainingRuns()
         return [
-            Choice(f"runs:/{run.id}", run.name)
+            Choice(RUN + run.id, f"{run.name} · {_short(RUN + run.id)}")
             for space in SPACES
             for run in runs.with_weights(f"train_{space}", RUNS_SHOWN)
         ]

@@ -30,9 +30,9 @@ class Colored:
     format: str
     content: bytes
 
-    def name(self, of: str) -> str:
-        """Return the name for the new file of a picture called `of`."""
-        return f"{PurePath(of or 'photo').stem}_colored{SUFFIX_OF[self.format]}"
+    def name(self, of: str, by: str = "") -> str:
+        """Return the name for the new file of a picture called `of`, coloured by a model `by`."""
+        return f"{PurePath(of or 'photo').stem}_colored{by and '_' + by}{SUFFIX_OF[self.format]}"
 
 
 def colorize_bytes(
