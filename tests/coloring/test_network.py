@@ -61,6 +61,14 @@ def test_a_folder_without_weights_names_the_file(trained: Path) -> None:
         load_network("rgb", "cpu")
 
 
+@pytest.mark.parametrize("name", ["generator.safetensors", "config.json"])
+def test_a_file_that_cannot_be_opened_is_not_said_to_be_missing(trained: Path, name: str) -> None:
+    (trained / name).unlink()
+    (trained / name).mkdir()
+    with pytest.raises(ColorganError, match=rf"{name} cannot be read: Is a directory"):
+        load_network("rgb", "cpu")
+
+
 @pytest.mark.parametrize("device", ["tpu", "cuda" if not torch.cuda.is_available() else "x"])
 def test_a_device_that_is_not_there_names_the_flag(trained: Path, device: str) -> None:
     with pytest.raises(ParamsError, match=f"--device is '{device}'.*auto or one of"):

@@ -151,6 +151,18 @@ def test_one_that_cannot_be_written_stops_nothing_else(colorize: Colorize) -> No
     assert second == "colorgan: scans/c.png: out/c.png is a folder"
 
 
+def test_an_input_that_the_system_refuses_stops_nothing_else(colorize: Colorize) -> None:
+    """As a name that is too long does, and a folder that may not be looked into."""
+    draw("a.png")
+    said = colorize(300 * "x", "a.png", "-o", "out")
+    assert (said.code, said.out, names_in("out")) == (
+        1,
+        "colorize: 1 coloured, in out\n",
+        ["a.png"],
+    )
+    assert said.err.splitlines()[0] == f"colorgan: {300 * 'x'}: File name too long"
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
 def test_one_that_may_not_be_read(colorize: Colorize) -> None:
     draw("scans/a.png").chmod(0)

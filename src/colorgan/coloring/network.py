@@ -86,9 +86,18 @@ def load_model(name: str, device: str = "auto") -> Model:
 
 
 def _of_folder(folder: Path, device: str) -> Model:
-    from colorgan.model import Model
+    from colorgan.model import CONFIG, WEIGHTS, Model
     from colorgan.runtime import choose_device
 
+    for file in (folder / CONFIG, folder / WEIGHTS):
+        # safetensors says of any file that it cannot open that it is not there; what is not there,
+        # Model.load names.
+        try:
+            file.open("rb").close()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ColorganError(f"{file} cannot be read: {error.strerror}") from None
     return Model.load(folder, choose_device(device, "--device"))
 
 

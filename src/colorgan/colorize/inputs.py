@@ -60,9 +60,14 @@ def find(inputs: Sequence[str], out: Path) -> tuple[list[Item], list[Failure]]:
     items: dict[Path, Item] = {}
     failures = []
     for text in inputs:
-        found = {item.source.resolve(): item for item in _of_input(text, out)}
-        if not found:
-            failures.append(Failure(Path(text), _why_nothing(text)))
+        try:
+            found = {item.source.resolve(): item for item in _of_input(text, out)}
+            problem = "" if found else _why_nothing(text)
+        except OSError as error:
+            # A folder that may not be looked into, a name that is too long.
+            found, problem = {}, error.strerror or str(error)
+        if problem:
+            failures.append(Failure(Path(text), problem))
         items = found | items
     return sorted(items.values(), key=lambda item: item.source), failures
 
