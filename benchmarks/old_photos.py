@@ -54,7 +54,7 @@ def sepia(gray: FloatArray) -> FloatArray:
     """Tone gray brown, its lightness kept: `(H, W, 3)`."""
     lightness = color.lightness_from_srgb(gray)
     lab = np.stack((lightness, np.full_like(gray, 8), np.full_like(gray, 22)), axis=-1)
-    return color.rgb_from_lab(color.within_srgb(lab))
+    return color.rgb_within_srgb(lab)
 
 
 AGED: dict[str, Callable[[FloatArray], FloatArray]] = {

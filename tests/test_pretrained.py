@@ -10,11 +10,18 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
+import pytest
 import torch
 from PIL import Image, ImageOps
 from safetensors import safe_open
 
-from colorgan import Colorizer, color
+from colorgan import Colorizer, color, files
+from colorgan.coloring.fit import fit
+from colorgan.coloring.network import TorchNetwork, load_network
+from colorgan.coloring.onnx_file import OnnxNetwork
+from colorgan.coloring.photo import Photo
+from colorgan.errors import ColorganError
 from colorgan.evaluation.metrics import ciede2000, colorfulness
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +62,43 @@ def test_it_colours_photos_it_never_saw_better_than_gray() -> None:
     pictures = Colorizer.load(PRETRAINED, "cpu").colorize(gray)
     assert ciede2000(pictures, truth).mean() < 0.92 * ciede2000(gray, truth).mean()
     assert colorfulness(pictures).mean() > 0.5 * colorfulness(truth).mean()
+
+
+def test_the_onnx_file_beside_it_is_the_same_network() -> None:
+    """The metadata names the weights it was made of; its own are in half precision."""
+    weights, onnx = Colorizer.load(PRETRAINED).network, Colorizer.load().network
+    assert isinstance(weights, TorchNetwork)
+    assert isinstance(onnx, OnnxNetwork)
+    told = json.loads(onnx_metadata(PRETRAINED / "generator.onnx"))
+    assert told["sha256"] == files.sha256(PRETRAINED / "generator.safetensors")
+    assert (onnx.space.name, onnx.image_size, onnx.multiple) == (
+        weights.space.name,
+        weights.image_size,
+        weights.multiple,
+    )
+    apart = []
+    for path in sorted((ROOT / "data" / "sample").glob("*/*.webp"))[::8]:
+        input = fit(Photo.open(path), onnx.space, onnx.image_size, onnx.multiple).input[None]
+        apart.append(110 * np.abs(onnx.predict(input) - weights.predict(input)))
+    # In units of a and b, of which a byte is one.
+    assert max(difference.max() for difference in apart) < 1.5
+    assert np.mean([difference.mean() for difference in apart]) < 0.1
+
+
+def test_a_gpu_is_asked_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(load_network("pretrained", "cpu"), OnnxNetwork)
+    with pytest.raises(ColorganError, match="--device is 'cuda', which this machine does not have"):
+        load_network("pretrained", "cuda" if not torch.cuda.is_available() else "mps")
+    # As on a machine that ONNX Runtime has no package for.
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert isinstance(load_network("pretrained"), TorchNetwork)
+
+
+def onnx_metadata(path: Path) -> str:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    told: str = session.get_modelmeta().custom_metadata_map["colorgan"]
+    return told
 
 
 def test_the_wheel_carries_it(tmp_path: Path) -> None:

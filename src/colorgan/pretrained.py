@@ -7,6 +7,8 @@ from pathlib import Path
 from colorgan import paths
 
 NAME = "pretrained"
+ONNX = "generator.onnx"
+"""The same generator as ONNX Runtime takes it, its weights in half precision."""
 IN_THE_WHEEL = Path(__file__).parent / "models" / NAME
 
 

@@ -98,3 +98,4 @@ def test_hue_stays_where_chroma_is_reduced() -> None:
     inside = color.linear_from_lab(fitted)
     assert inside.min() > -1e-3
     assert inside.max() < 1 + 2e-3
+    np.testing.assert_array_equal(color.rgb_within_srgb(lab), color.rgb_from_lab(fitted))

@@ -75,6 +75,10 @@ def test_an_exported_network_gives_what_torch_gives(
         assert wanted.std() > 0.01
         np.testing.assert_allclose(network.predict(input.numpy()), wanted, atol=1e-3)
     assert not list(tmp_path.glob(".*"))
+    # Nothing of where on this machine it was made.
+    content = exported.path.read_bytes()
+    assert b"/networks/" not in content
+    assert b"site-packages" not in content
 
 
 def test_a_network_that_came_out_otherwise_is_not_written(

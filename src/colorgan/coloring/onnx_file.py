@@ -46,24 +46,25 @@ class Exported:
 class OnnxNetwork:
     """A generator that ONNX Runtime runs on the CPU; see `coloring.network.Network`."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the file.
+    def __init__(self, path: Path, name: str = "") -> None:
+        """Read the file; `name` is what it is called where that is not its path.
 
         Raises:
             ColorganError: it is not there, no ONNX file, or one of something else.
         """
-        self.name = str(path)
+        self.name = name or str(path)
         if not path.is_file():
             raise ColorganError(f"--model {path} does not exist; `colorgan export` writes one")
         try:
             import onnxruntime
         except ModuleNotFoundError:
             raise ColorganError(
-                f"--model {path} needs onnxruntime, which is not installed: "
-                "pip install 'colorgan[onnx]'"
+                f"--model {path} needs onnxruntime, which is not installed: pip install onnxruntime"
             ) from None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        # Its threads would hold a core while they wait, which what reads and writes photos wants.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
@@ -113,6 +114,7 @@ def export(model: Model, path: Path, real: Sequence[FloatArray] = ()) -> Exporte
         ) from None
     program = _graph(model)
     graph: Any = program.model_proto
+    _forget_where(graph)
     entry = graph.metadata_props.add()
     entry.key, entry.value = KEY, json.dumps(_described(model))
     with files.file_aside(path) as aside:
@@ -179,6 +181,15 @@ def _graph(model: Model) -> Any:
         network, (example,), dynamo=True, dynamic_shapes=({0: free, 2: free, 3: free},),
         input_names=[INPUT], output_names=[OUTPUT], verbose=False,
     )  # fmt: skip
+
+
+def _forget_where(model: Any) -> None:
+    """Leave out from which lines of which files each node comes: paths of this machine."""
+    graph = model.graph
+    parts = (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer)
+    for part in (graph, *parts):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 def _compared(model: Model, path: Path, real: Sequence[FloatArray]) -> tuple[float, int]:
