@@ -1,0 +1,98 @@
+"""notebooks/colorgan.ipynb: it is what Jupyter can open, and its cells run in a clone."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pipeline.conftest import ROOT, Project, copy_project
+from run_notebook import code_cells
+
+NOTEBOOK = ROOT / "notebooks" / "colorgan.ipynb"
+# The cells are those of the file; these make the networks, the photos and the epochs few.
+SMALL = {
+    "INSTALL": False,
+    "PIPELINE": "quick",
+    "EXPERIMENT": ["+lab.train.batch_size=32", "+lab.train.epochs=2"],
+    "GPU_PRESETS": ["photos --path data/sample", "encoder", "quick"],
+    "GPU_VALUES": ["train.epochs=1", "train.decay_epochs=0"],
+}
+
+
+@pytest.fixture(scope="module")
+def content() -> dict[str, Any]:
+    return dict(json.loads(NOTEBOOK.read_text(encoding="utf-8")))
+
+
+def test_it_has_the_form_of_a_notebook(content: dict[str, Any]) -> None:
+    """What the schema of nbformat 4.5 asks for, and nothing stored of a run."""
+    assert content.keys() == {"cells", "metadata", "nbformat", "nbformat_minor"}
+    assert (content["nbformat"], content["nbformat_minor"]) == (4, 5)
+    assert {"name", "display_name"} <= content["metadata"]["kernelspec"].keys()
+    assert content["metadata"]["language_info"]["name"] == "python"
+    ids = [cell["id"] for cell in content["cells"]]
+    assert len(set(ids)) == len(ids)
+    for cell in content["cells"]:
+        wanted = {"cell_type", "id", "metadata", "source"}
+        if cell["cell_type"] == "code":
+            wanted |= {"execution_count", "outputs"}
+            assert (cell["execution_count"], cell["outputs"]) == (None, [])
+        else:
+            assert cell["cell_type"] == "markdown"
+        assert cell.keys() == wanted, cell["id"]
+        assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", cell["id"])
+        assert all(line.endswith("\n") for line in cell["source"][:-1])
+        assert not cell["source"][-1].endswith("\n")
+
+
+def test_every_code_cell_is_plain_python_and_explained(content: dict[str, Any]) -> None:
+    kinds = [cell["cell_type"] for cell in content["cells"]]
+    assert kinds == ["markdown", "code"] * (len(kinds) // 2)
+    for cell in code_cells(NOTEBOOK):
+        ast.parse("".join(cell["source"]))
+    tagged = [cell["id"] for cell in code_cells(NOTEBOOK) if cell["metadata"].get("tags")]
+    assert tagged == ["settings"]
+
+
+@pytest.mark.slow
+def test_its_cells_run_in_a_clone(tmp_path: Path) -> None:
+    """From an empty folder to a coloured photo, and from what was kept to the model, elsewhere."""
+    (tmp_path / "address").mkdir()
+    source = copy_project(tmp_path / "address")
+    # A hosted machine has nobody's name for git.
+    nobody = {k: v for k, v in source.env.items() if not k.startswith("GIT_")}
+    env = nobody | {"HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
+    (tmp_path / "host").mkdir()
+    host = Project(tmp_path / "host", env)
+    settings = SMALL | {"REPOSITORY": str(source.folder), "KEEP": str(tmp_path / "drive")}
+    runner = str(ROOT / "tests" / "run_notebook.py")
+
+    said = host.run(sys.executable, runner, str(NOTEBOOK), json.dumps(settings))
+
+    ran = re.findall(r"^== (\S+)$", said, re.MULTILINE)
+    assert ran == [cell["id"] for cell in code_cells(NOTEBOOK)]
+    for run in ("workspace / train_rgb", "first-experiment / train_lab", "on-a-gpu / train_lab"):
+        assert run in said.rpartition("== gpu")[2], "in the table of runs"
+    assert len(re.findall("displayed: .*Image", said)) == 3
+    with Image.open(host.folder / "colorgan" / "coloured.png") as coloured:
+        assert coloured.mode == "RGB"
+    model = Path("models", "lab", "generator.safetensors")
+    elsewhere = Project(tmp_path / "elsewhere", env)
+    kept = tmp_path / "drive"
+    subprocess.run(
+        ["git", "clone", "--quiet", str(kept / "colorgan.bundle"), str(elsewhere.folder)],
+        check=True, env=env,
+    )  # fmt: skip
+    elsewhere.run("dvc", "remote", "add", "-d", "keep", str(kept / "dvc"))
+    elsewhere.run("dvc", "pull")
+    there = (host.folder / "colorgan" / model).read_bytes()
+    assert (elsewhere.folder / model).read_bytes() == there
+    assert (kept / "mlflow.db").is_file()
