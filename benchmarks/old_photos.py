@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from colorgan import color, pictures
+from colorgan import color, pictures, pretrained
 from colorgan.color import FloatArray
 from colorgan.coloring import fit as fitting
 from colorgan.coloring.border import Box
@@ -72,11 +72,11 @@ AGED: dict[str, Callable[[FloatArray], FloatArray]] = {
 }
 
 
-def main(folder: str = "data/processed/lab", sheet: str = "") -> None:
+def main(folder: str = "data/processed/lab", sheet: str = "", model: str = pretrained.NAME) -> None:
     split = open_split(Path(folder), "test")
     lab8 = np.concatenate((split.input[:][..., None], split.target[:]), axis=-1)
     truth = color.rgb8_from_lab8(lab8)
-    colorizer = Colorizer.load(device="cpu")
+    colorizer = Colorizer.load(model, device="cpu")
     lab8[..., 1:] = 128
     print(f"gray: {ciede2000(color.rgb8_from_lab8(lab8), truth).mean():.2f}")
     for side in (128, 192, 256):

@@ -26,7 +26,7 @@ from colorgan import Colorizer
 with Image.open("photo.png") as image:
     Colorizer.load().colorize(image).save("by python.png")
 """
-OPTIONAL = {"mlflow", "dvc", "starlette", "uvicorn", "onnx", "onnxruntime", "psutil", "selenium"}
+OPTIONAL = {"mlflow", "dvc", "starlette", "uvicorn", "onnx", "psutil", "selenium"}
 
 
 class Installed(NamedTuple):
