@@ -90,6 +90,10 @@ ROWS = (
         (), elsewhere="the commands of docs/colour.md"),
     Row("lab-final-2", "one epoch more, CIE94, a mean as colourfulness",
         (), elsewhere="the commands of docs/colour.md"),
-    Row("lab-long", "10 epochs more, at last colourfulness 5, perceptual 3: the pretrained model",
+    Row("lab-long", "10 epochs more, at last colourfulness 5, perceptual 3",
+        (), elsewhere="the commands of docs/colour.md"),
+    Row("lab-noise", "3 epochs more with noise, colourfulness 2, perceptual 4",
+        (), elsewhere="the commands of docs/colour.md"),
+    Row("lab-last", "the mean of both, an epoch more with noise: the pretrained model",
         (), elsewhere="the commands of docs/colour.md"),
 )  # fmt: skip

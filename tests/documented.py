@@ -143,6 +143,7 @@ NOT_RUN: Mapping[str, tuple[str, ...]] = {
     "hours, of photos that are not part of the project": (
         "python benchmarks/colour.py ",
         "dvc exp run -n lab-",
+        "python scripts/average_models.py LAB-LONG models/lab LAB-MEAN",
         "python scripts/make_pretrained.py models/lab",
         PRESET.format("photos --path ~/pictures") + " $(python -m colorgan preset encoder)",
     ),
