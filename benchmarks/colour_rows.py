@@ -94,6 +94,8 @@ ROWS = (
         (), elsewhere="the commands of docs/colour.md"),
     Row("lab-noise", "3 epochs more with noise, colourfulness 2, perceptual 4",
         (), elsewhere="the commands of docs/colour.md"),
-    Row("lab-last", "the mean of both, an epoch more with noise: the pretrained model",
+    Row("lab-last", "from the mean of both, an epoch more with noise",
+        (), elsewhere="the commands of docs/colour.md"),
+    Row("lab-pretrained", "the mean of what that began with and came to: the pretrained model",
         (), elsewhere="the commands of docs/colour.md"),
 )  # fmt: skip

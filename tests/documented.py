@@ -144,7 +144,8 @@ NOT_RUN: Mapping[str, tuple[str, ...]] = {
         "python benchmarks/colour.py ",
         "dvc exp run -n lab-",
         "python scripts/average_models.py LAB-LONG models/lab LAB-MEAN",
-        "python scripts/make_pretrained.py models/lab",
+        "python scripts/average_models.py LAB-MEAN models/lab models/lab-final",
+        "python scripts/make_pretrained.py models/lab-final",
         PRESET.format("photos --path ~/pictures") + " $(python -m colorgan preset encoder)",
     ),
 }
