@@ -119,11 +119,18 @@ def processor() -> str:
 
 
 @app.command("measure")
-def measure_folder(model: Path, arrays: Path) -> None:
+def measure_folder(
+    model: Path,
+    arrays: Path,
+    row: Annotated[str, typer.Option(help="Row of the table to keep it as, without a run")] = "",
+) -> None:
     """Measure a model on the test photos of a folder of arrays, of whatever size they are."""
     loaded = Model.load(model)
     subject = Subject(loaded.space.name, loaded, open_split(arrays, "test"))
-    print(summary.flat(measure(subject, EVALUATE).content))
+    figures = summary.flat(measure(subject, EVALUATE).content)
+    print(figures)
+    if row:
+        keep(kept() | {row: figures_of(figures) | {"core_minutes": "", "processor": ""}})
 
 
 @app.command()
