@@ -12,6 +12,7 @@ next in 1 s. Photos are the bundled ones. Starting the command is part of every 
 from __future__ import annotations
 
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -83,7 +84,9 @@ def page(scratch: Path) -> dict[str, float]:
     """Start the page; seconds to its first picture and for the next, of a megapixel."""
     write_photo(scratch / "page.jpg", "L", 1250, 800)
     content = (scratch / "page.jpg").read_bytes()
-    command = [sys.executable, "-m", "colorgan", "app", "--port", "0"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "colorgan", "app", "--port", str(port)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
