@@ -10,9 +10,12 @@ NAME = "pretrained"
 ONNX = "generator.onnx"
 """The same generator as ONNX Runtime takes it, its weights in half precision."""
 IN_THE_WHEEL = Path(__file__).parent / "models" / NAME
+IN_THE_CHECKOUT = Path(__file__).parents[2] / "models" / NAME
+"""Where the package is installed from a checkout (editable), the command may be run anywhere."""
 
 
 def folder() -> Path:
-    """Return the folder with its weights: that of the project, else that of the installed wheel."""
+    """Return the folder with its weights: of the project here, the wheel, or the checkout."""
     own = paths.model(NAME)
-    return own if own.is_dir() or not IN_THE_WHEEL.is_dir() else IN_THE_WHEEL
+    found = (place for place in (own, IN_THE_WHEEL, IN_THE_CHECKOUT) if place.is_dir())
+    return next(found, own)

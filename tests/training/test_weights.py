@@ -199,6 +199,7 @@ def test_without_a_project_the_wheels_are_taken(
     project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(pretrained, "IN_THE_WHEEL", tmp_path / "wheel")
+    monkeypatch.setattr(pretrained, "IN_THE_CHECKOUT", tmp_path / "checkout")
     assert pretrained.folder() == paths.model("pretrained")
     (tmp_path / "wheel").mkdir()
     assert pretrained.folder() == tmp_path / "wheel"
