@@ -21,7 +21,7 @@ EPSILON = 9.0
 """Variance of L under which a window counts as flat, and colour there for even; L is in 0..100."""
 STRIP = 1 << 17
 """Pixels that a thread works on at once: no planes of floats of the size of the photo, and those of
-a strip stay in a processor's cache, which is faster than anything else about them."""
+a strip are small enough for a processor's cache: larger strips take longer."""
 THREADS = max(1, min(8, os.cpu_count() or 1))
 
 

@@ -55,8 +55,8 @@ class TorchNetwork:
 def load_network(model: str | Path = pretrained.NAME, device: str = "auto") -> Network:
     """Load the network that `model` names, an ONNX file or what `load_model` takes.
 
-    ONNX Runtime colours with the bundled model, unless a GPU is asked for: it starts in a tenth of
-    the time that torch takes to be imported, and is faster on a CPU (benchmarks/colorize.py).
+    ONNX Runtime colours with the bundled model, unless a GPU is asked for: it does without
+    torch, whose import takes longer than a photo, and is faster on a CPU.
 
     Raises:
         ColorganError: there is no such model, or it cannot be read.
