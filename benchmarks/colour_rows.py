@@ -65,6 +65,8 @@ ROWS = (
         (*NO_GAN, "train.lambda_perceptual=4"), seed=2),
     Row("lab-projected", "L1 and the perceptual loss, a projected GAN in the second epoch",
         (*NO_GAN, *PROJECTED)),
+    Row("lab-seen-large", "L1 and the perceptual loss at 160 px, with the pooled features",
+        (*NO_GAN, "train.lambda_perceptual=4", "train.perceptual_size=160")),
     Row("lab-queries", "L1 and the perceptual loss, 64 colour queries in the decoder",
         (*NO_GAN, "train.lambda_perceptual=4"),
         elsewhere="EncoderUNet and ColorQueries of commit 783678a, with color_queries=64"),

@@ -153,6 +153,9 @@ class TrainParams(Section):
     lambda_perceptual: Annotated[float, Field(ge=0)]
     """Weight of the perceptual loss (training/losses.py), on features of a network that has seen
     ImageNet; 0 leaves it out, as in the paper."""
+    perceptual_size: Annotated[int, Field(ge=32)]
+    """Side in pixels to which pictures are brought for the perceptual loss: nearer to the 224 that
+    its network has learnt at it finds more in them, and takes longer."""
     gan_loss: Literal["vanilla", "lsgan", "hinge"]
     """`vanilla` (binary cross-entropy), `lsgan` (least squares) or `hinge`."""
     flip: bool

@@ -84,6 +84,16 @@ def packaged_weights(name: str) -> dict[str, Tensor]:
 def frozen_features(name: str) -> tuple[nn.Module, list[int]]:
     """Return a network of `PACKAGED` that gives its maps at 1/2 to 1/32, and their channels.
 
+    As `frozen_backbone`, which see.
+    """
+    network = frozen_backbone(name, features_only=True)
+    maps: Any = network.feature_info
+    return network, maps.channels()
+
+
+def frozen_backbone(name: str, **options: Any) -> nn.Module:
+    """Return a network of `PACKAGED` with its weights; `options` are timm's.
+
     It learns nothing, and is drawn without touching torch's random numbers: a training around it
     draws what it would without.
 
@@ -91,11 +101,10 @@ def frozen_features(name: str) -> tuple[nn.Module, list[int]]:
         ColorganError: timm or the package with the weights is not installed.
     """
     with torch.random.fork_rng(devices=[]):
-        network = create_backbone(PACKAGED[name][0], features_only=True)
+        network = create_backbone(PACKAGED[name][0], **options)
         load_backbone(network, packaged_weights(name), name)
     quicken_depthwise(network)
-    maps: Any = network.feature_info
-    return network.eval().requires_grad_(False), maps.channels()
+    return network.eval().requires_grad_(False)
 
 
 def weights_of(source: str, backbone: str) -> dict[str, Tensor]:

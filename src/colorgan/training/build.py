@@ -107,7 +107,7 @@ def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple
     if train.lambda_color:
         losses.append(PictureLoss("loss_G_color", train.lambda_color, ColorfulnessLoss(space)))
     if train.lambda_perceptual:
-        perceptual = PerceptualLoss(space, runtime)
+        perceptual = PerceptualLoss(space, runtime, train.perceptual_size)
         losses.append(PictureLoss("loss_G_perceptual", train.lambda_perceptual, perceptual))
     return tuple(losses)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from colorgan.networks.convolution import channels_last
-from colorgan.networks.imagenet import frozen_features
+from colorgan.networks.imagenet import frozen_backbone
 from colorgan.runtime import Runtime
 from colorgan.spaces import Space
 
 PERCEIVES = "efficientnet_lite0"
+POOLED = 10.0
+"""Weight of the pooled features beside the maps, of which they are then the larger part."""
 CELLS = 16
 """Cells along a side in which colourfulness is counted."""
 
@@ -127,38 +129,44 @@ class PerceptualLoss:
     """How far apart a network that has seen ImageNet finds a picture and its truth.
 
     Features of EfficientNet-Lite0 at 1/2 to 1/32 of the side, each scaled to length 1 over its
-    channels; the squared distances, averaged over the places and added up. Pictures are taken at
-    half the size, as the colours are computed. The L of both is nearly the same: it is the colour
-    that is judged, by what it makes of the things in the picture.
+    channels: their squared distances, averaged over the places and added up; and of the pooled
+    features before the classifier `POOLED` times the squared distance in relation to the squared
+    length of the truth's. The L of both is nearly the same: it is the colour that is judged, by
+    what it makes of the things in the picture. How large these are counts: the network has learnt
+    to see at 224 px, and finds little in pictures of 64.
 
     Args:
         space: what inputs and outputs mean.
         runtime: where and in which precision the network runs; the colours are float32 always.
+        size: side in pixels to which pictures are brought before the network looks at them.
 
-    Source: Johnson et al., "Perceptual losses for real-time style transfer" (2016); the form is
-    that of LPIPS without learnt weights (Zhang et al., 2018).
+    Source: Johnson et al., "Perceptual losses for real-time style transfer" (2016); the form of the
+    maps' part is that of LPIPS without learnt weights (Zhang et al., 2018).
     """
 
-    def __init__(self, space: Space, runtime: Runtime) -> None:
-        self._space, self._autocast = space, runtime.autocast
-        network, _ = frozen_features(PERCEIVES)
-        self._network = network.to(runtime.device)
+    def __init__(self, space: Space, runtime: Runtime, size: int) -> None:
+        self._space, self._autocast, self._size = space, runtime.autocast, size
+        self._network: Any = frozen_backbone(PERCEIVES, num_classes=0).to(runtime.device)
 
     def __call__(self, input: Tensor, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean over the pictures; all three `(N, ..., H, W)` in [-1, 1]."""
-        input, output, target = (F.avg_pool2d(x.float(), 2) for x in (input, output, target))
+        input = input.float()
         with torch.no_grad():
-            true = self._features(self._space.decode(input, target))
-        generated = self._features(self._space.decode(input, output))
-        distances = [
-            (x - y).square().sum(dim=1).mean() for x, y in zip(generated, true, strict=True)
-        ]
-        return torch.stack(distances).sum()
+            true, true_pooled = self._features(self._space.decode(input, target.float()))
+        maps, pooled = self._features(self._space.decode(input, output.float()))
+        distances = [(x - y).square().sum(dim=1).mean() for x, y in zip(maps, true, strict=True)]
+        apart = (pooled - true_pooled).square().sum(dim=1)
+        relative = apart / true_pooled.square().sum(dim=1).clamp(min=1e-6)
+        return torch.stack(distances).sum() + POOLED * relative.mean()
 
-    def _features(self, pictures: Tensor) -> list[Tensor]:
+    def _features(self, pictures: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the maps, of length 1, and the pooled features `(N, 1280)` of sRGB in 0..1."""
+        x, sides = 2 * pictures.movedim(-1, 1) - 1, (self._size, self._size)
+        if x.shape[-2:] != sides:
+            x = F.interpolate(x, sides, mode="bilinear", antialias=True)
         with self._autocast():
-            maps = self._network(channels_last(2 * pictures.movedim(-1, 1) - 1))
-        return [F.normalize(x.float(), dim=1) for x in maps]
+            last, maps = self._network.forward_intermediates(channels_last(x))
+        return [F.normalize(y.float(), dim=1) for y in maps], last.float().mean(dim=(2, 3))
 
 
 def _colorfulness(pictures: Tensor) -> Tensor:
