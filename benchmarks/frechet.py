@@ -26,8 +26,7 @@ from colorgan.errors import ColorganError
 from colorgan.evaluation.frechet import Lite2Features, Moments, frechet_distance
 from colorgan.evaluation.metrics import ciede2000, colorfulness
 from colorgan.model import Model, pictures
-
-THIN = (slice(None), slice(None, None, 2), slice(None, None, 2))
+from colorgan.training.validate import THIN
 
 
 def coarse(ab: Tensor, cell: int) -> Tensor:

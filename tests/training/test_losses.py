@@ -150,8 +150,8 @@ def test_the_perceptual_loss_is_about_colour(name: str, real_photos: UInt8Array)
     torch.testing.assert_close(faster(input, output, target), loss, rtol=0.1, atol=0)
 
 
-def test_the_perceptual_loss_finds_more_where_it_is_shown_more(real_photos: UInt8Array) -> None:
-    """What a network finds in the pooled features is not the same at another size."""
+def test_the_perceptual_loss_depends_on_the_size_it_is_shown(real_photos: UInt8Array) -> None:
+    """What the network finds in the pictures is not the same at another size."""
     space = get_space("lab")
     arrays = (np.stack(x) for x in zip(*map(space.arrays, real_photos), strict=True))
     input, target = space.encode(*map(torch.from_numpy, arrays))
