@@ -48,6 +48,6 @@ def test_what_is_nearer_the_truth_is_nearer(
     assert all(distance[name] <= paired[name] * 12 / 11 + 0.1 for name in distance)
 
 
-def test_it_takes_a_model_of_lab(script: ModuleType, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_named(script: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ColorganError, match="does not exist"):
         script.main(tmp_path, tmp_path)
