@@ -37,9 +37,10 @@ class Row:
 
 REFERENCE = ("model.ngf=64", "model.ndf=64", "train.keep=best")
 ENCODER = (
-    "model.generator=encoder_unet", "train.lr=0.001", "train.lr_schedule=cosine",
-    "train.beta1=0.9", "train.beta2=0.99", "train.warmup_iterations=30", "train.ema_decay=0.998",
-    "train.keep=best", "train.epochs=2", "train.decay_epochs=2",
+    "model.generator=encoder_unet", "model.color_queries=0", "train.lr=0.001",
+    "train.lr_schedule=cosine", "train.beta1=0.9", "train.beta2=0.99",
+    "train.warmup_iterations=30", "train.ema_decay=0.998", "train.keep=best",
+    "train.epochs=2", "train.decay_epochs=2",
 )  # fmt: skip
 NO_GAN = (*ENCODER, "train.pretrain_epochs=2")
 COLOR = (*NO_GAN, "train.lambda_color=30")
@@ -71,6 +72,9 @@ ROWS = (
         elsewhere=HALF_SIZE),
     Row("lab-seen-large", "L1 and the perceptual loss at 160 px, with the pooled features",
         (*NO_GAN, "train.lambda_perceptual=4", "train.perceptual_size=160")),
+    Row("lab-queries-large", "the same, 64 colour queries in the decoder",
+        (*NO_GAN, "train.lambda_perceptual=4", "train.perceptual_size=160",
+         "model.color_queries=64")),
     Row("lab-queries", "L1 and the perceptual loss, 64 colour queries in the decoder",
         (*NO_GAN, "train.lambda_perceptual=4"),
         elsewhere="EncoderUNet and ColorQueries of commit 783678a in the code of 90a7373"),

@@ -44,7 +44,7 @@ def test_a_model_is_weights_and_a_config(folder: Path, params: Params) -> None:
         "generator.safetensors",
     ]
     assert json.loads((folder / "config.json").read_text()) == {
-        "version": 3,
+        "version": 4,
         "space": folder.name,
         "image_size": SIDE,
         "model": params.rgb.model.model_dump(),
@@ -95,7 +95,11 @@ def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[.
 
 @pytest.mark.parametrize(
     ("version", "unknown"),
-    [(1, ("encoder", "encoder_weights", "discriminator")), (2, ("discriminator",))],
+    [
+        (1, ("encoder", "encoder_weights", "discriminator", "color_queries")),
+        (2, ("discriminator", "color_queries")),
+        (3, ("color_queries",)),
+    ],
 )
 def test_a_config_of_an_earlier_version(
     folder: Path, version: int, unknown: tuple[str, ...]
@@ -124,12 +128,12 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"version": 4}, "is of version 4, this code reads 3"),
+        ({"version": 5}, "is of version 5, this code reads 4"),
         ({"space": "hsv"}, "does not describe a model: no space is called 'hsv'; there are rgb"),
         ({"space": None}, "does not describe a model: no space is called None"),
         ({"image_size": 100}, "does not describe a model: image_size is 100; it should be a mul"),
         ({"image_size": "big"}, "does not describe a model: "),
-        ({"model": {"generator": "unet"}}, "does not describe a model: 8 validation errors"),
+        ({"model": {"generator": "unet"}}, "does not describe a model: 9 validation errors"),
         ({"model": None}, "does not describe a model: "),
     ],
 )
@@ -152,11 +156,11 @@ def test_a_config_that_lacks_an_entry(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b'{"version": 3,', "is not valid JSON: "),
+        (b'{"version": 4,', "is not valid JSON: "),
         (b"\xff\xfe", "is not valid JSON: "),
         (b"", "is not valid JSON: "),
-        (b"[]", "is of version None, this code reads 3"),
-        (b"{}", "is of version None, this code reads 3"),
+        (b"[]", "is of version None, this code reads 4"),
+        (b"{}", "is of version None, this code reads 4"),
     ],
 )
 def test_a_damaged_config(folder: Path, text: bytes, sentence: str) -> None:

@@ -25,18 +25,21 @@ from colorgan.spaces import Space, get_space
 
 WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
-CONFIG_VERSION = 3
+CONFIG_VERSION = 4
 # What a config.json of an earlier version does not say yet.
 SINCE = {
     2: {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none"},
     3: {"discriminator": "patch"},
+    4: {"color_queries": 0},
 }
 
 
 def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Module:
     """Build the generator that `model` names, for a space and an image size; weights at random."""
     if model.generator == "encoder_unet":
-        return EncoderUNet(space.in_channels, space.out_channels, model.ngf, model.encoder)
+        return EncoderUNet(
+            space.in_channels, space.out_channels, model.ngf, model.encoder, model.color_queries
+        )
     return UNet(
         space.in_channels,
         space.out_channels,

@@ -92,6 +92,9 @@ class ModelParams(Section):
     encoder_weights: Annotated[str, Field(min_length=1)]
     """Its first weights: `efficientnet_lite0` (comes with colorgan, for tf_efficientnet_lite0),
     `imagenet` (any backbone, fetched by timm), a safetensors file, or `none`."""
+    color_queries: NotNegative
+    """Learnt queries of the decoder of `encoder_unet`, which ask the whole photo for its colours;
+    0 leaves them out."""
     ngf: Positive
     """Channels of the generator's first layer (64 in the paper); of `encoder_unet`, of its last."""
     dropout: Fraction
@@ -154,8 +157,8 @@ class TrainParams(Section):
     """Weight of the perceptual loss (training/losses.py), on features of a network that has seen
     ImageNet; 0 leaves it out, as in the paper."""
     perceptual_size: Annotated[int, Field(ge=32)]
-    """Side in pixels to which pictures are brought for the perceptual loss: nearer to the 224 that
-    its network has learnt at it finds more in them, and takes longer."""
+    """Side in pixels to which pictures are brought for the perceptual loss, whose network has
+    learnt at 224; the larger, the longer it takes."""
     gan_loss: Literal["vanilla", "lsgan", "hinge"]
     """`vanilla` (binary cross-entropy), `lsgan` (least squares) or `hinge`."""
     flip: bool

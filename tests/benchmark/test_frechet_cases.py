@@ -12,6 +12,8 @@ import pytest
 from colorgan import pretrained
 from colorgan.color import UInt8Array
 from colorgan.errors import ColorganError
+from colorgan.model import build_generator, save_model
+from colorgan.params import Params
 from colorgan.spaces import get_space
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -50,4 +52,13 @@ def test_what_is_nearer_the_truth_is_nearer(
 
 def test_a_folder_without_a_model_is_named(script: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ColorganError, match="does not exist"):
+        script.main(tmp_path, tmp_path)
+
+
+def test_a_model_of_rgb_is_refused(
+    script: ModuleType, tmp_path: Path, make_params: Callable[..., Params]
+) -> None:
+    space, model = get_space("rgb"), make_params().rgb.model
+    save_model(tmp_path, build_generator(space, model, 64), space, model, 64)
+    with pytest.raises(ColorganError, match="is a model of rgb; it should be one of lab"):
         script.main(tmp_path, tmp_path)

@@ -48,7 +48,13 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]
 
 
 @pytest.mark.parametrize(
-    ("space", "generator"), [("lab", "unet"), ("rgb", "unet"), ("rgb", "encoder_unet")]
+    ("space", "generator", "queries"),
+    [
+        ("lab", "unet", 0),
+        ("rgb", "unet", 0),
+        ("rgb", "encoder_unet", 0),
+        ("lab", "encoder_unet", 6),
+    ],
 )
 def test_an_exported_network_gives_what_torch_gives(
     make_model: Callable[..., Model],
@@ -56,8 +62,9 @@ def test_an_exported_network_gives_what_torch_gives(
     tmp_path: Path,
     space: str,
     generator: str,
+    queries: int,
 ) -> None:
-    model = make_model(make_params(), space, generator=generator)
+    model = make_model(make_params(), space, generator=generator, color_queries=queries)
     exported = export(
         model, tmp_path / "m.onnx", [np.zeros((model.space.in_channels, 32, 64), "f")]
     )

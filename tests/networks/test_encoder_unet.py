@@ -22,10 +22,10 @@ from colorgan.networks.imagenet import (
 LITE = "tf_efficientnet_lite0"
 
 
-@pytest.fixture(scope="module")
-def network() -> EncoderUNet:
+@pytest.fixture(scope="module", params=[0, 8], ids=["convolutions", "queries"])
+def network(request: pytest.FixtureRequest) -> EncoderUNet:
     torch.manual_seed(0)
-    network = EncoderUNet(1, 2, ngf=8)
+    network = EncoderUNet(1, 2, ngf=8, color_queries=request.param)
     load_backbone(network.encoder, packaged_weights("efficientnet_lite0"), "the package")
     return network.eval()
 
@@ -36,8 +36,11 @@ def test_it_gives_a_colour_a_pixel_at_any_multiple_of_32(network: EncoderUNet) -
 
 
 def test_it_has_at_most_twelve_million_parameters() -> None:
-    sizes = [p.numel() for p in EncoderUNet(1, 2, ngf=32).parameters()]
-    assert 3e6 < sum(sizes) < 12e6
+    plain, with_queries = (
+        sum(p.numel() for p in EncoderUNet(1, 2, ngf=32, color_queries=n).parameters())
+        for n in (0, 64)
+    )
+    assert 3e6 < plain < with_queries < 12e6
 
 
 def test_each_layer_of_the_backbone_gets_its_weights(network: EncoderUNet) -> None:
@@ -73,8 +76,8 @@ def test_rgb_keeps_the_sharpness_of_its_input() -> None:
     assert (added - enlarged).abs().mean() < 0.1 * added.std()
 
 
-def test_every_layer_learns(network: EncoderUNet) -> None:
-    network = EncoderUNet(1, 2, ngf=8)
+def test_every_layer_learns() -> None:
+    network = EncoderUNet(1, 2, ngf=8, color_queries=8)
     network(torch.rand(2, 1, 64, 64)).square().mean().backward()
     assert all(p.grad is not None and p.grad.any() for p in network.parameters() if p.ndim == 4)
 

@@ -30,7 +30,8 @@ from colorgan.training.weights import FirstWeights, first_weights
 
 WEIGHTS = "generator.safetensors"
 ENCODER: dict[str, object] = {
-    "model.generator": "encoder_unet", "model.ngf": 4, "model.encoder_weights": "none"
+    "model.generator": "encoder_unet", "model.ngf": 4, "model.encoder_weights": "none",
+    "model.color_queries": 3,
 }  # fmt: skip
 
 

@@ -9,11 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorgan.errors import ParamsError
+from colorgan.networks.color_queries import ColorQueries
 from colorgan.networks.depthwise import quicken_depthwise
 from colorgan.networks.imagenet import create_backbone
 
 MULTIPLE = 32
 """A backbone halves five times: sides are multiples of this."""
+OF_COLORS = ("last.weight", "last.bias", "queries.mix.weight")
+"""Parameters whose first dimension is that of the output's channels."""
 
 
 class EncoderUNet(nn.Module):
@@ -30,6 +33,7 @@ class EncoderUNet(nn.Module):
         out_channels: channels of the output.
         ngf: channels of the decoder at half the side; deeper blocks have 2, 4 and 8 times as many.
         encoder: timm's name of the backbone, such as `tf_efficientnet_lite0`.
+        color_queries: learnt queries beside the convolutions (`ColorQueries`); 0 leaves them out.
 
     Raises:
         ColorganError: timm is missing or has no such backbone, or it does not halve five times.
@@ -45,6 +49,7 @@ class EncoderUNet(nn.Module):
         out_channels: int,
         ngf: int = 32,
         encoder: str = "tf_efficientnet_lite0",
+        color_queries: int = 0,
     ) -> None:
         super().__init__()
         self.multiple = MULTIPLE
@@ -61,18 +66,25 @@ class EncoderUNet(nn.Module):
         skips: list[int] = maps.channels()
         before = skips.pop()
         self.up = nn.ModuleList()
-        for factor in (8, 4, 2, 1):
-            self.up.append(_Up(before, skips.pop(), factor * ngf))
-            before = factor * ngf
+        widths = [factor * ngf for factor in (8, 4, 2, 1)]
+        for width in widths:
+            self.up.append(_Up(before, skips.pop(), width))
+            before = width
         self.last = nn.Conv2d(before, out_channels, 1)
+        self.queries = ColorQueries(color_queries, widths, out_channels) if color_queries else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, H, W)` to `(N, out_channels, H, W)`."""
         *skips, y = self.encoder(x[:, :1])
+        maps = []
         for up in self.up:
             y = up(y, skips.pop())
+            maps.append(y)
         # Not in half precision, in which neighbouring colours would be steps apart.
-        colours = F.interpolate(self.last(y).float(), scale_factor=2.0, mode="bilinear")
+        colours = self.last(y).float()
+        if self.queries is not None:
+            colours = colours + self.queries(maps[:-1], y).float()
+        colours = F.interpolate(colours, scale_factor=2.0, mode="bilinear")
         return x + colours if self.adds else colours
 
 

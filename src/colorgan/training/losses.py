@@ -132,8 +132,7 @@ class PerceptualLoss:
     channels: their squared distances, averaged over the places and added up; and of the pooled
     features before the classifier `POOLED` times the squared distance in relation to the squared
     length of the truth's. The L of both is nearly the same: it is the colour that is judged, by
-    what it makes of the things in the picture. How large these are counts: the network has learnt
-    to see at 224 px, and finds little in pictures of 64.
+    what it makes of the things in the picture, which the network has learnt to see at 224 px.
 
     Args:
         space: what inputs and outputs mean.

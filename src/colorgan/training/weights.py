@@ -13,6 +13,7 @@ from colorgan import paths, pretrained
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.files import sha256
 from colorgan.model import CONFIG, WEIGHTS, Model, build_generator
+from colorgan.networks.encoder_unet import OF_COLORS
 from colorgan.params import ModelParams, SpaceParams
 from colorgan.spaces import Space
 
@@ -70,7 +71,7 @@ def _pretrained(space: Space, params: SpaceParams) -> FirstWeights:
     folder = pretrained.folder()
     model = Model.load(folder)
     state = model.generator.state_dict()
-    for name in ("last.weight", "last.bias"):
+    for name in state.keys() & OF_COLORS:
         state[name] = torch.tensordot(space.from_ab(), state[name], dims=1)
     _require_same_shapes(state, folder, model.image_size, pretrained.NAME, space, params)
     return FirstWeights(state, model.sha256, pretrained.NAME)
