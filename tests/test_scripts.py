@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -20,9 +19,11 @@ WEIGHTS = "generator.safetensors"
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
-    return importlib.import_module
+    import average_models
+
+    return average_models
 
 
 @pytest.fixture
@@ -39,10 +40,10 @@ def saved(tmp_path: Path, make_params: Callable[..., Params]) -> Callable[..., P
 
 
 def test_the_mean_of_two_models(
-    script: Callable[[str], ModuleType], saved: Callable[..., Path], tmp_path: Path
+    script: ModuleType, saved: Callable[..., Path], tmp_path: Path
 ) -> None:
     folders = [saved("first", ENCODER), saved("second", ENCODER)]
-    script("average_models").main(*folders, tmp_path / "mean")
+    script.main(*folders, tmp_path / "mean")
     first, second, mean = (load_file(f / WEIGHTS) for f in (*folders, tmp_path / "mean"))
     assert not torch.equal(first["last.weight"], second["last.weight"])
     for name, tensor in mean.items():
@@ -50,9 +51,9 @@ def test_the_mean_of_two_models(
 
 
 def test_no_mean_of_different_networks(
-    script: Callable[[str], ModuleType], saved: Callable[..., Path], tmp_path: Path
+    script: ModuleType, saved: Callable[..., Path], tmp_path: Path
 ) -> None:
     first, second = saved("first", ENCODER), saved("second", ENCODER | {"model.color_queries": 4})
     with pytest.raises(SystemExit, match="are of different networks; they should be of the same"):
-        script("average_models").main(first, second, tmp_path / "mean")
+        script.main(first, second, tmp_path / "mean")
     assert not (tmp_path / "mean").exists()
