@@ -170,6 +170,25 @@ def glance(
 
 
 @app.command()
+def sheet(
+    picture: Annotated[Path, typer.Argument(help="PNG to write")],
+    models: Annotated[list[Path], typer.Argument(help="model folders, of either space")],
+    titles: Annotated[str, typer.Option(help="what to call them, with commas between")] = "",
+    photos: int = 8,
+) -> None:
+    """Write a sheet of test photos: gray, truth, and as each of some models paints them."""
+    batches = []
+    for model in map(Model.load, models):
+        split = open_split(paths.processed(model.space.name), "test")
+        rows = np.linspace(0, len(split) - 1, photos).round().astype(int).tolist()
+        batches.append(next(model.colorize_split(split.take(rows), photos)))
+    columns = [batches[0].gray, batches[0].truth, *(batch.generated for batch in batches)]
+    names = titles.split(",") if titles else [model.name for model in models]
+    grid = pictures.grid(list(zip(*columns, strict=True)), ("gray", "ground truth", *names))
+    pictures.save_png(grid, picture)
+
+
+@app.command()
 def mean(space: str) -> None:
     """Measure the mean colour of the training photos on everything, the laziest answer to doubt."""
     folder = paths.processed(space)

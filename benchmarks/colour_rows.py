@@ -27,10 +27,13 @@ class Row:
     @property
     def options(self) -> list[str]:
         """Its parameters, as `dvc exp run` takes them."""
-        # From the reference, whatever the row before has left in params.yaml; a later value of a
-        # parameter stands for an earlier one.
-        reference = presets.as_options("scratch").replace("-S", "").split()
-        values = dict(setting.split("=", 1) for setting in (*reference, *self.settings))
+        # Every value, whatever the experiment before has left in params.yaml: as shipped, over
+        # that the reference, over that the row's own.
+        shipped, reference = (
+            presets.as_options(name).replace("-S", "").split() for name in ("default", "scratch")
+        )
+        shipped = [x for x in shipped if x.startswith(("model.", "train."))]
+        values = dict(x.split("=", 1) for x in (*shipped, *reference, *self.settings))
         values["train.seed"] = str(self.seed)
         return [word for name, value in values.items() for word in ("-S", f"{name}={value}")]
 

@@ -47,13 +47,13 @@ def markdown(titles: Iterable[tuple[str, str]], rows: Mapping[str, Mapping[str, 
     """Return the table of those rows that have figures, in the order of the titles."""
     heads = [title for title, _ in SHOWN.values()]
     lines = [
-        f"| | {' | '.join(heads)} | core minutes | processor |",
-        "|---|" + "---:|" * (len(SHOWN) + 1) + "---|",
+        f"| row | what it is | {' | '.join(heads)} | core minutes | processor |",
+        "|---|---|" + "---:|" * (len(SHOWN) + 1) + "---|",
     ]
     for name, title in titles:
         if name in rows:
             shown = [rows[name][column] for column in (*SHOWN, "core_minutes", "processor")]
-            lines.append(f"| {title} | {' | '.join(shown)} |")
+            lines.append(f"| `{name}` | {title} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 

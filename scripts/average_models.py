@@ -1,4 +1,4 @@
-"""Average the weights of trainings that began from the same ones: better than either.
+"""Average the weights of two trainings, the second of which began with those of the first.
 
     python scripts/average_models.py models/lab-first models/lab-second models/lab-mean
 

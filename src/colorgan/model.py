@@ -102,7 +102,7 @@ class Model:
 
     @torch.inference_mode()
     def predict(self, input: Tensor) -> Tensor:
-        """Map encoded inputs `(N, I, H, W)` to outputs `(N, C, H, W)`, in [-1, 1]."""
+        """Map encoded inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`, about as far."""
         output: Tensor = self.generator(channels_last(input.to(self.device)))
         return output
 

@@ -98,10 +98,11 @@ class ModelParams(Section):
     ngf: Positive
     """Channels of the generator's first layer (64 in the paper); of `encoder_unet`, of its last."""
     dropout: Fraction
-    """Probability of dropping a value in the three decoder blocks next to the innermost (0.5 in the
-    paper); at 128 px there are two such blocks, at 64 px one, at sizes like 96 px none."""
+    """Probability of dropping a value in the three decoder blocks of `unet` next to the innermost
+    (0.5 in the paper); at 128 px there are two such blocks, at 64 px one, at sizes like 96 px
+    none."""
     norm: Literal["batch", "instance", "none"]
-    """Normalisation in both networks; `batch` in the paper."""
+    """Normalisation in `unet` and `patch`; `batch` in the paper. The others have their own."""
     discriminator: Literal["patch", "projected"]
     """`patch`: the PatchGAN of pix2pix. `projected`: small ones on the features of a network that
     has seen ImageNet, more telling for a generator that has learnt (`pretrain_epochs`)."""
@@ -115,8 +116,9 @@ class TrainParams(Section):
     """Training of the two networks against each other."""
 
     init: Annotated[str, Field(min_length=1)]
-    """Where the generator's first weights come from: `none` draws them at random; a model folder
-    or the id of an MLflow run goes on from one's own."""
+    """Where the generator's first weights come from: `none` draws them at random (but for the
+    backbone of `encoder_unet`, see `encoder_weights`); `pretrained` is the model that comes with
+    colorgan; a model folder or the id of an MLflow run goes on from one's own."""
     batch_size: Positive
     """Photos of one update, all devices together."""
     accumulation_steps: Positive
@@ -125,8 +127,8 @@ class TrainParams(Section):
     epochs: Positive
     """Passes over the training photos."""
     pretrain_epochs: NotNegative
-    """The first of the epochs, in which the generator learns from L1 alone, before the
-    discriminator joins; 0 as in the paper."""
+    """The first of the epochs, in which the generator learns without the discriminator, from L1 and
+    the losses between pictures, before that joins; 0 as in the paper."""
     keep: Literal["last", "best"]
     """The weights that are kept: those of the end, or of the validation with the best score
     (training/validate.py)."""

@@ -71,8 +71,8 @@ class _Layer(nn.Module):
 class _Attention(nn.Module):
     """Attention of several heads.
 
-    Written out: with so few queries the matrices are small, and the way back through torch's own
-    attention takes a CPU twice as long.
+    Written out: with so few queries the matrices are small, and torch's own attention is slower on
+    the way back.
 
     Source: Vaswani et al., "Attention Is All You Need" (2017), section 3.2.
     """

@@ -22,7 +22,8 @@ OF_COLORS = ("last.weight", "last.bias", "queries.mix.weight")
 class EncoderUNet(nn.Module):
     """U-Net on a pretrained backbone of timm, for gray or L; colour comes at half the size.
 
-    `(N, in_channels, H, W)` in [-1, 1] to `(N, out_channels, H, W)`; H and W are multiples of 32.
+    `(N, in_channels, H, W)` in [-1, 1] to `(N, out_channels, H, W)`, which is meant for [-1, 1] and
+    not clamped (`Space.decode` clips the picture); H and W are multiples of 32.
     Of the input the first channel alone is looked at (all are the same gray). Colours are computed
     at half the side and enlarged: the eye sees colour no sharper, JPEG keeps no more, and three
     quarters of the work at the widest layer are spared. An output with the channels of the input is

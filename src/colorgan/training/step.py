@@ -37,8 +37,8 @@ class Pix2Pix:
         grad_clip: longest gradient of a network, 0 for any length.
         accumulation_steps: parts in which a batch is worked through.
         picture_losses: those of the generator beside L1.
-        pretrain_iterations: the first iterations, in which the generator learns from L1 alone; the
-            losses of the game are 0 there.
+        pretrain_iterations: the first iterations, in which the generator learns without the
+            discriminator; the losses of the game are 0 there.
     """
 
     generator: nn.Module

@@ -1,4 +1,4 @@
-"""The generator's first weights: one's own, from a model folder or an MLflow run."""
+"""The generator's first weights: the project's, or those of a model folder or an MLflow run."""
 
 from __future__ import annotations
 
