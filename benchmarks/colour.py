@@ -32,7 +32,7 @@ from colorgan.errors import ColorganError
 from colorgan.evaluation import summary
 from colorgan.evaluation.evaluate import Evaluation, Subject, measure
 from colorgan.model import CONFIG, WEIGHTS, Model
-from colorgan.params import SPACES, EvaluateParams
+from colorgan.params import SPACES, SPLITS, EvaluateParams
 from colorgan.spaces import Space, get_space
 from colorgan.tracking.mlflow_runs import TrainingRun, TrainingRuns
 from colorgan.tracking.recorder import record_results
@@ -123,12 +123,17 @@ def measure_folder(
     model: Path,
     arrays: Path,
     row: Annotated[str, typer.Option(help="Row of the table to keep it as, without a run")] = "",
+    split: Annotated[str, typer.Option(help="test, or val for what is chosen by")] = "test",
 ) -> None:
     """Measure a model on the test photos of a folder of arrays, of whatever size they are."""
+    if split not in SPLITS:
+        raise ColorganError(f"--split is {split}; it should be one of {', '.join(SPLITS)}")
+    if row and split != "test":
+        raise ColorganError(f"--row keeps figures of the test photos; --split is {split}")
     loaded = Model.load(model)
-    subject = Subject(loaded.space.name, loaded, open_split(arrays, "test"))
+    subject = Subject(loaded.space.name, loaded, open_split(arrays, split))
     figures = summary.flat(measure(subject, EVALUATE).content)
-    print(figures)
+    print({name.removeprefix("test/"): figure for name, figure in figures.items()})
     if row:
         keep(kept() | {row: figures_of(figures) | {"core_minutes": "", "processor": ""}})
 
