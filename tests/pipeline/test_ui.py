@@ -50,7 +50,9 @@ def address(project: Project) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait()
+        server.wait(60)
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
 
 
 def _wait_for(address: str) -> None:

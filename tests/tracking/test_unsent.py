@@ -185,9 +185,11 @@ def served(store: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri_of(store)]
     command += ["--artifacts-destination", str(store.with_name("server's artifacts"))]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # Its job runner would live on, in a group of its own.
+    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with store.with_suffix(".log").open("ab") as log:
         # With the processes that it starts in a group of their own.
-        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"))
         yield server

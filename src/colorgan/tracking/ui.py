@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 from colorgan import paths
 from colorgan.errors import ColorganError
+
+JOBS = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"
+SECONDS_TO_END = 10
 
 
 def serve_ui(host: str, port: int) -> int:
@@ -32,7 +36,16 @@ def serve_ui(host: str, port: int) -> int:
     print(f"Runs of {paths.project_root()}: http://{host}:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri()]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
+    # Jobs are for evaluating language models; eight processes less.
+    server = subprocess.Popen(command, env={JOBS: "false"} | os.environ)
     try:
-        return subprocess.run(command, check=False).returncode
+        return server.wait()
     except KeyboardInterrupt:
+        # The server has had the Ctrl-C too, and ends by itself.
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(SECONDS_TO_END)
         return 0
+    finally:
+        # Asked, it ends the process that serves; killed, it would leave that behind.
+        server.terminate()
+        server.wait()
