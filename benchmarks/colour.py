@@ -182,13 +182,15 @@ def sheet(
     photos: int = 8,
 ) -> None:
     """Write a sheet of test photos: gray, truth, and as each of some models paints them."""
+    names = titles.split(",") if titles else [model.name for model in models]
+    if len(names) != len(models):
+        raise ColorganError(f"--titles names {len(names)} models; it should name {len(models)}")
     batches = []
     for model in map(Model.load, models):
         split = open_split(paths.processed(model.space.name), "test")
         rows = np.linspace(0, len(split) - 1, photos).round().astype(int).tolist()
         batches.append(next(model.colorize_split(split.take(rows), photos)))
     columns = [batches[0].gray, batches[0].truth, *(batch.generated for batch in batches)]
-    names = titles.split(",") if titles else [model.name for model in models]
     grid = pictures.grid(list(zip(*columns, strict=True)), ("gray", "ground truth", *names))
     pictures.save_png(grid, picture)
 
