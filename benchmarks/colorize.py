@@ -27,7 +27,7 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
 
-from colorgan import files, paths
+from colorgan import io, paths
 
 # Beside this file.
 from large_photos import write_photo  # isort: skip
@@ -134,7 +134,7 @@ def main(
         figures["24_megapixels_s"] = statistics.median(seconds for seconds, _ in large)
         figures["24_megapixels_peak_mb"] = max(peak for _, peak in large)
         figures |= page(scratch)
-    files.write_json(out, figures)
+    io.write_json(out, figures)
     table = Table("", "")
     for name, value in figures.items():
         table.add_row(name, f"{value:,.2f}")

@@ -27,15 +27,15 @@ from torch import Tensor, nn
 
 from colorgan import paths, pictures
 from colorgan.benchmark.machine import describe
+from colorgan.config import SPACES, SPLITS, EvaluateParams
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import summary
 from colorgan.evaluation.evaluate import Evaluation, Subject, measure
 from colorgan.model import CONFIG, WEIGHTS, Model
-from colorgan.params import SPACES, SPLITS, EvaluateParams
 from colorgan.spaces import Space, get_space
-from colorgan.tracking.mlflow_runs import TrainingRun, TrainingRuns
-from colorgan.tracking.recorder import record_results
+from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
+from colorgan.tracking.run import record_results
 from colorgan.tracking.store_uri import tracking_uri
 
 # Beside this file.

@@ -26,10 +26,10 @@ from rich.table import Table
 from skimage.color import rgb2lab
 from torch.utils.data import DataLoader, Dataset
 
-from colorgan import files, paths
+from colorgan import io, paths
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, open_split
 from colorgan.data.loader import TrainingBatches
-from colorgan.runtime import keep_freed_memory
+from colorgan.runs.runtime import keep_freed_memory
 from colorgan.spaces import get_space
 from preprocess import make_photos
 
@@ -113,7 +113,7 @@ def main(
         "ratio_loader": statistics.median(read / usual for usual, read, _ in rows),
         "ratio_with_conversion": statistics.median(both / usual for usual, _, both in rows),
     }
-    files.write_json(out, {"side": SIDE, "batch_size": BATCH, "rounds": rounds, **result})
+    io.write_json(out, {"side": SIDE, "batch_size": BATCH, "rounds": rounds, **result})
     table = Table("", "images/s", title=f"Batches of {BATCH} at {SIDE} px, LAB, one core")
     table.add_row("usual __getitem__", f"{result['usual']:.0f}")
     table.add_row("colorgan, batches of bytes", f"{result['loader']:.0f}")

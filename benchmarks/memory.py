@@ -9,12 +9,12 @@ another's duplicate. Memory is what all processes hold for themselves (USS), sam
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +26,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from colorgan import files, paths
+from colorgan import io, paths
 
 SIDE = 64
 LOADER = """
@@ -46,7 +46,7 @@ def write_parquet(path: Path, n: int) -> None:
     encoded = []
     for source in sorted(Path("data/sample").glob("*/*.webp")):
         with Image.open(source) as image:
-            buffer = io.BytesIO()
+            buffer = BytesIO()
             image.convert("RGB").resize((96, 96)).save(buffer, "JPEG", quality=85)
             encoded.append(buffer.getvalue())
     schema = pa.schema([("webp", pa.binary()), ("label", pa.string())])
@@ -133,7 +133,7 @@ def main(
                     "loader_mb": load_peak,
                 }
             )
-    files.write_json(out, {"side": SIDE, "rows": rows})
+    io.write_json(out, {"side": SIDE, "rows": rows})
     table = Table("photos", "preprocess s", "peak MB", "loader s", "peak MB")
     for row in rows:
         table.add_row(*(f"{value:,.0f}" for value in row.values()))

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from colorgan import color, pictures, pretrained
 from colorgan.color import FloatArray
-from colorgan.coloring import fit as fitting
-from colorgan.coloring.border import Box
-from colorgan.colorizer import Colorizer
 from colorgan.data.arrays import open_split
 from colorgan.evaluation.metrics import ciede2000
+from colorgan.inference import prepare as fitting
+from colorgan.inference.border import Box
+from colorgan.inference.colorizer import Colorizer
 
 BORDER = 20
 random = np.random.default_rng(0)

@@ -10,12 +10,12 @@ included; and, on one core, within 1.5 times of decoding and resizing alone. The
 
 from __future__ import annotations
 
-import io
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +25,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from colorgan import files, paths
+from colorgan import io, paths
 from colorgan.data.conversion import Conversion, convert_all, square
 from colorgan.data.decode import EncodedPhoto
 
@@ -54,7 +54,7 @@ def make_photos(folder: Path, n: int, long_side: int = 500) -> tuple[Path, ...]:
         with Image.open(source) as image:
             scale = long_side / max(image.size)
             size = (round(image.width * scale), round(image.height * scale))
-            buffer = io.BytesIO()
+            buffer = BytesIO()
             image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(
                 buffer, "JPEG", quality=90
             )
@@ -104,7 +104,7 @@ def main(
 ) -> None:
     """Measure and print images a second."""
     results = {f"{size} px": measure(n, size, rounds) for size in (500, 1500)}
-    files.write_json(out, {"photos": n, "rounds": rounds, "side": SIDE, **results})
+    io.write_json(out, {"photos": n, "rounds": rounds, "side": SIDE, **results})
     table = Table("", *results, title=f"{n} JPEG photos to {SIDE} px LAB arrays, images/s")
     for name in next(iter(results.values())):
         digits = 2 if "/" in name else 0

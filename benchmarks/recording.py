@@ -25,19 +25,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from colorgan import files, paths, presets
+from colorgan import io, paths, presets
+from colorgan.config import SpaceParams, flat
+from colorgan.config_file import check_params, load_params
 from colorgan.data.arrays import open_split, read_info
 from colorgan.data.loader import TrainingBatches
-from colorgan.params import SpaceParams, flat
-from colorgan.params_file import check_params, load_params
-from colorgan.runtime import Runtime, device_name
+from colorgan.runs.checkpoint import Checkpoints, Position
+from colorgan.runs.runtime import Runtime, device_name
+from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import get_space
-from colorgan.tracking.recorder import Recorder, RunDescription, open_recorder
+from colorgan.tracking.run import Recorder, RunDescription, open_recorder
 from colorgan.training.build import build_step
-from colorgan.training.checkpoint import Checkpoints, Position
-from colorgan.training.loop import Trainer
 from colorgan.training.progress import training_progress
-from colorgan.training.stopping import StopSignal
+from colorgan.training.trainer import Trainer
 
 SPACE = "lab"
 
@@ -137,7 +137,7 @@ def main(
         "in_checkpoints": statistics.median(k / r for r, _, _, k in rows),
         "in_calls": statistics.median((c + k) / r for r, _, c, k in rows),
     }
-    files.write_json(out, result)
+    io.write_json(out, result)
     _print(result)
 
 

@@ -27,13 +27,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from colorgan import files, paths
+from colorgan import io, paths
 from colorgan.benchmark.child import Steps, serve
 from colorgan.benchmark.machine import describe
 from colorgan.benchmark.measure import Child, FailedError, Turns, figures
 from colorgan.benchmark.variants import Setting, variant
 from colorgan.benchmark.workload import Workload, create_arrays
-from colorgan.runtime import choose_device
+from colorgan.runs.runtime import choose_device
 from colorgan.spaces import get_space
 from usual import UsualPix2Pix
 
@@ -121,7 +121,7 @@ def main(
     ways = [*USUAL, *OURS] if compiled else [*USUAL, "colorgan"]
     result = measure(setting, seconds, rounds, ways)
     machine = describe(choose_device("auto"))
-    files.write_json(
+    io.write_json(
         out,
         {"machine": asdict(machine), "setting": asdict(setting), "seconds": seconds,
          "rounds": rounds, **result},

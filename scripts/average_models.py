@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
-from colorgan import files
+from colorgan import io
 from colorgan.model import CONFIG, WEIGHTS, Model
 
 
@@ -28,7 +28,7 @@ def main(first: Path, second: Path, target: Path) -> None:
         for name, tensor in one.items()
     }
     target.mkdir(parents=True, exist_ok=True)
-    with files.file_aside(target / WEIGHTS) as aside:
+    with io.file_aside(target / WEIGHTS) as aside:
         aside.write_bytes(save({name: x.contiguous() for name, x in mean.items()}))
     shutil.copyfile(first / CONFIG, target / CONFIG)
     assert all(torch.isfinite(p).all() for p in Model.load(target).generator.parameters())

@@ -18,9 +18,9 @@ import numpy as np
 import onnx
 from safetensors.torch import load_file, save
 
-from colorgan import files, paths, pretrained
-from colorgan.coloring.onnx_file import export
+from colorgan import io, paths, pretrained
 from colorgan.data.arrays import open_split
+from colorgan.inference.onnx_file import export
 from colorgan.model import CONFIG, WEIGHTS, Model
 
 MOST_BYTES = 25_000_000
@@ -35,7 +35,7 @@ def main(trained: Path) -> None:
     if len(content) > MOST_BYTES:
         sys.exit(f"{trained} comes to {len(content):,} bytes; it should be at most {MOST_BYTES:,}")
     target.mkdir(parents=True, exist_ok=True)
-    with files.file_aside(target / WEIGHTS) as aside:
+    with io.file_aside(target / WEIGHTS) as aside:
         aside.write_bytes(content)
     shutil.copyfile(trained / CONFIG, target / CONFIG)
 
@@ -64,7 +64,7 @@ def halve(path: Path) -> None:
             weights.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), half))
             to = onnx.TensorProto.FLOAT
             model.graph.node.insert(0, onnx.helper.make_node("Cast", [half], [name], to=to))
-    with files.file_aside(path) as aside:
+    with io.file_aside(path) as aside:
         aside.write_bytes(model.SerializeToString())
 
 

@@ -19,11 +19,11 @@ from ruamel.yaml import YAML
 
 from colorgan import paths, presets
 from colorgan.color import UInt8Array
+from colorgan.config import SPACES, SPLITS, Params
+from colorgan.config_file import check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
-from colorgan.params import SPACES, SPLITS, Params
-from colorgan.params_file import check_params
 
-# As mlflow_sink sets them; MLflow reads them when some test first imports it.
+# As mlflow_log sets them; MLflow reads them when some test first imports it.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
 
 ROOT = Path(__file__).parents[1]

@@ -81,7 +81,7 @@ RUN: Mapping[str, tuple[str, ...]] = {
 
 # Run by another test, with other values, ports and photos.
 ELSEWHERE: Mapping[str, tuple[str, ...]] = {
-    "tests/app/test_app.py::test_a_photo_comes_back_in_its_format": (
+    "tests/serving/test_web.py::test_a_photo_comes_back_in_its_format": (
         ".venv/bin/colorgan app",
         "python -m colorgan app",
     ),

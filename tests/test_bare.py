@@ -38,7 +38,7 @@ INSTALLED = (
 )
 
 # What these import is looked for where it is needed, and done without.
-KNOW_MLFLOW = {"colorgan.tracking.mlflow_sink", "colorgan.tracking.mlflow_runs"}
+KNOW_MLFLOW = {"colorgan.tracking.mlflow_log", "colorgan.tracking.mlflow_read"}
 
 
 class Bare(NamedTuple):

@@ -17,8 +17,8 @@ import pytest
 from safetensors.torch import save_file
 
 from colorgan import paths
+from colorgan.config import Params
 from colorgan.model import build_generator, save_model
-from colorgan.params import Params
 from colorgan.spaces import get_space
 
 SOURCE = Path(__file__).parents[1] / "src"

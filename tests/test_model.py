@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from colorgan import files
+from colorgan import io
+from colorgan.config import SPACES, Params
 from colorgan.data.arrays import open_split
 from colorgan.errors import ColorganError
 from colorgan.model import Model, build_generator, save_model
 from colorgan.networks import initialise
-from colorgan.params import SPACES, Params
 from colorgan.spaces import get_space
 
 SIDE = 32
@@ -55,7 +55,7 @@ def test_it_comes_back_as_it_was_saved(folder: Path, params: Params) -> None:
     model = Model.load(folder)
     assert model.space.name == folder.name
     assert model.image_size == SIDE
-    assert model.sha256 == files.sha256(folder / "generator.safetensors")
+    assert model.sha256 == io.sha256(folder / "generator.safetensors")
     assert not model.generator.training
     assert not any(weight.requires_grad for weight in model.generator.parameters())
     again = folder.with_name("again")

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from colorgan import paths, presets
+from colorgan.config_file import load_params, read_yaml
 from colorgan.errors import ColorganError
-from colorgan.params_file import load_params, read_yaml
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "params.yaml"

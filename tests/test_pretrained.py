@@ -16,13 +16,13 @@ import torch
 from PIL import Image, ImageOps
 from safetensors import safe_open
 
-from colorgan import Colorizer, color, files
-from colorgan.coloring.fit import fit
-from colorgan.coloring.network import TorchNetwork, load_network
-from colorgan.coloring.onnx_file import OnnxNetwork
-from colorgan.coloring.photo import Photo
+from colorgan import Colorizer, color, io
 from colorgan.errors import ColorganError
 from colorgan.evaluation.metrics import ciede2000, colorfulness
+from colorgan.inference.backends import TorchNetwork, load_network
+from colorgan.inference.image import Photo
+from colorgan.inference.onnx_file import OnnxNetwork
+from colorgan.inference.prepare import fit
 
 ROOT = Path(__file__).parents[1]
 PRETRAINED = ROOT / "models" / "pretrained"
@@ -70,7 +70,7 @@ def test_the_onnx_file_beside_it_is_the_same_network() -> None:
     assert isinstance(weights, TorchNetwork)
     assert isinstance(onnx, OnnxNetwork)
     told = json.loads(onnx_metadata(PRETRAINED / "generator.onnx"))
-    assert told["sha256"] == files.sha256(PRETRAINED / "generator.safetensors")
+    assert told["sha256"] == io.sha256(PRETRAINED / "generator.safetensors")
     assert (onnx.space.name, onnx.image_size, onnx.multiple) == (
         weights.space.name,
         weights.image_size,

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from colorgan.config import Params
 from colorgan.model import build_generator, save_model
-from colorgan.params import Params
 from colorgan.spaces import get_space
 
 ENCODER: dict[str, object] = {"model.generator": "encoder_unet", "model.ngf": 4}

@@ -19,13 +19,13 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.numpy import save_file
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import flat
+from colorgan.config_file import load_params
 from colorgan.data.arrays import DatasetInfo, read_info
 from colorgan.errors import ColorganError
-from colorgan.params import flat
-from colorgan.params_file import load_params
 from colorgan.tracking import lineage
-from colorgan.tracking.mlflow_runs import TrainingRuns, sqlite_uri
+from colorgan.tracking.mlflow_read import TrainingRuns, sqlite_uri
 from colorgan.verification.arrays import provide_arrays
 from colorgan.verification.comparison import (
     Difference,
@@ -162,9 +162,9 @@ def test_arrays_of_the_recorded_digest_are_linked(
     assert not there.is_symlink()
     assert (there / "train" / "input.npy").samefile(here / "train" / "input.npy")
     # DVC takes the folder away and makes another one: the clone keeps what it has.
-    before = files.sha256(there / "train" / "input.npy")
+    before = io.sha256(there / "train" / "input.npy")
     shutil.rmtree(here)
-    assert files.sha256(there / "train" / "input.npy") == before
+    assert io.sha256(there / "train" / "input.npy") == before
 
 
 # ---- the training
@@ -251,7 +251,7 @@ def record(store: MlflowClient, project: Path) -> Callable[..., str]:
             save_file(weights, folder / "generator.safetensors")
             (folder / "config.json").write_text("{}")
             store.log_artifacts(run_id, str(folder), "model")
-            sha256 = files.sha256(folder / "generator.safetensors")
+            sha256 = io.sha256(folder / "generator.safetensors")
             store.set_tag(run_id, "colorgan.generator_sha256", sha256)
         return run_id
 
@@ -327,7 +327,7 @@ def test_the_weights_that_a_run_went_on_from_are_found_by_their_digest(
     clone.mkdir()
     for init in ("first", str(project / "model2" / "model")):
         found = first_weights(runs, {"train.init": init}, went_on, clone)
-        assert files.sha256(Path(found["train.init"]) / "generator.safetensors") == sha256
+        assert io.sha256(Path(found["train.init"]) / "generator.safetensors") == sha256
     here = project / "model1" / "model"
     assert first_weights(runs, {"train.init": str(here)}, went_on, clone)["train.init"] == str(here)
     assert first_weights(runs, {"train.init": "none"}, went_on, clone) == {}
@@ -357,7 +357,7 @@ def test_a_model_changed_in_mlflow_is_not_passed_over(
     verdict, facts = _compare(runs, run, kept, "lab", project / "clone")
     assert verdict.agrees
     assert verdict.summary == "bit for bit"
-    assert facts["verified.sha256"] == files.sha256(repeated)
+    assert facts["verified.sha256"] == io.sha256(repeated)
 
     save_file(ones(1.5), tampered / "generator.safetensors")
     store.log_artifacts(run_id, str(tampered), "model")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from colorgan import files
+from colorgan import io
+from colorgan.config import Params, SpaceName
 from colorgan.data.arrays import DatasetInfo
 from colorgan.model import WEIGHTS, build_generator, save_model
 from colorgan.networks import initialise
-from colorgan.params import Params, SpaceName
 from colorgan.spaces import get_space
-from colorgan.tracking.recorder import RunDescription, open_recorder
+from colorgan.tracking.run import RunDescription, open_recorder
 
 SIDE = 32
 DATA = "a" * 64
@@ -39,7 +39,7 @@ def record_training(
     keep: str = "best",
 ) -> str:
     """Record the training of a saved network in the project's MLflow; return its SHA-256."""
-    sha256, token = files.sha256(generator / WEIGHTS), uuid.uuid4().hex
+    sha256, token = io.sha256(generator / WEIGHTS), uuid.uuid4().hex
     place = Path("resume") / token
     place.mkdir(parents=True)
     counts = {"train": 8, "val": 2, "test": 2}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from colorgan.colorizer import Colorizer
+    from colorgan.inference.colorizer import Colorizer
 
 __version__ = "0.1.0"
 __all__ = ["Colorizer", "__version__"]
@@ -14,7 +14,7 @@ __all__ = ["Colorizer", "__version__"]
 def __getattr__(name: str) -> Any:
     """Import the heavy parts when they are first asked for."""
     if name == "Colorizer":
-        from colorgan.colorizer import Colorizer
+        from colorgan.inference.colorizer import Colorizer
 
         return Colorizer
     raise AttributeError(f"module 'colorgan' has no attribute {name!r}")

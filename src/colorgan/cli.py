@@ -18,7 +18,7 @@ from colorgan.errors import ColorganError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from colorgan.params import SpaceName
+    from colorgan.config import SpaceName
 
 app = typer.Typer(
     name="colorgan",
@@ -47,8 +47,8 @@ INTERRUPTED = 128 + signal.SIGINT
 @app.command(rich_help_panel=STAGE)
 def download(space: Space) -> None:
     """Fetch the photos of a space into data/raw."""
+    from colorgan.config_file import load_params
     from colorgan.data.download import download as run
-    from colorgan.params_file import load_params
 
     n_files = run(load_params(), space.value)
     typer.echo(f"download {space.value}: {n_files} files")
@@ -57,8 +57,8 @@ def download(space: Space) -> None:
 @app.command(rich_help_panel=STAGE)
 def preprocess(space: Space) -> None:
     """Turn the photos of a space into the arrays it trains on."""
+    from colorgan.config_file import load_params
     from colorgan.data.preprocess import preprocess as run
-    from colorgan.params_file import load_params
 
     info = run(load_params(), space.value)
     counts = ", ".join(f"{n} {split}" for split, n in info.counts.items())
@@ -71,7 +71,7 @@ def preprocess(space: Space) -> None:
 @app.command(rich_help_panel=STAGE)
 def train(space: Space) -> None:
     """Train the generator of a space against its discriminator; goes on where it was stopped."""
-    from colorgan.params_file import load_params
+    from colorgan.config_file import load_params
     from colorgan.training.train import train as run
 
     raise typer.Exit(run(load_params(), space.value))
@@ -82,9 +82,9 @@ def evaluate(space: OneSpace = None) -> None:
     """Measure the colours of the trained generators on the test photos."""
     from rich.console import Console
 
+    from colorgan.config_file import load_params
     from colorgan.evaluation.evaluate import evaluate as run
     from colorgan.evaluation.table import metrics_table
-    from colorgan.params_file import load_params
 
     params = load_params()
     run(params, _spaces(space))
@@ -95,8 +95,8 @@ def evaluate(space: OneSpace = None) -> None:
 def render_grids(space: OneSpace = None) -> None:
     """Draw grids, curves and histograms, and write the report."""
     from colorgan import paths
-    from colorgan.params_file import load_params
-    from colorgan.rendering.render_grids import render_grids as run
+    from colorgan.config_file import load_params
+    from colorgan.reporting.render_grids import render_grids as run
 
     run(load_params(), _spaces(space))
     typer.echo(f"render-grids: {paths.GRIDS}, {paths.REPORT}")
@@ -108,8 +108,8 @@ def summary() -> None:
     from rich.console import Console
 
     from colorgan import paths
+    from colorgan.config_file import load_params
     from colorgan.evaluation.table import metrics_table
-    from colorgan.params_file import load_params
 
     console = Console()
     console.print(metrics_table(hue_tolerance=load_params().evaluate.hue_tolerance))
@@ -223,7 +223,7 @@ cli_photos.add_to(app)
 
 
 def _spaces(space: SpaceArgument | None) -> Sequence[SpaceName]:
-    from colorgan.params import SPACES
+    from colorgan.config import SPACES
 
     return SPACES if space is None else (space.value,)
 

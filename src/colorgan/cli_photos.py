@@ -79,10 +79,10 @@ def colorize(
     """
     from rich.console import Console
 
-    from colorgan.colorize.command import Options
-    from colorgan.colorize.command import colorize as run
-    from colorgan.colorizer import Colorizer
     from colorgan.errors import ColorganError
+    from colorgan.inference.colorizer import Colorizer
+    from colorgan.inference.files import Options
+    from colorgan.inference.files import colorize as run
 
     for name, value in (("--saturation", saturation), ("--max-megapixels", max_megapixels)):
         if not math.isfinite(value):
@@ -121,11 +121,11 @@ def export(
     `colorgan colorize --model FILE.onnx` colours with it, without torch.
     """
     from colorgan import paths
-    from colorgan.coloring.fit import fit
-    from colorgan.coloring.network import load_model
-    from colorgan.coloring.onnx_file import export as run
-    from colorgan.coloring.photo import Photo
     from colorgan.errors import ColorganError
+    from colorgan.inference.backends import load_model
+    from colorgan.inference.image import Photo
+    from colorgan.inference.onnx_file import export as run
+    from colorgan.inference.prepare import fit
 
     if out.suffix != ".onnx":
         raise ColorganError(f"{out} should end with .onnx")
@@ -154,7 +154,7 @@ def page(
     from colorgan.errors import ColorganError
 
     try:
-        from colorgan.app.server import serve
+        from colorgan.serving.web import serve
     except ModuleNotFoundError as error:
         raise ColorganError(
             f"the page needs {error.name}, which is not installed: pip install 'colorgan[app]'"
@@ -169,8 +169,8 @@ def promote(
 
     `mlflow models serve -m models:/colorgan-lab@champion --env-manager local` then serves it.
     """
+    from colorgan.config import SPACES
     from colorgan.errors import ColorganError
-    from colorgan.params import SPACES
 
     try:
         from colorgan.serving.promote import promote as run

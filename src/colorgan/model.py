@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from colorgan import color, files, paths
+from colorgan import color, io, paths
 from colorgan.color import UInt8Array
+from colorgan.config import SPACES, ModelParams
 from colorgan.data.arrays import Split
 from colorgan.errors import ColorganError
 from colorgan.networks import EncoderUNet, UNet
 from colorgan.networks.convolution import channels_last
-from colorgan.params import SPACES, ModelParams
 from colorgan.spaces import Space, get_space
 
 WEIGHTS = "generator.safetensors"
@@ -92,7 +92,7 @@ class Model:
                 f"{weights} does not hold the weights that {CONFIG} describes: {_reason(error)}"
             ) from None
         generator.to(device).eval().requires_grad_(False)
-        sha256 = files.sha256(weights)
+        sha256 = io.sha256(weights)
         return cls(generator, space, config["image_size"], sha256, torch.device(device))
 
     @property
@@ -155,7 +155,7 @@ def save_model(
     state = {name: tensor.contiguous().cpu() for name, tensor in generator.state_dict().items()}
     # Written here and not by safetensors, which makes the file readable for its owner alone.
     (folder / WEIGHTS).write_bytes(save(state))
-    files.write_json(
+    io.write_json(
         folder / CONFIG,
         {
             "version": CONFIG_VERSION,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from colorgan import files
+from colorgan import io
 from colorgan.color import UInt8Array
 
 GAP = 4
@@ -56,14 +56,14 @@ def grid(
 
 def png_bytes(image: Image.Image) -> bytes:
     """Encode a picture as PNG."""
-    buffer = io.BytesIO()
+    buffer = BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def save_png(image: Image.Image, path: Path) -> None:
     """Write a PNG, aside and then renamed."""
-    with files.file_aside(path) as aside:
+    with io.file_aside(path) as aside:
         aside.write_bytes(png_bytes(image))
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from colorgan import color
 from colorgan.color import FloatArray, UInt8Array
-from colorgan.params import SPACES, SpaceName
+from colorgan.config import SPACES, SpaceName
 
 if TYPE_CHECKING:
     # For the types alone: preprocess works without torch, in processes that start in no time.

@@ -11,9 +11,9 @@ import pytest
 
 from colorgan import pretrained
 from colorgan.color import UInt8Array
+from colorgan.config import Params
 from colorgan.errors import ColorganError
 from colorgan.model import build_generator, save_model
-from colorgan.params import Params
 from colorgan.spaces import get_space
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from colorgan.data.decode import EncodedPhoto, decode
-from colorgan.encoded import UnreadablePhoto
+from colorgan.data.encoded import UnreadablePhoto
 
 ROOT = Path(__file__).parents[2]
 SRGB = ImageCms.createProfile("sRGB")

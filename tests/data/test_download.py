@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import Params
 from colorgan.data.download import download
 from colorgan.data.manifest import read_manifest
 from colorgan.data.sources import get_source
 from colorgan.errors import ColorganError
-from colorgan.params import Params
 
 SAMPLE = paths.DATA / "sample"
 
@@ -52,7 +52,7 @@ def test_photos_their_list_and_a_manifest(
     assert raw == listing(SAMPLE)
     assert manifest["source"] == "sample"
     assert manifest["files"] == {
-        name: files.sha256(SAMPLE / name) for name in sorted([*names, "attribution.csv"])
+        name: io.sha256(SAMPLE / name) for name in sorted([*names, "attribution.csv"])
     }
     assert not paths.raw("rgb").exists()
 

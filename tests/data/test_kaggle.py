@@ -18,11 +18,11 @@ from PIL import Image
 
 from colorgan import color
 from colorgan.color import UInt8Array
+from colorgan.config import DataParams, Params
 from colorgan.data.sources import get_source
 from colorgan.data.sources.base import content_id
 from colorgan.data.sources.kaggle import AB, DATASET, LIGHTNESS, KaggleSource
 from colorgan.errors import ColorganError
-from colorgan.params import DataParams, Params
 from kaggle_server import TEST_PORT, KaggleServer, layout, npy, tarred, zipped
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ import torch
 from colorgan.data import loader
 from colorgan.data.arrays import Split, open_split
 from colorgan.data.loader import DeviceBatches, TrainingBatches, ahead, open_batches, stream
-from colorgan.runtime import Group
+from colorgan.runs.runtime import Group
 
 CPU, ALONE = torch.device("cpu"), Group()
 

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from colorgan.config import DataParams, Params
+from colorgan.data.encoded import UnreadablePhoto
 from colorgan.data.sources import get_source
 from colorgan.data.sources.parquet import BATCH_BYTES, ParquetPhotos, _Group, _Place
-from colorgan.encoded import UnreadablePhoto
 from colorgan.errors import ColorganError
-from colorgan.params import DataParams, Params
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "photos"

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import SPACES, SPLITS, Params, SpaceName
 from colorgan.data import conversion
 from colorgan.data import preprocess as stage
 from colorgan.data.arrays import DatasetInfo, open_split, read_info
 from colorgan.data.download import download
 from colorgan.data.preprocess import preprocess
 from colorgan.errors import ColorganError
-from colorgan.params import SPACES, SPLITS, Params, SpaceName
 from colorgan.spaces import get_space
 
 SAMPLE = paths.DATA / "sample"
@@ -60,7 +60,7 @@ def test_photos_become_arrays(
     assert info.counts == {"train": 14, "val": 2, "test": 4}
     assert (info.space, info.image_size, info.rejected) == (space, SIDE, 0)
     assert info == read_info(paths.processed(space))
-    names = {files.sha256(path)[:16]: path for path in SAMPLE.glob("*/*.webp")}
+    names = {io.sha256(path)[:16]: path for path in SAMPLE.glob("*/*.webp")}
     for name in SPLITS:
         split = open_split(paths.processed(space), name)
         assert len(split) == len(split.index) == info.counts[name]

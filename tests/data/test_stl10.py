@@ -20,11 +20,11 @@ from PIL import Image
 from torchvision.datasets import STL10
 
 from colorgan.color import UInt8Array
+from colorgan.config import DataParams, Params
 from colorgan.data import fetching
 from colorgan.data.sources import Photo, PhotoSet, get_source
 from colorgan.data.sources.base import content_id
 from colorgan.errors import ColorganError, ParamsError
-from colorgan.params import DataParams, Params
 from loopback import Loopback, Page
 
 ROOT = Path(__file__).parents[2]
@@ -311,7 +311,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from colorgan.data.sources.stl10 import Stl10Source
-from colorgan.params import DataParams
+from colorgan.config import DataParams
 data = DataParams.model_construct(stl10=type("S", (), dict(train=0, test=0, unlabeled=1)))
 def resident():
     pages = int(Path("/proc/self/statm").read_text().split()[1])

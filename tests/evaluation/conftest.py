@@ -13,11 +13,11 @@ import torch
 
 from colorgan import paths, presets
 from colorgan.color import UInt8Array
+from colorgan.config import Params
+from colorgan.config_file import check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 from colorgan.evaluation import evaluate as stage
 from colorgan.model import build_generator, save_model
-from colorgan.params import Params
-from colorgan.params_file import check_params
 from colorgan.spaces import get_space
 
 SIDE = 32

@@ -21,7 +21,7 @@ from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics
 from colorgan.evaluation.evaluate import evaluate, measure, open_subject
 from colorgan.evaluation.photo import MEASURES
-from colorgan.files import sha256
+from colorgan.io import sha256
 from colorgan.model import WEIGHTS, Model
 
 REPORTS = (paths.METRICS, paths.PER_PHOTO, paths.PER_CLASS, paths.HUES)

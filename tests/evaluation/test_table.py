@@ -9,7 +9,7 @@ from rich.console import Console
 
 from colorgan.errors import ColorganError
 from colorgan.evaluation.table import metrics_table
-from colorgan.files import write_json
+from colorgan.io import write_json
 
 
 def summary(**learned: float) -> dict[str, object]:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from colorgan.networks.backbones import create_backbone
 from colorgan.networks.convolution import channels_last
 from colorgan.networks.depthwise import DepthwiseConv2d, pad_evenly, quicken_depthwise
-from colorgan.networks.imagenet import create_backbone
 
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "mobilenetv2_100"])

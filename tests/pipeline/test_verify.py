@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.numpy import load_file, save_file
 
-from colorgan import files
+from colorgan import io
 from pipeline.conftest import Project
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ def test_other_weights_are_told_by_how_much(project: Project, tmp_path: Path) ->
     save_file(weights, recorded / "generator.safetensors")
     try:
         client.log_artifacts(run_id, str(recorded), "model")
-        other = files.sha256(recorded / "generator.safetensors")
+        other = io.sha256(recorded / "generator.safetensors")
         client.set_tag(run_id, "colorgan.generator_sha256", other)
         command = f"python -m colorgan verify lab --run {run_id}; echo ends with $?"
         output = project.run("sh", "-c", command)

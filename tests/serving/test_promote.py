@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from colorgan.coloring.network import load_network
+from colorgan.config import Params
 from colorgan.errors import ColorganError
-from colorgan.params import Params
+from colorgan.inference.backends import load_network
 from colorgan.serving.promote import promote
-from colorgan.tracking.mlflow_sink import MlflowClient
+from colorgan.tracking.mlflow_log import MlflowClient
 from trained import DATA, record_training, save_tiny
 
 OTHER_DATA = "b" * 64
@@ -102,7 +102,7 @@ def test_the_champion_is_a_model_to_colour_with_and_no_pickle(train: Train, proj
     input = np.random.default_rng(0).uniform(-1, 1, (1, 1, 32, 32)).astype(np.float32)
     assert (network.predict(input) == wanted.predict(input)).all()
     names = {path.name for path in project.rglob("mlflow_model/**/*")}
-    assert "served_model.py" in names
+    assert "mlflow_model.py" in names
     assert not any(name.endswith((".pkl", ".pickle", ".pt", ".pth")) for name in names)
     [requirements] = project.rglob("mlflow_model/requirements.txt")
     assert f"torch=={torch.__version__.partition('+')[0]}" in requirements.read_text()

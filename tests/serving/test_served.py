@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorgan.params import Params
+from colorgan.config import Params
 from colorgan.serving.promote import promote
 from trained import record_training, save_tiny
 

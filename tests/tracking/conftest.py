@@ -11,7 +11,7 @@ import pytest
 
 from colorgan.data.arrays import DatasetInfo
 from colorgan.tracking import sending
-from colorgan.tracking.recorder import RunDescription
+from colorgan.tracking.run import RunDescription
 from recording import DIGEST, Describe, MlflowClient, Runs, Server, runs_in, uri_of
 
 

@@ -10,12 +10,12 @@ from urllib.request import url2pathname
 import pytest
 from PIL import Image
 
-from colorgan.tracking import mlflow_sink
-from colorgan.tracking.recorder import RunDescription, open_recorder
+from colorgan.tracking import mlflow_log
+from colorgan.tracking.run import RunDescription, open_recorder
 
 # From the sink, which turns MLflow's telemetry off before it imports it.
-MlflowClient = mlflow_sink.MlflowClient
-Run = mlflow_sink.Run
+MlflowClient = mlflow_log.MlflowClient
+Run = mlflow_log.Run
 
 Describe = Callable[..., RunDescription]
 Runs = Callable[[], list[Run]]

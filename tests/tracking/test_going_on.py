@@ -18,7 +18,7 @@ from PIL import Image
 
 from colorgan.tracking import sending
 from colorgan.tracking.outbox import PICTURES, Outbox
-from colorgan.tracking.recorder import RunDescription, is_unsent, mark_killed, open_recorder
+from colorgan.tracking.run import RunDescription, is_unsent, mark_killed, open_recorder
 from recording import SHA, Describe, Runs, Server, artifacts, train, uri_of, weights
 
 # Trains 200 iterations in 20 epochs from its last checkpoint, one each 7 iterations.
@@ -28,7 +28,7 @@ from pathlib import Path
 from PIL import Image
 from colorgan.data.arrays import DatasetInfo
 from colorgan.tracking import sending
-from colorgan.tracking.recorder import RunDescription, open_recorder
+from colorgan.tracking.run import RunDescription, open_recorder
 sending.SEND_EVERY = 0.02
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
 data = DatasetInfo("lab", 64, 2, {"train": 8}, 1, "d" * 64)

@@ -19,10 +19,10 @@ import pytest
 from mlflow import MlflowClient
 from torch import Tensor
 
-from colorgan import files, paths
-from colorgan.params_file import load_params
+from colorgan import io, paths
+from colorgan.config_file import load_params
 from colorgan.tracking.outbox import Outbox
-from colorgan.tracking.recorder import is_unsent, open_recorder
+from colorgan.tracking.run import is_unsent, open_recorder
 from colorgan.training.step import Pix2Pix
 from colorgan.training.train import train
 from recording import Describe, Runs, Server, artifacts, runs_in, uri_of
@@ -97,7 +97,7 @@ def test_what_a_finished_training_could_not_send_is_sent_by_a_later_start(
     assert captured.out.endswith("MLflow has got what it had missed of it\n")
     (run,) = runs()
     assert_all_there(client, run.info.run_id, iterations=10)
-    assert run.data.tags[SHA256] == files.sha256(paths.model("lab") / WEIGHTS)
+    assert run.data.tags[SHA256] == io.sha256(paths.model("lab") / WEIGHTS)
     assert (artifacts(run) / "model" / WEIGHTS).is_file()
     assert not is_unsent(folder)
     assert outs() == before
@@ -259,12 +259,12 @@ def test_a_server_that_is_killed_in_the_middle_gets_everything_once_when_it_is_b
         assert again.stdout.endswith("MLflow has got what it had missed of it\n")
         through_the_server = MlflowClient(f"http://127.0.0.1:{port}")
         model = Path(through_the_server.download_artifacts(run.info.run_id, "model", str(tmp_path)))
-        assert files.sha256(model / WEIGHTS) == files.sha256(paths.model("lab") / WEIGHTS)
+        assert io.sha256(model / WEIGHTS) == io.sha256(paths.model("lab") / WEIGHTS)
         images = through_the_server.list_artifacts(run.info.run_id, "images")
     steps = sorted(Path(image.path).name.split("+")[2] for image in images)
     assert steps == ["0", "0", "2", "2"], "a picture and its small copy, each once"
     (run,) = runs_in(client)
     assert_all_there(client, run.info.run_id, iterations=10)
-    assert run.data.tags[SHA256] == files.sha256(paths.model("lab") / WEIGHTS)
+    assert run.data.tags[SHA256] == io.sha256(paths.model("lab") / WEIGHTS)
     assert not list((project / ".resume").rglob("unsent"))
     assert outs() == before

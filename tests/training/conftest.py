@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from colorgan.params import Params, SpaceName
-from colorgan.runtime import Group, Runtime
+from colorgan.config import Params, SpaceName
+from colorgan.runs.runtime import Group, Runtime
 from colorgan.spaces import get_space
-from colorgan.tracking.recorder import CsvSink, Recorder, RunDescription
+from colorgan.tracking.run import CsvSink, Recorder, RunDescription
 from colorgan.training import train as stage
 from colorgan.training.build import build_step
 from colorgan.training.step import Pix2Pix

@@ -20,11 +20,11 @@ import torch
 
 from colorgan import paths, presets
 from colorgan.color import UInt8Array
+from colorgan.config import SPACES, SPLITS, Params, SpaceName
+from colorgan.config_file import check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
-from colorgan.params import SPACES, SPLITS, Params, SpaceName
-from colorgan.params_file import check_params
 from colorgan.spaces import get_space
-from colorgan.tracking.recorder import CsvSink, Recorder, RunDescription
+from colorgan.tracking.run import CsvSink, Recorder, RunDescription
 from colorgan.training import train as stage
 
 GOLDEN = Path(__file__).parent / "golden"

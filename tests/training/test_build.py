@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from colorgan import paths
+from colorgan.config import SPACES, SpaceName
 from colorgan.model import Model
-from colorgan.params import SPACES, SpaceName
 from colorgan.training.step import Pix2Pix
 
 

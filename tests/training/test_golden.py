@@ -6,7 +6,7 @@ import golden
 import pandas as pd
 import pytest
 
-from colorgan.params import SPACES, SpaceName
+from colorgan.config import SPACES, SpaceName
 
 # Another CPU adds up in another order, and each iteration builds on the last. Measured with other
 # instruction sets: 0.0003 in the first iterations, 0.0013 later. Another stream of dropout, the

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from colorgan.color import UInt8Array
+from colorgan.config import SPACES
 from colorgan.evaluation.metrics import colorfulness
-from colorgan.params import SPACES
-from colorgan.runtime import Group, Runtime
+from colorgan.runs.runtime import Group, Runtime
 from colorgan.spaces import get_space
 from colorgan.training.losses import CELLS, ColorfulnessLoss, PerceptualLoss, gan_loss
 

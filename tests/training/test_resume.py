@@ -28,13 +28,13 @@ from kill_runs import (
 )
 from torch import Tensor
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import Params
 from colorgan.data.arrays import read_info
-from colorgan.params import Params
-from colorgan.tracking import recorder
-from colorgan.training import resume
+from colorgan.runs import resume
+from colorgan.runs.resume import ResumeFolder
+from colorgan.tracking import run as run_module
 from colorgan.training import train as stage
-from colorgan.training.resume import ResumeFolder
 from colorgan.training.step import Pix2Pix
 
 KILLS, FINISHING = 30, 6
@@ -139,11 +139,11 @@ def kill_thirty_times(
 
 AT_ONCE = "import os, signal; kill = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
 MOMENTS = {
-    "the model is not recorded": "from colorgan.tracking.recorder import Recorder as place\n"
+    "the model is not recorded": "from colorgan.tracking.run import Recorder as place\n"
     "place.log_model = kill",
-    "all is recorded, which is not noted": "from colorgan.training.resume import ResumeFolder\n"
+    "all is recorded, which is not noted": "from colorgan.runs.resume import ResumeFolder\n"
     "ResumeFolder.finish = kill",
-    "the outs are not there": "from colorgan.training.resume import ResumeFolder\n"
+    "the outs are not there": "from colorgan.runs.resume import ResumeFolder\n"
     "ResumeFolder.put_out = kill",
     "half of the outs are there": "import shutil\n"
     "copy = shutil.copyfile\n"
@@ -190,7 +190,7 @@ def test_a_kill_near_the_end(
         # 12 where the kill came before the thread had written the checkpoint of 15.
         assert re.search("train lab: goes on from iteration (12|15) of 15", said)
     assert run.info.status == "FINISHED"
-    assert run.data.tags["colorgan.generator_sha256"] == files.sha256(
+    assert run.data.tags["colorgan.generator_sha256"] == io.sha256(
         place.folder / "models/lab" / WEIGHTS
     )
     assert [s for s, _ in nursery.histories(run)["train/loss_D"]] == [2, 4, 6, 8, 10, 12, 14, 15]
@@ -200,7 +200,7 @@ def test_a_training_that_another_replaced_before_its_first_checkpoint_is_marked_
     nursery: Nursery, tmp_path: Path
 ) -> None:
     place = make_place(tmp_path / "place", {"train.epochs": 1})
-    at_5 = "from colorgan.training.loop import Trainer\n" + AT_ONCE
+    at_5 = "from colorgan.training.trainer import Trainer\n" + AT_ONCE
     at_5 += "log = Trainer._log\n"
     at_5 += "Trainer._log = lambda s, i, *g: kill() if i == 4 else log(s, i, *g)"
     with nursery.new_runs() as new_runs:
@@ -388,7 +388,7 @@ def test_a_model_of_another_device_is_not_put_out(tmp_path: Path) -> None:
     assert folder.finished("cuda") == {
         "iterations": 10,
         "device": "cuda",
-        "sha256": files.sha256(folder.model / WEIGHTS),
+        "sha256": io.sha256(folder.model / WEIGHTS),
     }
 
 
@@ -436,8 +436,8 @@ def test_where_it_was_stopped_does_not_tell(
 def test_a_recorder_without_mlflow_still_goes_on(
     steps: Steps, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "_mlflow_sink", lambda: None)
-    monkeypatch.setattr(stage, "open_recorder", recorder.open_recorder)
+    monkeypatch.setattr(run_module, "_mlflow_log", lambda: None)
+    monkeypatch.setattr(stage, "open_recorder", run_module.open_recorder)
     steps.of(run)
     unbroken = outs()
     shutil.rmtree(".resume")

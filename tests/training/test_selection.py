@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from colorgan import paths
 from colorgan.model import WEIGHTS
-from colorgan.training import loop
+from colorgan.training import trainer
 from colorgan.training.selection import BestWeights
 from colorgan.training.step import Pix2Pix
 
@@ -58,7 +58,7 @@ def test_weights_that_came_are_kept_where_nothing_better_comes(
     run_anew("lab", {"train.epochs": 1})
     shutil.copytree(paths.model("lab"), "own")
     scores = iter((0.5, 0.9, 0.8))
-    monkeypatch.setattr(loop, "validate", lambda *given: {"score": next(scores)})
+    monkeypatch.setattr(trainer, "validate", lambda *given: {"score": next(scores)})
     changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines"}
     run_anew("lab", {**changes, "train.ema_decay": ema_decay})
     table = pd.read_csv(paths.validation("lab"))

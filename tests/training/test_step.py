@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from colorgan.params import SPACES
-from colorgan.runtime import Group
+from colorgan.config import SPACES
+from colorgan.runs.runtime import Group
 from colorgan.training.step import LOSSES, Pix2Pix
 
 Batch = Callable[..., tuple[Tensor, Tensor]]

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import SPACES, Params, SpaceName
 from colorgan.data.arrays import open_split, read_info
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.model import Model
-from colorgan.params import SPACES, Params, SpaceName
 from colorgan.training.checks import check_fit
 from colorgan.training.step import Pix2Pix
 
@@ -312,14 +312,14 @@ def test_a_model_that_cannot_be_written_leaves_the_last_one(
     run("lab")
     before = results()
 
-    write_json = files.write_json
+    write_json = io.write_json
 
     def full(path: Path, content: object) -> None:
         if path.name == "config.json":
             raise OSError(28, "No space left on device")
         write_json(path, content)
 
-    monkeypatch.setattr(files, "write_json", full)
+    monkeypatch.setattr(io, "write_json", full)
     with pytest.raises(OSError, match="No space left"):
         run("lab", {"train.seed": 2})
     assert results() == before

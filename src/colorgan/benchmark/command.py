@@ -7,14 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
-from colorgan import files, paths
+from colorgan import io, paths
 from colorgan.benchmark import page
 from colorgan.benchmark.machine import Machine, describe
 from colorgan.benchmark.measure import measure_all
 from colorgan.benchmark.variants import Setting, all_variants
 from colorgan.errors import ParamsError
 from colorgan.networks.unet import unet_depth
-from colorgan.runtime import choose_device
+from colorgan.runs.runtime import choose_device
 
 FOLDER = paths.REPORTS / "benchmarks"
 SECONDS, ROUNDS = 9.0, 3
@@ -80,7 +80,7 @@ def keep(result: dict[str, Any], machine: Machine, usual: Setting) -> Path:
         f"-{setting.space}-{setting.image_size}px-ngf{setting.ngf}-batch{setting.batch_size}"
     )  # fmt: skip
     path = FOLDER / f"performance-{machine.slug}{own}.json"
-    files.write_json(path, result)
+    io.write_json(path, result)
     console = Console()
     console.print(page.table(result))
     for line in page.missing_lines(result):

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from colorgan.runtime import cpu_computes_bf16
-from colorgan.training.compiling import compiler_missing
+from colorgan.runs.compiling import compiler_missing
+from colorgan.runs.runtime import cpu_computes_bf16
 
 CPU_SIDES = (1024, 2048, 3072)
 GPU_SIDES = (4096, 8192, 16384)

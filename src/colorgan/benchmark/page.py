@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from colorgan import files
+from colorgan import io
 from colorgan.benchmark.measure import VERSION
 from colorgan.benchmark.plot import bar_plot
 from colorgan.benchmark.variants import Setting
@@ -61,7 +61,7 @@ def write(folder: Path, page: Path = PAGE, images: Path = IMAGES) -> Path:
         plot = images / f"{name}.png"
         picture = bar_plot(_measured(result), _title(result))
         if picture is not None:
-            with files.file_aside(plot) as aside:
+            with io.file_aside(plot) as aside:
                 aside.write_bytes(picture)
         link = f"{images.name}/{plot.name}" if plot.exists() else ""
         parts.append(_section(result, link))
@@ -70,7 +70,7 @@ def write(folder: Path, page: Path = PAGE, images: Path = IMAGES) -> Path:
     missing = [f"No {KINDS[kind]} has been measured yet." for kind in KINDS if kind not in there]
     if missing:
         parts.append("## Not measured\n\n" + "\n".join(missing) + "\n")
-    with files.file_aside(page) as aside:
+    with io.file_aside(page) as aside:
         aside.write_text("\n".join(parts), encoding="utf-8")
     return page
 

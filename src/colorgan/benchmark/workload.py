@@ -18,14 +18,14 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from colorgan import runtime as runtime_module
 from colorgan.benchmark.variants import Setting, Variant
+from colorgan.config import Params
+from colorgan.config_file import check_params, read_yaml
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, open_split
 from colorgan.data.loader import AUGMENTATION, Batch, ahead, open_batches, stream
 from colorgan.networks import convolution
-from colorgan.params import Params
-from colorgan.params_file import check_params, read_yaml
-from colorgan.runtime import Runtime
+from colorgan.runs import runtime as runtime_module
+from colorgan.runs.runtime import Runtime
 from colorgan.spaces import get_space
 from colorgan.training.augment import Moves, augment, in_layout
 from colorgan.training.build import build_step

@@ -25,10 +25,10 @@ import numpy as np
 import pandas as pd
 from numpy.lib.format import open_memmap
 
-from colorgan import files
+from colorgan import io
 from colorgan.color import UInt8Array
+from colorgan.config import SPLITS
 from colorgan.errors import ColorganError
-from colorgan.params import SPLITS
 
 VERSION = 1
 INDEX_COLUMNS = ("id", "split", "label", "source", "width", "height")
@@ -57,7 +57,7 @@ class DatasetInfo:
 
     def write(self, folder: Path) -> None:
         """Write dataset.json into `folder`."""
-        files.write_json(folder / "dataset.json", asdict(self))
+        io.write_json(folder / "dataset.json", asdict(self))
 
 
 @dataclass(frozen=True)

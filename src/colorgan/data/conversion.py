@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from colorgan import color, files
+from colorgan import color, io
 from colorgan.color import UInt8Array
+from colorgan.data.encoded import UnreadablePhoto
 from colorgan.data.sources import Photo, PhotoSet, Pixels
-from colorgan.encoded import UnreadablePhoto
 from colorgan.errors import ColorganError
 from colorgan.spaces import Space, get_space
 
@@ -92,7 +92,7 @@ class Conversion:
             with file.open("r+b") as out:
                 out.seek(first * arrays[0].nbytes)
                 out.write(arrays.data)
-        files.write_json(self.table_file(first), table)
+        io.write_json(self.table_file(first), table)
 
     def _convert(
         self, photo: Photo, space: Space, input: UInt8Array, target: UInt8Array

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from colorgan import encoded
+from colorgan.data import encoded
+from colorgan.data.encoded import GRAY_MODES, TURNED, UPRIGHT, UnreadablePhoto
 from colorgan.data.sources.base import Pixels, content_id
-from colorgan.encoded import GRAY_MODES, TURNED, UPRIGHT, UnreadablePhoto
 
 OPAQUE_FROM = 250
 """Alpha from which on a pixel counts as opaque; scanners and editors leave 254 behind."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import Params, SpaceName
 from colorgan.data.manifest import write_manifest
 from colorgan.data.sources import get_source
-from colorgan.params import Params, SpaceName
 
 
 def download(params: Params, space: SpaceName) -> int:
@@ -14,6 +14,6 @@ def download(params: Params, space: SpaceName) -> int:
     The folder is whole or not there: files arrive beside it, and it is renamed at the end.
     """
     data = params.space(space).data
-    with files.folder_aside(paths.raw(space)) as folder:
+    with io.folder_aside(paths.raw(space)) as folder:
         get_source(data.source).fetch(data, folder)
         return write_manifest(folder, data.source)

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import DownloadColumn, Progress, TaskID
 
-from colorgan import files
+from colorgan import io
 from colorgan.errors import ColorganError
 
 TIMEOUT = (10.0, 30.0)
@@ -139,7 +139,7 @@ class _Part:
         self.total, self.validator = total, validator
         # Before the first byte: a note without bytes does no harm, the other way round it does.
         note = {"url": self.url, "total": total, "validator": validator}
-        files.write_json(self._note, note)
+        io.write_json(self._note, note)
 
     def remove(self) -> None:
         """Forget what is there."""
@@ -336,5 +336,5 @@ def _extract(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, path:
         raise ColorganError(
             f"{archive} has a link, folder or device called {member.name}, which should be a file"
         )
-    with content, files.file_aside(path) as aside, _naming(path), aside.open("wb") as file:
+    with content, io.file_aside(path) as aside, _naming(path), aside.open("wb") as file:
         copyfileobj(content, file, CHUNK * 16)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from colorgan.data.arrays import Split
-from colorgan.runtime import Group
+from colorgan.runs.runtime import Group
 
 Batch = tuple[Tensor, Tensor]
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from colorgan import files
+from colorgan import io
 from colorgan.errors import ColorganError
 
 MANIFEST = "manifest.json"
@@ -18,11 +18,11 @@ def write_manifest(folder: Path, source: str) -> int:
     It holds no times, so that the same photos are the same folder.
     """
     checksums = {
-        path.relative_to(folder).as_posix(): files.sha256(path)
+        path.relative_to(folder).as_posix(): io.sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    files.write_json(folder / MANIFEST, {"source": source, "files": checksums})
+    io.write_json(folder / MANIFEST, {"source": source, "files": checksums})
     return len(checksums)
 
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.lib.format import write_array_header_1_0
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import SPLITS, DataParams, Params, SpaceName
 from colorgan.data import conversion
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 from colorgan.data.conversion import Conversion
@@ -25,7 +26,6 @@ from colorgan.data.manifest import MANIFEST, read_manifest
 from colorgan.data.sources import get_source
 from colorgan.data.split import assign_splits
 from colorgan.errors import ColorganError
-from colorgan.params import SPLITS, DataParams, Params, SpaceName
 from colorgan.spaces import get_space
 
 WORTH_PROCESSES = 1000
@@ -60,7 +60,7 @@ def preprocess(params: Params, space_name: SpaceName) -> DatasetInfo:
     _check_rejected(len(rows), rejected["reason"], data, space_name)
     index = _index(table[table["reason"] == ""], data, source)
     _check_counts(len(rows), index, len(rejected), raw)
-    with files.folder_aside(paths.processed(space_name)) as folder:
+    with io.folder_aside(paths.processed(space_name)) as folder:
         _write_splits(folder, index, work, space.out_channels)
         index[list(INDEX_COLUMNS)].to_csv(folder / "index.csv", index=False)
         rejected.to_csv(folder / "rejected.csv", index=False)
@@ -98,8 +98,8 @@ def _work_folder(data: DataParams, raw: Path, space: SpaceName) -> Path:
     code = [package / "color.py", package / "spaces.py", *sorted(package.glob("data/**/*.py"))]
     parts = [
         json.dumps(data.model_dump(), sort_keys=True),
-        files.sha256(raw / MANIFEST),
-        *(files.sha256(file) for file in code),
+        io.sha256(raw / MANIFEST),
+        *(io.sha256(file) for file in code),
     ]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return paths.resume(f"preprocess_{space}") / digest
@@ -188,5 +188,5 @@ def _digest(folder: Path) -> str:
     together = hashlib.sha256()
     for path in sorted([*folder.glob("*/*.npy"), folder / "index.csv"]):
         name = path.relative_to(folder).as_posix()
-        together.update(f"{name} {files.sha256(path)}\n".encode())
+        together.update(f"{name} {io.sha256(path)}\n".encode())
     return together.hexdigest()

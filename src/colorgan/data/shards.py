@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from colorgan import files
+from colorgan import io
 from colorgan.color import UInt8Array
+from colorgan.config import SPLITS
 from colorgan.data.arrays import Split, open_split, read_info
 from colorgan.data.loader import Batch, stream
 from colorgan.errors import ColorganError
-from colorgan.params import SPLITS
 
 VERSION = 1
 GROUP_ROWS = 64
@@ -88,7 +88,7 @@ def write_shards(folder: Path, split_name: str, out: Path, n_shards: int) -> Non
     }
     columns = {"id": pa.string(), "label": pa.string(), "input": pa.binary(), "target": pa.binary()}
     schema = pa.schema(columns, {key: str(value) for key, value in metadata.items()})
-    with files.folder_aside(out.absolute()) as aside:
+    with io.folder_aside(out.absolute()) as aside:
         for number in range(n_shards):
             # Every n-th photo: neighbours, which are often alike, come into different shards.
             rows = range(number, len(split), n_shards)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import floor
 
-from colorgan.params import SPLITS
+from colorgan.config import SPLITS
 
 
 def assign_splits(

@@ -6,10 +6,10 @@ from typing import Protocol
 
 import torch
 
+from colorgan.config import EvaluateParams
 from colorgan.evaluation import frechet
 from colorgan.evaluation.photo import COMPARED
 from colorgan.model import ColoredBatch
-from colorgan.params import EvaluateParams
 
 
 class Distances(Protocol):

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import EvaluateParams, Params
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics, summary
@@ -18,9 +19,8 @@ from colorgan.evaluation.distances import Distances, distances
 from colorgan.evaluation.photo import COLUMNS, measure_photo
 from colorgan.evaluation.summary import Summary
 from colorgan.model import Model
-from colorgan.params import EvaluateParams, Params
-from colorgan.runtime import choose_device
-from colorgan.tracking.recorder import record_results
+from colorgan.runs.runtime import choose_device
+from colorgan.tracking.run import record_results
 
 SPLIT = "test"
 
@@ -162,10 +162,10 @@ def write_reports(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     _write_csv(paths.PER_PHOTO, photos)
     _write_csv(paths.PER_CLASS, summary.by_class(photos))
     _write_csv(paths.HUES, pd.concat([done.hues for done in evaluations]))
-    files.write_json(paths.METRICS, {done.photos["space"][0]: done.content for done in evaluations})
+    io.write_json(paths.METRICS, {done.photos["space"][0]: done.content for done in evaluations})
     return photos
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    with files.file_aside(path) as aside:
+    with io.file_aside(path) as aside:
         frame.to_csv(aside, index=False, float_format="%.6g", lineterminator="\n")

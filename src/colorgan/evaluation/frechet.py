@@ -18,7 +18,7 @@ from torch import Tensor
 from colorgan import color
 from colorgan.color import UInt8Array
 from colorgan.errors import ColorganError
-from colorgan.networks.imagenet import PACKAGED, create_backbone, load_backbone, packaged_weights
+from colorgan.networks.backbones import PACKAGED, create_backbone, load_backbone, packaged_weights
 
 Float64Array = npt.NDArray[np.float64]
 

@@ -19,10 +19,10 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from colorgan.color import UInt8Array
+from colorgan.config import EvaluateParams
 from colorgan.errors import ColorganError
 from colorgan.evaluation.photo import COMPARED
 from colorgan.model import ColoredBatch
-from colorgan.params import EvaluateParams
 
 PATIENCE_S = 30.0
 """Seconds without an answer after which a download counts as failed."""

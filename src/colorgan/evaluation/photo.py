@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from colorgan.color import UInt8Array
+from colorgan.config import EvaluateParams
 from colorgan.evaluation import metrics
-from colorgan.params import EvaluateParams
 
 MEASURES = (
     "psnr",

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorgan.errors import ParamsError
+from colorgan.networks.backbones import create_backbone
 from colorgan.networks.color_queries import ColorQueries
 from colorgan.networks.depthwise import quicken_depthwise
-from colorgan.networks.imagenet import create_backbone
 
 MULTIPLE = 32
 """A backbone halves five times: sides are multiples of this."""

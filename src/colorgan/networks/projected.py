@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from colorgan.networks.backbones import frozen_features
 from colorgan.networks.convolution import channels_last
-from colorgan.networks.imagenet import frozen_features
 
 SEES = "efficientnet_lite0"
 

@@ -8,20 +8,20 @@ params.yaml as the project ships it, letter for letter. Its first line says what
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Iterator
 from importlib import resources
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import SPACES
+from colorgan.config_file import check_params, read_yaml
 from colorgan.errors import ColorganError, ParamsError
-from colorgan.params import SPACES
-from colorgan.params_file import check_params, read_yaml
 
 DEFAULT = "default"
 OF_A_PATH = "photos"
@@ -101,10 +101,10 @@ def write(name: str, path: Path | None = None, params: Path = paths.PARAMS) -> N
         for key, value in values:
             _put(content, key.split("."), value, params)
         check_params(content, where=str(params))
-        buffer = io.StringIO()
+        buffer = StringIO()
         round_trip.dump(content, buffer)
         text = buffer.getvalue()
-    with files.file_aside(params) as aside:
+    with io.file_aside(params) as aside:
         aside.write_text(text, encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from colorgan.files import file_aside
+from colorgan.io import file_aside
 from colorgan.processes import (
     GONE,
     all_pids,
@@ -29,7 +29,7 @@ from colorgan.recovery.at_work import (
 )
 from colorgan.recovery.finding import Finding
 from colorgan.recovery.git import Git
-from colorgan.training.lock import read_owner
+from colorgan.runs.lock import read_owner
 
 # Under which DVC locks what it does while it begins an experiment.
 BEGINNING = "workspace"

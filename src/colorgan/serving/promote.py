@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 
 import colorgan
 from colorgan import paths
+from colorgan.config import SpaceName
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
 from colorgan.model import CONFIG, WEIGHTS
-from colorgan.params import SpaceName
-from colorgan.tracking.mlflow_runs import TrainingRun, TrainingRuns
-from colorgan.tracking.mlflow_sink import SHA256_TAG
+from colorgan.tracking.mlflow_log import SHA256_TAG
+from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 from colorgan.tracking.store_uri import tracking_uri
 
 # After colorgan's, which tells MLflow what to be silent about.
@@ -151,7 +151,7 @@ def save_model(generator: Path, into: Path) -> None:
     package = Path(colorgan.__file__).parent
     mlflow.pyfunc.save_model(
         str(into),
-        python_model=str(Path(__file__).with_name("served_model.py")),
+        python_model=str(Path(__file__).with_name("mlflow_model.py")),
         artifacts={"generator": str(generator)},
         code_paths=[str(package)],
         signature=SIGNATURE,

@@ -18,7 +18,7 @@ from typing import NamedTuple, TextIO
 
 from PIL import Image
 
-from colorgan import files
+from colorgan import io
 
 PICTURES = 100
 """Pictures that may wait; further ones are lost."""
@@ -89,7 +89,7 @@ class Outbox:
             if len(self.pictures()) >= PICTURES:
                 raise OSError("too many pictures wait")
             # As it is: to compress it costs twenty times as much, and the sender does it.
-            with files.file_aside(self._folder / name) as aside:
+            with io.file_aside(self._folder / name) as aside:
                 picture.save(aside, format="TIFF")
         except OSError:
             self.lost += 1
@@ -153,7 +153,7 @@ class Outbox:
         path = self._journal_path
         for now, step, values in _records(path):
             self._add(now, step, values, keep=False)
-        with files.file_aside(path) as aside:
+        with io.file_aside(path) as aside:
             lines = [json.dumps([p.time, p.step, {p.key: p.value}]) + "\n" for p in self._points]
             aside.write_text("".join(lines), encoding="utf-8")
         # Appending, so that a file that was cut goes on from its new end.

@@ -17,7 +17,7 @@ from typing import Protocol
 from PIL import Image
 
 from colorgan.tracking.outbox import Outbox, Point
-from colorgan.tracking.recorder import UNSENT, Status
+from colorgan.tracking.run import UNSENT, Status
 from colorgan.tracking.sending import Sender
 
 POINTS_PER_REQUEST = 1000

@@ -28,7 +28,7 @@ def serve_ui(host: str, port: int) -> int:
     if not uri and not store.is_file():
         raise ColorganError(f"{store} does not exist: no run was recorded yet; `dvc repro` does")
     try:
-        from colorgan.tracking.mlflow_sink import tracking_uri
+        from colorgan.tracking.mlflow_log import tracking_uri
     except ImportError:
         raise ColorganError(
             "MLflow is not installed: `pip install colorgan[pipeline]` brings it"

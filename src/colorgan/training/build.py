@@ -12,13 +12,13 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 
+from colorgan.config import ModelParams, SpaceParams, TrainParams
 from colorgan.model import build_generator
 from colorgan.networks import EncoderUNet, PatchGAN, ProjectedDiscriminator, initialise
-from colorgan.networks.imagenet import load_backbone, weights_of
-from colorgan.params import ModelParams, SpaceParams, TrainParams
-from colorgan.runtime import Runtime
+from colorgan.networks.backbones import load_backbone, weights_of
+from colorgan.runs.runtime import Runtime
 from colorgan.spaces import Space
-from colorgan.training.average import WeightAverage
+from colorgan.training.ema import WeightAverage
 from colorgan.training.losses import ColorfulnessLoss, PerceptualLoss, PictureLoss, gan_loss
 from colorgan.training.step import Pix2Pix
 

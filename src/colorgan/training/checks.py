@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from colorgan import paths
+from colorgan.config import SpaceParams
 from colorgan.data.arrays import DatasetInfo, Split
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.networks.patchgan import most_layers
-from colorgan.params import SpaceParams
-from colorgan.runtime import choose_precision
-from colorgan.training.compiling import require_compiler
+from colorgan.runs.compiling import require_compiler
+from colorgan.runs.runtime import choose_precision
 
 
 def check_fit(

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colorgan.networks.backbones import frozen_backbone
 from colorgan.networks.convolution import channels_last
-from colorgan.networks.imagenet import frozen_backbone
-from colorgan.runtime import Runtime
+from colorgan.runs.runtime import Runtime
 from colorgan.spaces import Space
 
 PERCEIVES = "efficientnet_lite0"

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from colorgan.files import file_aside, sync
+from colorgan.io import file_aside, sync
 
 
 class BestWeights:

@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from colorgan.data.loader import DROPOUT, seed_of
-from colorgan.runtime import Runtime
-from colorgan.training.average import WeightAverage
+from colorgan.runs.runtime import Runtime
+from colorgan.training.ema import WeightAverage
 from colorgan.training.losses import GanLoss, PictureLoss
 
 LOSSES = ("loss_D", "loss_G_GAN", "loss_G_L1")

@@ -9,15 +9,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import Params, SpaceName, SpaceParams, flat
 from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
 from colorgan.data.loader import Batches, open_batches
 from colorgan.errors import ColorganError
 from colorgan.model import WEIGHTS, save_model
-from colorgan.params import Params, SpaceName, SpaceParams, flat
-from colorgan.runtime import Group, Runtime, choose_device, choose_devices
+from colorgan.runs.checkpoint import Checkpoint, Checkpoints, CutShort, Position
+from colorgan.runs.compiling import choose_mode, compile_failure
+from colorgan.runs.distributed import from_rank_0, launch, launched, process_group
+from colorgan.runs.lock import TrainingLock
+from colorgan.runs.resume import ResumeFolder, digest_of
+from colorgan.runs.runtime import Group, Runtime, choose_device, choose_devices
+from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import Space, get_space
-from colorgan.tracking.recorder import (
+from colorgan.tracking.run import (
     Recorder,
     RunDescription,
     is_unsent,
@@ -27,18 +33,12 @@ from colorgan.tracking.recorder import (
 )
 from colorgan.training.augment import in_layout
 from colorgan.training.build import build_step
-from colorgan.training.checkpoint import Checkpoint, Checkpoints, CutShort, Position
 from colorgan.training.checks import check_fit
-from colorgan.training.compiling import choose_mode, compile_failure
-from colorgan.training.distributed import from_rank_0, launch, launched, process_group
-from colorgan.training.lock import TrainingLock
-from colorgan.training.loop import Trainer
+from colorgan.training.initial_weights import FirstWeights, first_weights
 from colorgan.training.progress import training_progress
-from colorgan.training.resume import ResumeFolder, digest_of
 from colorgan.training.selection import BestWeights
 from colorgan.training.step import Pix2Pix
-from colorgan.training.stopping import StopSignal
-from colorgan.training.weights import FirstWeights, first_weights
+from colorgan.training.trainer import Trainer
 
 BROKEN_KEPT = 4
 """Other trainings of a stage that were broken off and are kept, to go on with."""
@@ -296,16 +296,16 @@ class Job:
         if chosen:
             epoch, score = chosen
             self._say(step.runtime.group, f"keeps the weights of epoch {epoch}, score {score:.3f}")
-        with files.folder_aside(self.place.model) as aside:
+        with io.folder_aside(self.place.model) as aside:
             save_model(aside, network, self.space, self.own.model, self.info.image_size)
-        trainer.recorder.log_model(self.place.model, files.sha256(self.place.model / WEIGHTS))
+        trainer.recorder.log_model(self.place.model, io.sha256(self.place.model / WEIGHTS))
 
     def _send_rest(self, iterations: int) -> None:
         """Send MLflow what it did not get while this training came to its end."""
         try:
             runtime = Runtime.decide(self.own.train, self.params.runtime)
             run = self._description(runtime, Position(iterations, self.own.train.epochs))
-            send_rest(run, self.place.model, files.sha256(self.place.model / WEIGHTS))
+            send_rest(run, self.place.model, io.sha256(self.place.model / WEIGHTS))
             if not is_unsent(self.place.path):
                 self._say(Group(), "MLflow has got what it had missed of it")
         except ColorganError as error:

@@ -17,8 +17,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from colorgan import paths
+from colorgan.config_file import read_yaml
 from colorgan.errors import ColorganError
-from colorgan.params_file import read_yaml
 from colorgan.tracking.lineage import git_environment
 
 # As `colorgan.tracking.lineage` writes them; a line of git's own diff never begins so.
@@ -158,7 +158,7 @@ def environment(project: Path, threads: str | None = None) -> dict[str, str]:
         project: the project in the clone.
         threads: on how many threads the CPU is to compute; the sums depend on it.
     """
-    from colorgan.tracking.mlflow_runs import sqlite_uri
+    from colorgan.tracking.mlflow_read import sqlite_uri
 
     env = {
         name: value

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colorgan import files, paths
+from colorgan import io, paths
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.model import CONFIG, WEIGHTS
-from colorgan.runtime import choose_device
+from colorgan.runs.runtime import choose_device
 from colorgan.verification.rebuild import Changes, read_changes
 
 if TYPE_CHECKING:
-    from colorgan.tracking.mlflow_runs import TrainingRun, TrainingRuns
+    from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 
 INIT_TAG = "init.generator_sha256"
 """What the run went on from, where it did not begin with random weights."""
@@ -41,7 +41,7 @@ class Record:
 def open_runs() -> TrainingRuns:
     """Open the runs of the project; ColorganError if there are none, or no MLflow."""
     try:
-        from colorgan.tracking.mlflow_runs import TrainingRuns
+        from colorgan.tracking.mlflow_read import TrainingRuns
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "mlflow":
             raise
@@ -62,7 +62,7 @@ def find_run(runs: TrainingRuns, space: str, wanted: str) -> TrainingRun:
         raise ColorganError(
             f"{weights} does not exist: name a run with --run, or `dvc repro {stage}` first"
         )
-    sha256 = files.sha256(weights)
+    sha256 = io.sha256(weights)
     run = runs.made(stage, sha256)
     if run is None:
         raise ColorganError(
@@ -82,7 +82,7 @@ def fetch(runs: TrainingRuns, run: TrainingRun, folder: Path) -> Record:
     if model is None:
         # It may still be the one in use.
         here = paths.model(run.tags["space"]) / WEIGHTS
-        if here.is_file() and files.sha256(here) == run.generator_sha256:
+        if here.is_file() and io.sha256(here) == run.generator_sha256:
             model = here
     return Record(
         params=runs.params(run, folder),
@@ -107,7 +107,7 @@ def first_weights(
         return {}
     for folder in (project / init, Path(init).absolute()):
         weights = folder / WEIGHTS
-        if weights.is_file() and then in (None, files.sha256(weights)):
+        if weights.is_file() and then in (None, io.sha256(weights)):
             return {"train.init": str(folder)}
     # By its weights: a name may stand for a newer run by now.
     origin = runs.made(run.tags["stage"], then) if then else None

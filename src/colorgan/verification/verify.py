@@ -14,10 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colorgan import files, paths
+from colorgan import io, paths
+from colorgan.config import SpaceName
 from colorgan.errors import ColorganError
 from colorgan.model import WEIGHTS
-from colorgan.params import SpaceName
 from colorgan.tracking import lineage
 from colorgan.verification.arrays import provide_arrays
 from colorgan.verification.comparison import (
@@ -38,7 +38,7 @@ from colorgan.verification.record import (
 )
 
 if TYPE_CHECKING:
-    from colorgan.tracking.mlflow_runs import TrainingRun, TrainingRuns
+    from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 
 BIT_FOR_BIT = "bit for bit"
 UNEXPLAINED = "no reason in the records: same code, parameters, data, packages and device"
@@ -141,7 +141,7 @@ def _compare(
 ) -> tuple[Verdict, dict[str, str]]:
     """Compare what the clone trained with the record; the verdict, and facts about it as tags."""
     repeated = project / paths.model(space) / WEIGHTS
-    sha256 = files.sha256(repeated)
+    sha256 = io.sha256(repeated)
     # The clone's code may be older than any of these tags.
     again, losses = _repeated(space, project)
     facts = {
@@ -151,7 +151,7 @@ def _compare(
         "verified.device": again.get("device_name", "unknown"),
     }
     details = []
-    altered = record.model is not None and files.sha256(record.model) != run.generator_sha256
+    altered = record.model is not None and io.sha256(record.model) != run.generator_sha256
     if altered:
         details.append("the model in MLflow is not the one that the run recorded: it was changed")
     elif sha256 == run.generator_sha256:
@@ -182,7 +182,7 @@ def _compare(
 
 def _repeated(space: str, project: Path) -> tuple[Mapping[str, str], dict[str, dict[int, float]]]:
     """Return tags and losses of the run in the clone's own store; empty if it recorded none."""
-    from colorgan.tracking.mlflow_runs import TrainingRuns, sqlite_uri
+    from colorgan.tracking.mlflow_read import TrainingRuns, sqlite_uri
 
     with suppress(ColorganError):
         runs = TrainingRuns(sqlite_uri(project / "mlflow.db"))

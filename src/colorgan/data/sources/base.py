@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from PIL import Image
 
-from colorgan.params import DataParams
+from colorgan.config import DataParams
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from colorgan.config import DataParams
 from colorgan.data.sources.parquet import Columns, ParquetPhotos, parquet_names
 from colorgan.errors import ColorganError
-from colorgan.params import DataParams
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp"}

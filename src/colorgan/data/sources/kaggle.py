@@ -18,9 +18,9 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
+from colorgan.config import DataParams
 from colorgan.data.sources.base import Pixels, content_id
 from colorgan.errors import ColorganError
-from colorgan.params import DataParams
 
 DATASET = "shravankumar9892/image-colorization"
 LIGHTNESS = "l/gray_scale.npy"

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from colorgan.config import DataParams
 from colorgan.data.decode import EncodedPhoto
 from colorgan.data.sources.parquet_columns import (
     SPLIT_NAMES,
@@ -26,7 +27,6 @@ from colorgan.data.sources.parquet_columns import (
     label_text,
 )
 from colorgan.errors import ColorganError
-from colorgan.params import DataParams
 
 __all__ = ["Columns", "ParquetPhotos", "ParquetSource", "parquet_names"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from colorgan.config import DataParams
 from colorgan.data.decode import EncodedPhoto
 from colorgan.errors import ColorganError
-from colorgan.params import DataParams
 
 ATTRIBUTION = "attribution.csv"
 COLUMNS = ("file", "title", "author", "licence", "source", "label")

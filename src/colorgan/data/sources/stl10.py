@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from colorgan.config import DataParams
 from colorgan.data.fetching import cache_folder, digest, extract_members, fetch_file
 from colorgan.data.sources.base import Pixels, content_id
 from colorgan.errors import ColorganError, ParamsError
-from colorgan.params import DataParams
 
 SIDE = 96
 PHOTO_BYTES = 3 * SIDE * SIDE

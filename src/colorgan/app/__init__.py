@@ -1,1 +1,0 @@
-"""The page to drop a photo on: `colorgan app`."""

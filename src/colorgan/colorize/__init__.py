@@ -1,1 +1,0 @@
-"""The command `colorgan colorize`: files in, files out."""

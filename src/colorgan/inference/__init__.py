@@ -1,0 +1,1 @@
+"""Colour photos of any size with a trained generator."""

@@ -1,0 +1,112 @@
+"""The stage `render_grids`: grids, curves and the report, of models and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from colorgan import io, paths, pictures
+from colorgan.config import Params
+from colorgan.data.arrays import Split, open_split
+from colorgan.errors import ColorganError
+from colorgan.model import Model
+from colorgan.reporting import curves, grids, report
+from colorgan.reporting.inputs import Results, read_results
+from colorgan.runs.runtime import choose_device
+from colorgan.tracking.run import record_results
+
+SPLIT = "test"
+BOTH = "both_grid"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is shown of one space: its model, the photos it never saw, and what was measured."""
+
+    model: Model
+    split: Split
+    results: Results
+
+
+def render_grids(params: Params, spaces: Sequence[str]) -> None:
+    """Write reports/grids/*.png and reports/report.html of `spaces`, and record them.
+
+    The same models, photos, measures and parameters give the same bytes.
+
+    Raises:
+        ColorganError: something the report is made of is missing or does not fit the rest; names
+            the file and the command to run first. Nothing is written then.
+    """
+    results = read_results(spaces)
+    subjects = open_subjects(params, results)
+    images = {**photo_grids(params, subjects), **plots(results)}
+    html = report.render(params, results, images)
+    with io.folder_aside(paths.GRIDS) as folder:
+        for name, png in images.items():
+            (folder / f"{name}.png").write_bytes(png)
+    with io.file_aside(paths.REPORT) as aside:
+        aside.write_text(html, encoding="utf-8")
+    for space, subject in subjects.items():
+        own = [paths.GRIDS / f"{name}.png" for name in images if name.startswith(f"{space}_")]
+        record_results(
+            stage=f"render_{space}",
+            space=space,
+            generator_sha256=subject.model.sha256,
+            metrics={},
+            artifacts=[*own, paths.REPORT],
+        )
+
+
+def open_subjects(params: Params, results: Mapping[str, Results]) -> dict[str, Subject]:
+    """Load the models, open the test splits, and check that the measures were made of them."""
+    device = choose_device(params.runtime.device)
+    subjects = {}
+    for space, measured in results.items():
+        split = open_split(paths.processed(space), SPLIT)
+        if not len(split):
+            raise ColorganError(
+                f"{paths.processed(space)} has no test photos to show: give {space}.test_fraction "
+                "in params.yaml a larger share, then run `dvc repro`"
+            )
+        grids.check_same_photos(space, measured.per_photo, split.index)
+        subjects[space] = Subject(Model.load(paths.model(space), device), split, measured)
+    return subjects
+
+
+def photo_grids(params: Params, subjects: Mapping[str, Subject]) -> dict[str, bytes]:
+    """Make the grids of photos, by name: PNG. Only the photos shown are coloured."""
+    render = params.render
+    indexes = {space: subject.split.index for space, subject in subjects.items()}
+    shared = grids.shared_rows(indexes, render.rows) if len(subjects) > 1 else {}
+    made: dict[str, Image.Image] = {}
+    side_by_side: dict[str, list[grids.Shown]] = {}
+    for space, subject in subjects.items():
+        rows = grids.spread(subject.split.index, render.rows)
+        best, worst = grids.extremes(subject.results.per_photo, render.extremes)
+        common = shared.get(space, [])
+        shown = grids.color_rows(
+            subject.model,
+            subject.split,
+            [*rows, *common, *best["photo"].astype(int), *worst["photo"].astype(int)],
+            params.evaluate.batch_size,
+        )
+        made[f"{space}_grid"] = grids.space_grid([shown[row] for row in rows])
+        if len(best):
+            made[f"{space}_best_worst"] = grids.extremes_grid(shown, best, worst)
+        if common:
+            side_by_side[space] = [shown[row] for row in common]
+    if side_by_side:
+        made[BOTH] = grids.both_grid(side_by_side)
+    return {name: pictures.png_bytes(image) for name, image in made.items()}
+
+
+def plots(results: Mapping[str, Results]) -> dict[str, bytes]:
+    """Make the plots, by name: PNG; one without a row to draw is left out."""
+    made: dict[str, bytes | None] = {}
+    for space, measured in results.items():
+        made[f"{space}_losses"] = curves.line_panels(measured.losses, "iteration")
+        made[f"{space}_validation"] = curves.line_panels(measured.validation, "epoch")
+        made[f"{space}_hues"] = curves.hue_histogram(measured.hues)
+    return {name: png for name, png in made.items() if png is not None}

@@ -1,0 +1,232 @@
+"""The machine: device, mixed precision, cuDNN's flags, seeds."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+
+from colorgan.config import RuntimeParams, TrainParams
+from colorgan.errors import ParamsError
+
+Precision = Literal["off", "fp16", "bf16"]
+CompileMode = Literal["off", "default", "reduce-overhead"]
+
+
+def choose_device(name: str, asked: str = "params.yaml: runtime.device") -> torch.device:
+    """Return the device called `name`; `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    `asked` says where the name comes from, for the error.
+
+    Raises:
+        ParamsError: the device asked for is not on this machine.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(device for device, there in present.items() if there))
+    if not present.get(name):
+        there = ", ".join(device for device, is_there in present.items() if is_there)
+        raise ParamsError(
+            f"{asked} is {name!r}, which this machine does not have; "
+            f"it should be auto or one of {there}"
+        )
+    return torch.device(name)
+
+
+def choose_precision(amp: str, device: torch.device) -> Precision:
+    """Return the precision of autocast: the one asked for, or what the device is fast at.
+
+    `auto` is bf16 on a GPU or CPU that computes in it, fp16 on an older GPU, off elsewhere.
+
+    Raises:
+        ParamsError: fp16 was asked for on a device that does not train in it.
+    """
+    if amp == "fp16" and device.type != "cuda":
+        raise ParamsError(
+            f"params.yaml: train.amp is 'fp16', which needs a CUDA device (this one is "
+            f"{device.type}); it should be auto, bf16 or off"
+        )
+    if amp in ("off", "fp16", "bf16"):
+        return amp  # type: ignore[return-value]
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if device.type == "cpu" and cpu_computes_bf16() else "off"
+
+
+def cpu_computes_bf16() -> bool:
+    """Say whether this CPU multiplies bfloat16 in hardware; in software it would be slower."""
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the device as a person would say it, for the record of a run."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    return f"{platform.processor() or platform.machine()} ({device.type}{threads})"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that train together, in torchrun's words; alone, a group of one.
+
+    Attributes:
+        rank: number of this process, from 0; rank 0 records and writes.
+        local_rank: its number on this machine, which is that of its GPU.
+        world_size: how many processes there are on all machines.
+    """
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def of_environment(cls) -> Group:
+        """Return what torchrun says in the environment; a group of one without it."""
+        rank, local, size = (
+            int(os.environ.get(name, default))
+            for name, default in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
+        )
+        return cls(rank, local, size)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What `auto` came to, decided once for a run and replayed where it goes on.
+
+    Attributes:
+        device: where the networks run.
+        precision: what autocast computes in; `off` is float32.
+        pin_memory: whether batches are read into page-locked memory.
+        compile: the mode of torch.compile, or `off`; None while nothing is decided yet.
+        group: the processes that train together.
+    """
+
+    device: torch.device
+    precision: Precision
+    pin_memory: bool
+    compile: CompileMode | None = "off"
+    group: Group = Group()
+
+    @classmethod
+    def decide(
+        cls, train: TrainParams, runtime: RuntimeParams, decided: Mapping[str, str] | None = None
+    ) -> Runtime:
+        """Decide every `auto` but that of torch.compile, which needs a trial; set torch's flags.
+
+        Args:
+            train: the parameters of the training.
+            runtime: how the machine is to be used.
+            decided: what an earlier part of the same run decided, as `decisions` returns it.
+        """
+        device = choose_device(runtime.device)
+        group = Group.of_environment()
+        if device.type == "cuda":
+            if group.local_rank >= torch.cuda.device_count():
+                raise ParamsError(
+                    f"this machine has {torch.cuda.device_count()} GPU(s), and process "
+                    f"{group.local_rank + 1} of it should have one of its own: torchrun's "
+                    "--nproc-per-node should be at most that"
+                )
+            device = torch.device("cuda", group.local_rank)
+            torch.cuda.set_device(device)
+        pin = device.type == "cuda" if runtime.pin_memory == "auto" else runtime.pin_memory
+        earlier = decided or {}
+        precision = choose_precision(earlier.get("precision", train.amp), device)
+        mode = earlier.get("compile", train.compile)
+        set_flags(train)
+        keep_freed_memory()
+        compiled = None if mode == "auto" else cast(CompileMode, mode)
+        return cls(device, precision, pin, compiled, group)
+
+    def autocast(self) -> torch.autocast:
+        """Return a new autocast context for the forward passes; it does nothing when off."""
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.precision != "off")
+
+    def decisions(self) -> dict[str, str]:
+        """Return what was decided and changes a result: replayed where it goes on, or told."""
+        return {
+            "precision": self.precision,
+            "compile": self.compile or "off",
+            "devices": str(self.group.world_size),
+        }
+
+    def described(self) -> dict[str, str]:
+        """Return the decisions by name, for the record of a run."""
+        return {
+            "device": self.device.type,
+            "device_name": device_name(self.device),
+            "pin_memory": str(self.pin_memory).lower(),
+            **self.decisions(),
+        }
+
+
+def choose_devices(wanted: str | int, device: torch.device) -> int:
+    """Return how many processes train on this machine; `auto` takes all GPUs, and one CPU.
+
+    Raises:
+        ParamsError: more are asked for than there are.
+    """
+    n_gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    if wanted == "auto":
+        return max(1, n_gpus)
+    there = {"cuda": n_gpus, "cpu": os.cpu_count() or 1}.get(device.type, 1)
+    if int(wanted) > there:
+        kind = {"cuda": "GPU", "cpu": "CPU core"}.get(device.type, "device")
+        raise ParamsError(
+            f"params.yaml: runtime.devices is {wanted}, this machine has {there} {kind}"
+            f"{'s' if there > 1 else ''}; it should be auto or at most {there}"
+        )
+    return int(wanted)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep large freed blocks for the next batch, where it has a switch for it.
+
+    glibc returns blocks of some megabytes to the system at once, and the next ones come as fresh
+    pages: a batch of 32 at 256 px took 7 times as long to read and convert.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 25)
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+
+
+# From malloc.h; 32 MB is the most that glibc takes for the first.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+
+
+def set_flags(train: TrainParams) -> None:
+    """Set cuDNN's and the matrix units' flags as the parameters say.
+
+    `cudnn_benchmark` and `cudnn_deterministic` pull against each other; both are honoured: with
+    both on, cuDNN times its algorithms but chooses among the deterministic ones alone.
+    """
+    torch.backends.cudnn.benchmark = train.cudnn_benchmark
+    torch.backends.cudnn.deterministic = train.cudnn_deterministic
+    torch.backends.cudnn.allow_tf32 = train.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = train.allow_tf32
+    # Beyond cuDNN: operations that add up in any order are replaced, or refused.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if torch.are_deterministic_algorithms_enabled() != train.cudnn_deterministic:
+        # It imports torch's compiler, which takes a second.
+        torch.use_deterministic_algorithms(train.cudnn_deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # Denormals slow a CPU down a hundredfold, and no weight of a network needs them.
+    torch.set_flush_denormal(True)

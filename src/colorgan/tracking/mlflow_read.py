@@ -1,0 +1,244 @@
+"""Training runs read back from MLflow: what it takes to repeat one.
+
+Nothing is created here: a store that is not there stays so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from colorgan.errors import ColorganError
+from colorgan.tracking.mlflow_log import EXPERIMENT, SHA256_TAG
+from colorgan.tracking.remote_sink import reason, shown
+from colorgan.tracking.store_uri import SQLITE, sqlite_file, tracking_uri
+
+# After the sink, which tells MLflow what to be silent about before it is first imported.
+from mlflow import MlflowClient  # isort: skip
+from mlflow.artifacts import download_artifacts  # isort: skip
+from mlflow.entities import Run  # isort: skip
+from mlflow.exceptions import MlflowException  # isort: skip
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+PAGE = 1000
+Losses = Mapping[str, Mapping[int, float]]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A recorded training run.
+
+    Attributes:
+        id: MLflow's id of the run.
+        name: what it is called, such as `workspace / train_lab`.
+        tags: its tags, such as commit, data digest and what `auto` came to.
+    """
+
+    id: str
+    name: str
+    tags: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"run {self.name!r} ({self.id})"
+
+    @property
+    def generator_sha256(self) -> str:
+        """SHA-256 of its generator.safetensors; empty if it came to none."""
+        return self.tags.get(SHA256_TAG, "")
+
+
+class TrainingRuns:
+    """The training runs of a store."""
+
+    def __init__(self, uri: str = "") -> None:
+        """Open the store of `uri`, or that of the project.
+
+        Raises:
+            ColorganError: it is not there or cannot be read.
+        """
+        self._uri = uri or tracking_uri()
+        file = sqlite_file(self._uri)
+        if file is not None and not file.is_file():
+            raise ColorganError(
+                f"{file} does not exist: no run was recorded yet; `dvc repro` records"
+            )
+        with self._reading():
+            self._client = MlflowClient(self._uri)
+            experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        self._experiments = [experiment.experiment_id] if experiment else []
+
+    def made(self, stage: str, sha256: str) -> TrainingRun | None:
+        """Return the newest run of `stage` that made the generator of this SHA-256, if any."""
+        # The two tags are hexadecimal and a stage's name: nothing that a filter could trip over.
+        return next(self._search(f"tags.`{SHA256_TAG}` = '{sha256}' and tags.stage = '{stage}'"),
+                    None)  # fmt: skip
+
+    def named(self, stage: str, wanted: str) -> TrainingRun:
+        """Return the run of `stage` with the id or name `wanted`, the newest that has weights.
+
+        An experiment's name stands for its run too: `batch-32` for `batch-32 / train_lab`.
+
+        Raises:
+            ColorganError: there is none, it is of another stage, or it came to no weights.
+        """
+        if re.fullmatch("[0-9a-f]{32}", wanted):
+            found = self._by_id(wanted)
+        else:
+            names = {wanted, f"{wanted} / {stage}"}
+            of_name = [r for r in self._search(f"tags.stage = '{stage}'") if r.name in names]
+            found = next((r for r in of_name if r.generator_sha256), next(iter(of_name), None))
+        if found is None:
+            raise ColorganError(
+                f"no run of {stage} in MLflow has the id or the name {wanted!r}: "
+                "`python -m colorgan ui` shows the runs"
+            )
+        of_stage = found.tags.get("stage", "no stage")
+        if of_stage != stage:
+            raise ColorganError(f"{found} is of {of_stage}; name a run of {stage}")
+        if not found.generator_sha256:
+            raise ColorganError(f"{found} has no weights: it did not finish; name one that did")
+        return found
+
+    def of_any(self, stages: Sequence[str], wanted: str) -> TrainingRun:
+        """Return the run of one of several stages with an id or name, as `named` does.
+
+        Raises:
+            ColorganError: none of the stages has it; says why for the last.
+        """
+        for stage in stages[:-1]:
+            with suppress(ColorganError):
+                return self.named(stage, wanted)
+        return self.named(stages[-1], wanted)
+
+    def newest(self, stage: str) -> TrainingRun | None:
+        """Return the newest run of `stage`, if any."""
+        return next(self._search(f"tags.stage = '{stage}'"), None)
+
+    def with_weights(self, stage: str, most: int) -> list[TrainingRun]:
+        """Return the newest runs of `stage` that came to weights, so many at the most."""
+        finished = (run for run in self._search(f"tags.stage = '{stage}'") if run.generator_sha256)
+        return list(islice(finished, most))
+
+    def params(self, run: TrainingRun, folder: Path) -> dict[str, Any]:
+        """Return the resolved parameters of a run by dotted path; ColorganError if it has none."""
+        content = self.artifact(run, "params.json", folder)
+        if content is None:
+            raise ColorganError(f"{run} has no params.json, so its parameters are not known")
+        values: dict[str, Any] = json.loads(content.read_text(encoding="utf-8"))
+        return values
+
+    def artifact(self, run: TrainingRun, path: str, folder: Path) -> Path | None:
+        """Bring a file of a run to `folder`/`path`; None if the run does not have it."""
+        parent = path.rpartition("/")[0] or None
+        place = folder / path
+        with self._reading():
+            there = {file.path for file in self._client.list_artifacts(run.id, parent)}
+            if path not in there:
+                return None
+            place.parent.mkdir(parents=True, exist_ok=True)
+            # Some stores keep the folders of the path, others leave them out.
+            Path(self._client.download_artifacts(run.id, path, str(place.parent))).replace(place)
+        return place
+
+    def losses(self, run: TrainingRun) -> dict[str, dict[int, float]]:
+        """Return the recorded losses of a run: by name, then by iteration."""
+        with self._reading():
+            names = [n for n in self._client.get_run(run.id).data.metrics if n.startswith("train/")]
+            return {
+                name.removeprefix("train/"): {
+                    point.step: point.value
+                    for point in self._client.get_metric_history(run.id, name)
+                }
+                for name in names
+            }
+
+    def kept_score(self, run: TrainingRun) -> float | None:
+        """Return the validation score of the weights that a run has kept; None if it has none."""
+        with self._reading():
+            points = self._client.get_metric_history(run.id, "val/score")
+            kept = self._client.get_run(run.id).data.params.get("train.keep")
+        if not points:
+            return None
+        scores = [point.value for point in sorted(points, key=lambda point: point.step)]
+        return float(min(scores) if kept == "best" else scores[-1])
+
+    def registered(self, uri: str, folder: Path) -> Path:
+        """Bring the generator of a registered model, such as `models:/colorgan-lab@champion`.
+
+        Returns:
+            The folder with its weights.
+
+        Raises:
+            ColorganError: there is no such model, or it is none of `colorgan promote`.
+        """
+        with self._reading():
+            model = download_artifacts(uri, dst_path=str(folder), tracking_uri=self._uri)
+        found = Path(model) / "artifacts" / "model"
+        if not found.is_dir():
+            raise ColorganError(f"{uri} holds no generator that `colorgan promote` has registered")
+        return found
+
+    def tag(self, run: TrainingRun, tags: Mapping[str, str]) -> None:
+        """Add tags to a run, in place of those of the same name.
+
+        Raises:
+            ColorganError: the store does not take them.
+        """
+        with self._reading("written to"):
+            for name, value in tags.items():
+                self._client.set_tag(run.id, name, value)
+
+    def _by_id(self, run_id: str) -> TrainingRun | None:
+        with self._reading():
+            try:
+                return _training_run(self._client.get_run(run_id))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None
+
+    def _search(self, condition: str) -> Iterator[TrainingRun]:
+        """Yield the runs that a filter of MLflow's lets through, the newest first."""
+        token: str | None = None
+        while self._experiments:
+            with self._reading():
+                page = self._client.search_runs(
+                    self._experiments,
+                    filter_string=condition,
+                    order_by=["attributes.start_time DESC"],
+                    max_results=PAGE,
+                    page_token=token,
+                )
+            yield from map(_training_run, page)
+            token = page.token
+            if not token:
+                return
+
+    @contextmanager
+    def _reading(self, doing: str = "read") -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # A server, a database and a store of artifacts each fail in their own way.
+            raise ColorganError(
+                f"MLflow's {shown(self._uri)} cannot be {doing}: {reason(error)}"
+            ) from error
+
+
+def sqlite_uri(file: Path) -> str:
+    """Return the URI of a store in a SQLite file."""
+    # In a database URL these two have a meaning; all else stands for itself.
+    name = file.absolute().as_posix().replace("%", "%25").replace("?", "%3F")
+    return f"{SQLITE}{name}"
+
+
+def _training_run(run: Run) -> TrainingRun:
+    return TrainingRun(run.info.run_id, run.info.run_name or "", dict(run.data.tags))

@@ -1,0 +1,138 @@
+"""`Colorizer`: images, arrays and batches of them in, the same in colour out."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import colorgan
+from colorgan import Colorizer, color
+from colorgan.color import FloatArray, UInt8Array
+from colorgan.errors import ColorganError
+from colorgan.inference import colorizer
+from colorgan.spaces import get_space
+
+
+class Orange:
+    """A network that finds everything orange, and remembers what it was given."""
+
+    space, image_size, multiple, name = get_space("lab"), 32, 32, "orange"
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def predict(self, input: FloatArray) -> FloatArray:
+        self.shapes.append(input.shape)
+        ab = np.array([30, 40], np.float32) / 110
+        return np.broadcast_to(ab[:, None, None], (len(input), 2, *input.shape[2:])).copy()
+
+
+@pytest.fixture
+def orange() -> Colorizer:
+    return Colorizer(Orange())
+
+
+def hue(rgb: UInt8Array) -> float:
+    lab = color.lab_from_rgb(rgb.astype(np.float32) / 255)
+    return float(np.rad2deg(np.arctan2(lab[..., 2].mean(), lab[..., 1].mean())))
+
+
+def test_the_package_offers_it() -> None:
+    assert colorgan.Colorizer is Colorizer
+
+
+def test_its_example_is_true() -> None:
+    assert doctest.testmod(colorizer).failed == 0
+    assert doctest.testmod(colorizer).attempted >= 4
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA", "I;16", "P", "CMYK"])
+def test_an_image_comes_back_as_an_image_of_its_size(orange: Colorizer, mode: str) -> None:
+    gray = Image.new("L", (50, 31), 120)
+    if mode == "I;16":
+        picture = Image.fromarray(np.full((31, 50), 120 * 257, np.uint16))
+    else:
+        picture = gray.convert(mode)
+    colored = orange.colorize(picture)
+    assert colored.size == (50, 31)
+    assert colored.mode == ("RGBA" if "A" in mode else "RGB")
+    assert hue(np.asarray(colored)[..., :3]) == pytest.approx(53, abs=2)
+
+
+def test_an_image_keeps_its_information(orange: Colorizer) -> None:
+    picture = Image.new("L", (40, 40), 120)
+    exif = Image.Exif()
+    exif[0x010E] = "a boat"
+    picture.info |= {"dpi": (300, 300), "exif": exif.tobytes(), "comment": b"x"}
+    colored = orange.colorize(picture)
+    assert colored.info["dpi"] == (300, 300)
+    assert colored.getexif()[0x010E] == "a boat"
+    assert "icc_profile" not in colored.info
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "out"),
+    [
+        ((20, 33), np.uint8, (20, 33, 3)),
+        ((20, 33, 1), np.uint8, (20, 33, 3)),
+        ((20, 33, 2), np.uint8, (20, 33, 4)),
+        ((20, 33, 3), np.uint16, (20, 33, 3)),
+        ((20, 33, 4), np.float32, (20, 33, 4)),
+        ((5, 20, 33, 1), np.uint8, (5, 20, 33, 3)),
+        ((5, 20, 33, 3), np.float64, (5, 20, 33, 3)),
+    ],
+)
+def test_an_array_comes_back_as_uint8(
+    orange: Colorizer, shape: tuple[int, ...], dtype: type, out: tuple[int, ...]
+) -> None:
+    values = np.full(shape, 0.5) if np.issubdtype(dtype, np.floating) else np.full(shape, 120)
+    colored = orange.colorize(values.astype(dtype))
+    assert (colored.dtype, colored.shape) == (np.uint8, out)
+    if dtype != np.uint16:
+        assert hue(colored[..., :3]) == pytest.approx(53, abs=2)
+
+
+def test_a_sequence_keeps_its_order_and_kinds(orange: Colorizer) -> None:
+    dark, bright = np.full((8, 8), 60, np.uint8), np.full((8, 60), 200, np.uint8)
+    first, second, third = orange.colorize([dark, Image.fromarray(bright), dark])
+    assert isinstance(second, Image.Image)
+    assert (first == third).all()
+    assert second.size == (60, 8)
+    assert np.asarray(second).mean() > first.mean()
+    # What is of one size goes through the network together.
+    network = orange.network
+    assert isinstance(network, Orange)
+    assert sorted(network.shapes) == [(1, 1, 32, 128), (2, 1, 32, 32)]
+
+
+def test_saturation_is_a_factor_of_the_chroma(orange: Colorizer) -> None:
+    gray = np.full((16, 16), 120, np.uint8)
+    strengths = []
+    for saturation in (0.0, 0.5, 1.0):
+        lab = color.lab_from_rgb(orange.colorize(gray, saturation=saturation) / 255)
+        strengths.append(np.hypot(lab[..., 1], lab[..., 2]).mean())
+    assert strengths == pytest.approx([0, 25, 50], abs=0.7)
+
+
+@pytest.mark.parametrize("wrong", ["a.png", Path("a.png"), b"bytes", 3, None])
+def test_what_is_no_picture_is_refused(orange: Colorizer, wrong: object) -> None:
+    with pytest.raises(ColorganError, match=r"is no picture; it should be a Pillow image"):
+        orange.colorize(wrong)  # type: ignore[call-overload]
+
+
+def test_the_bundled_weights_are_simply_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_photos: UInt8Array
+) -> None:
+    """From any working directory, and the same whatever goes through the network beside it."""
+    monkeypatch.chdir(Path(colorgan.__file__).parents[2])
+    colorizer = Colorizer.load(device="cpu")
+    assert colorizer.network.name == "pretrained"
+    gray = color.gray8_from_rgb8(real_photos[:3])
+    together = colorizer.colorize(gray[..., None])
+    alone = np.stack([colorizer.colorize(photo) for photo in gray])
+    assert np.abs(together.astype(int) - alone).max() <= 1
+    assert np.ptp(alone.astype(int), axis=-1).mean() > 3

@@ -1,0 +1,113 @@
+"""Pictures of every mode and arrays of every kind become photos, or are refused in a sentence."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorgan.data import encoded
+from colorgan.errors import ColorganError
+from colorgan.inference.image import TURNS, Photo
+
+RAMP = np.linspace(0, 255, 12).round().astype(np.uint8).reshape(3, 4)
+RGB = np.stack((RAMP, RAMP[::-1], RAMP[:, ::-1]), axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("image", "pixels", "alpha"),
+    [
+        (Image.fromarray(RAMP), RAMP, None),
+        (Image.fromarray(RAMP).convert("LA"), RAMP, 255),
+        (Image.fromarray(RGB), RGB, None),
+        (Image.fromarray(np.dstack((RGB, RAMP))), RGB, RAMP),
+        (Image.fromarray(RAMP > 99), (RAMP > 99) * np.uint8(255), None),
+        (Image.fromarray(RAMP).convert("P"), np.stack(3 * [RAMP], axis=-1), None),
+        (Image.fromarray(RAMP.astype(np.uint16) * 257), RAMP / 255, None),
+        (Image.fromarray(RAMP.astype(np.int32) * 257), RAMP / 255, None),
+        (Image.fromarray((RAMP / 255).astype(np.float32)), RAMP / 255, None),
+        (Image.fromarray(RAMP.astype(np.float32)), RAMP / 255, None),
+        (Image.fromarray(RAMP.astype(np.float32) * 257), RAMP / 255, None),
+    ],
+    ids=["L", "LA", "RGB", "RGBA", "1", "P", "I;16", "I", "F 1", "F 255", "F 65535"],
+)
+def test_a_picture_of_any_mode(image: Image.Image, pixels: np.ndarray, alpha: Any) -> None:
+    photo = Photo.of_image(image)
+    assert photo.pixels.dtype == (np.uint8 if pixels.dtype == np.uint8 else np.float32)
+    np.testing.assert_allclose(photo.pixels, pixels, atol=1e-6)
+    assert (photo.alpha is None) == (alpha is None)
+    if alpha is not None:
+        assert (photo.alpha == alpha).all()
+
+
+def test_a_colour_that_stands_for_transparent_becomes_alpha() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RAMP).save(buffer, "PNG", transparency=int(RAMP[1, 1]))
+    photo = Photo.of_image(Image.open(buffer))
+    assert photo.alpha is not None
+    assert (photo.alpha == np.where(RAMP[1, 1] == RAMP, 0, 255)).all()
+
+
+def test_cmyk_comes_out_as_the_colours_it_stands_for() -> None:
+    photo = Photo.of_image(Image.fromarray(RGB).convert("CMYK"))
+    np.testing.assert_allclose(photo.pixels, RGB, atol=2)
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_orientations_are_turned_as_pillow_turns_them(orientation: int) -> None:
+    turn, back = TURNS[orientation]
+    wanted = Image.fromarray(RGB)
+    if orientation in encoded.UPRIGHT:
+        wanted = wanted.transpose(encoded.UPRIGHT[orientation])
+    assert (turn(RGB) == np.asarray(wanted)).all()
+    assert (back(turn(RGB)) == RGB).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "pixels", "alpha"),
+    [
+        (RAMP, RAMP, None),
+        (RAMP[..., None], RAMP, None),
+        (np.dstack((RAMP, RAMP[::-1])), RAMP, RAMP[::-1]),
+        (RGB, RGB, None),
+        (np.dstack((RGB, RAMP)), RGB, RAMP),
+        (RAMP.astype(np.uint16) * 257, RAMP / 255, None),
+        (RAMP / 255, RAMP / 255, None),
+        (RGB / 255, RGB, None),
+        (RAMP > 99, (RAMP > 99) * np.uint8(255), None),
+    ],
+    ids=["gray", "gray 1", "gray a", "rgb", "rgba", "uint16", "float", "float rgb", "bool"],
+)
+def test_an_array_of_any_kind(array: np.ndarray, pixels: np.ndarray, alpha: Any) -> None:
+    photo = Photo.of_array(array)
+    np.testing.assert_allclose(photo.pixels, pixels, atol=1e-6)
+    assert (photo.alpha is None) == (alpha is None)
+    assert alpha is None or (photo.alpha == alpha).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((2, 3, 5), np.uint8), r"shape \(2, 3, 5\).*1 to 4 channels"),
+        (np.zeros(4, np.uint8), r"shape \(4,\)"),
+        (np.zeros((0, 3), np.uint8), "at least one pixel"),
+        (np.full((2, 2), 1.5), "from 1.5 to 1.5.*0..1"),
+        (np.full((2, 2), np.nan), "from nan to nan"),
+        (np.zeros((2, 2), np.int64), "int64.*uint8, uint16"),
+        (np.zeros((2, 2), np.complex64), "complex64"),
+    ],
+)
+def test_what_is_no_picture_is_refused(array: np.ndarray, said: str) -> None:
+    with pytest.raises(ColorganError, match=said):
+        Photo.of_array(array)
+
+
+def test_what_is_not_a_number_counts_as_black() -> None:
+    values = RAMP.astype(np.float32) / 255
+    values[0, 0], values[0, 1] = np.nan, np.inf
+    pixels = Photo.of_image(Image.fromarray(values)).pixels
+    assert (pixels[0, :2] == 0).all()
+    np.testing.assert_allclose(pixels[1:], RAMP[1:] / 255, atol=1e-6)

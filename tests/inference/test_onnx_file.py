@@ -1,0 +1,162 @@
+"""Models as ONNX files: with the outputs of torch, used without torch; files of other kinds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from PIL import Image
+
+from colorgan import Colorizer
+from colorgan.config import Params
+from colorgan.errors import ColorganError
+from colorgan.inference import onnx_file
+from colorgan.inference.backends import load_network
+from colorgan.inference.onnx_file import OnnxNetwork, export
+from colorgan.model import Model, build_generator, save_model
+from colorgan.networks import initialise
+from colorgan.spaces import get_space
+
+ROOT = Path(__file__).parents[2]
+SIDE = 32
+OF_OURS = '{"version": 1, "space": "lab", "image_size": 128, "multiple": 32}'
+
+
+@pytest.fixture(scope="module")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
+    """Return a function that makes a model with random weights."""
+
+    def make(params: Params, space: str, **changes: object) -> Model:
+        torch.manual_seed(0)
+        kind = get_space(space)
+        model = params.rgb.model.model_copy(update=changes)
+        generator = build_generator(kind, model, SIDE)
+        if model.generator == "unet":
+            initialise(generator, 0.3)
+        folder = tmp_path_factory.mktemp("model")
+        save_model(folder, generator, kind, model, SIDE)
+        return Model.load(folder)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("space", "generator", "queries"),
+    [
+        ("lab", "unet", 0),
+        ("rgb", "unet", 0),
+        ("rgb", "encoder_unet", 0),
+        ("lab", "encoder_unet", 6),
+    ],
+)
+def test_an_exported_network_gives_what_torch_gives(
+    make_model: Callable[..., Model],
+    make_params: Callable[..., Params],
+    tmp_path: Path,
+    space: str,
+    generator: str,
+    queries: int,
+) -> None:
+    model = make_model(make_params(), space, generator=generator, color_queries=queries)
+    exported = export(
+        model, tmp_path / "m.onnx", [np.zeros((model.space.in_channels, 32, 64), "f")]
+    )
+    assert exported.path.is_file()
+    assert exported.difference < 1e-3
+    assert exported.inputs == 1 + 3 + 2 + 1
+    network = OnnxNetwork(exported.path)
+    assert (network.space.name, network.image_size) == (space, SIDE)
+    assert network.multiple == model.multiple
+    for shape in ((1, 3, 2), (4, 1, 5)):
+        n, *sides = shape
+        height, width = (side * network.multiple for side in sides)
+        input = torch.rand(n, model.space.in_channels, height, width) * 2 - 1
+        wanted = model.predict(input).numpy()
+        assert wanted.std() > 0.01
+        np.testing.assert_allclose(network.predict(input.numpy()), wanted, atol=1e-3)
+    assert not list(tmp_path.glob(".*"))
+    # Nothing of where on this machine it was made.
+    content = exported.path.read_bytes()
+    assert b"/networks/" not in content
+    assert b"site-packages" not in content
+
+
+def test_a_network_that_came_out_otherwise_is_not_written(
+    make_model: Callable[..., Model],
+    make_params: Callable[..., Params],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_model(make_params(), "lab")
+    exact = OnnxNetwork.predict
+    monkeypatch.setattr(OnnxNetwork, "predict", lambda self, input: exact(self, input) + 0.01)
+    with pytest.raises(ColorganError, match=r"off by 0.01 .* more than 0.001: .*was not written"):
+        export(model, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+    assert onnx_file.TOLERANCE < 1 / 128
+
+
+@pytest.mark.slow
+def test_the_bundled_model_is_exported_and_colours_without_torch(tmp_path: Path) -> None:
+    """The commands of a user, in a process of their own."""
+    python = [sys.executable, "-W", "ignore", "-m", "colorgan"]
+    file = tmp_path / "colorgan.onnx"
+    said = subprocess.run(
+        [*python, "export", str(file)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "largest difference from torch" in said.stdout
+    # 6 random inputs and some bundled photos.
+    assert int(said.stdout.rsplit("on ", 1)[1].split()[0]) > 10
+    again = subprocess.run([*python, "export", str(file)], cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "--overwrite" in again.stderr
+    photo = next((ROOT / "data" / "sample").glob("landscape/*.webp"))
+    no_torch = (
+        "import sys; sys.modules['torch'] = None; sys.argv[0] = 'colorgan'; "
+        "from colorgan.__main__ import main; main()"
+    )
+    command = ["colorize", str(photo), "-o", str(tmp_path / "o.png"), "--model", str(file)]
+    said = subprocess.run(
+        [sys.executable, "-c", no_torch, *command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stderr
+    with Image.open(photo) as image, Image.open(tmp_path / "o.png") as colored:
+        wanted = Colorizer.load(device="cpu").colorize(image)
+        assert np.abs(np.asarray(wanted).astype(int) - np.asarray(colored)).max() <= 2
+
+
+def other_graph(path: Path, **told: str) -> Path:
+    info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", info[:1], info[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, told)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: p, "does not exist"),
+        (lambda p: (p.write_bytes(b"") and p) or p, "no ONNX file that can be read"),
+        (lambda p: p.write_text("garbage") and p, "no ONNX file that can be read"),
+        (other_graph, "is an ONNX file of something else"),
+        (lambda p: other_graph(p, colorgan="{}"), "is an ONNX file of something else"),
+        (lambda p: other_graph(p, colorgan=OF_OURS), "is an ONNX file of something else"),
+        (lambda p: other_graph(p, colorgan='{"version": 9}'), "is of version 9"),
+        (lambda p: p.mkdir() or p, "does not exist"),
+    ],
+    ids=["missing", "empty", "garbage", "other", "other json", "our metadata", "newer", "folder"],
+)
+def test_a_file_of_another_kind_is_refused(
+    tmp_path: Path, make: Callable[[Path], Path], said: str
+) -> None:
+    with pytest.raises(ColorganError, match=said):
+        load_network(make(tmp_path / "m.onnx"))

@@ -1,0 +1,100 @@
+"""What the network sees of a photo: small, upright, padded by its own mirror image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorgan import color
+from colorgan.color import UInt8Array
+from colorgan.inference.image import TURNS, Photo
+from colorgan.inference.prepare import fit, small_size
+from colorgan.spaces import SPACES, get_space
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "small"),
+    [
+        (640, 480, (171, 128)),
+        (480, 640, (128, 171)),
+        (64, 64, (128, 128)),
+        (1, 1, (128, 128)),
+        (128, 512, (128, 512)),
+        (20_000, 200, (512, 5)),
+        (20_000, 1, (512, 1)),
+    ],
+)
+def test_the_shorter_side_is_the_networks_and_the_longer_no_more_than_four_times_that(
+    width: int, height: int, small: tuple[int, int]
+) -> None:
+    assert small_size(width, height, 128) == small
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("orientation", TURNS)
+def test_ab_lies_where_the_photo_had_it(
+    name: str, orientation: int, real_photos: UInt8Array
+) -> None:
+    """A network that gives back the truth of what it saw: the ab of the small copy comes out."""
+    space = get_space(name)
+    photo = Photo(real_photos[3][:40], orientation=orientation)
+    fitted = fit(photo, space, side=24, multiple=32)
+    assert fitted.srgb.shape == (24, 38, 3)
+    turn, _ = TURNS[orientation]
+    upright = turn(fitted.srgb)
+    height, width = upright.shape[:2]
+    assert fitted.input.shape[1:] == (-(-height // 32) * 32, -(-width // 32) * 32)
+    rows = slice(fitted.top, fitted.top + height)
+    columns = slice(fitted.left, fitted.left + width)
+    seen = fitted.input[:, rows, columns]
+    given = space.network_input(np.ascontiguousarray(upright))
+    # The same, or stretched: by a line that is steeper than 1, cut off at either end.
+    inside = np.abs(seen) < 1
+    slope, offset = np.polyfit(given[inside], seen[inside], 1)
+    assert slope > 0.999
+    np.testing.assert_allclose(seen, np.clip(slope * given + offset, -1, 1), atol=1e-3)
+    output = np.zeros((space.out_channels, *fitted.input.shape[1:]), np.float32)
+    lab = color.lab_from_rgb(upright)
+    truth = lab[..., 1:] / 110 if name == "lab" else 2 * upright - 1
+    output[:, rows, columns] = np.moveaxis(truth, -1, 0)
+    np.testing.assert_allclose(
+        fitted.ab(output, space), color.lab_from_rgb(fitted.srgb)[..., 1:], atol=0.01
+    )
+
+
+def test_the_padding_is_the_pictures_mirror_image() -> None:
+    gray = np.arange(30 * 30, dtype=np.float32).reshape(30, 30) / 900
+    fitted = fit(Photo(gray), get_space("lab"), side=30, multiple=32)
+    assert (fitted.top, fitted.left) == (1, 1)
+    assert (fitted.input[0, 0] == fitted.input[0, 1]).all()
+    assert (fitted.input[0, :, -1] == fitted.input[0, :, -2]).all()
+
+
+def test_gray_and_the_same_gray_in_three_channels_are_seen_alike(real_photos: UInt8Array) -> None:
+    gray = np.asarray(Image.fromarray(real_photos[0]).convert("L"))
+    for name in SPACES:
+        one, three = (
+            fit(Photo(pixels), get_space(name), 32, 32).input
+            for pixels in (gray, np.stack(3 * [gray], axis=-1))
+        )
+        np.testing.assert_allclose(one, three, atol=1e-3)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.4, 0.7), (0.0, 0.3), (0.6, 1.0)])
+def test_a_faded_photo_is_seen_nearly_as_it_was(low: float, high: float) -> None:
+    space = get_space("rgb")
+    gray = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+    before = fit(Photo(gray), space, 64, 32).input
+    np.testing.assert_allclose(before[0], 2 * gray - 1, atol=1e-6)
+    faded = fit(Photo(low + (high - low) * gray), space, 64, 32).input
+    # But for the hundredth at either end that stretching gives up.
+    np.testing.assert_allclose(faded, before, atol=0.03)
+    assert faded.min() == -1
+    assert faded.max() == 1
+
+
+def test_what_is_nearly_even_is_not_stretched() -> None:
+    """Else the grain of an even gray would look like a picture."""
+    gray = 0.5 + 0.01 * np.random.default_rng(0).standard_normal((40, 40), np.float32)
+    assert np.ptp(fit(Photo(gray), get_space("lab"), 40, 32).input) < 0.3

@@ -1,0 +1,87 @@
+"""Plots: what is drawn, and that the same numbers give the same bytes."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+from made_up_results import make_hues
+from PIL import Image
+
+from colorgan.reporting import curves
+from colorgan.reporting.measures import HUES, hue_name
+
+
+def _opened(png: bytes | None) -> Image.Image:
+    assert png is not None
+    return Image.open(io.BytesIO(png))
+
+
+def _table(rows: int, *names: str) -> pd.DataFrame:
+    steps = np.arange(rows, dtype=float)
+    return pd.DataFrame({"iteration": steps, "epoch": 1.0} | dict.fromkeys(names, steps + 1))
+
+
+def test_every_numeric_column_gets_a_panel():
+    one, three = (
+        _opened(curves.line_panels(_table(50, *names), "iteration"))
+        for names in (["loss_D"], ["loss_D", "loss_G_GAN", "loss_new"])
+    )
+    assert three.height - one.height == round(2 * curves.PANEL_HEIGHT * curves.DPI)
+
+
+def test_nothing_to_draw_is_no_picture():
+    assert curves.line_panels(_table(0, "l1"), "epoch") is None
+    assert curves.line_panels(_table(5), "epoch") is None
+    assert curves.line_panels(_table(5).assign(l1=np.nan), "epoch") is None
+
+
+def test_a_loss_that_was_not_there_has_no_panel():
+    without = _table(50, "loss_G_L1").assign(loss_D=0.0)
+    assert curves.line_panels(without, "iteration") == curves.line_panels(
+        _table(50, "loss_G_L1"), "iteration"
+    )
+
+
+def test_plots_are_unsigned_and_the_same_each_time():
+    png = curves.line_panels(_table(50, "loss_D"), "iteration")
+    assert png == curves.line_panels(_table(50, "loss_D"), "iteration")
+    assert "Software" not in _opened(png).info
+    assert curves.hue_histogram(make_hues("rgb")) == curves.hue_histogram(make_hues("rgb"))
+
+
+def test_bars_are_tinted_in_their_own_hue():
+    red, green, blue = curves.hue_colors(pd.Series([40.0, 140.0, 280.0]))
+    assert red.argmax() == 0
+    assert green.argmax() == 1
+    assert blue.argmax() == 2
+
+
+def test_a_lonely_hue_fills_bars_of_its_tint_alone():
+    hues = make_hues("rgb").assign(truth=0.0, generated=0.0)
+    hues.loc[hues["hue"] == 45, "generated"] = 0.2
+    pixels = np.asarray(_opened(curves.hue_histogram(hues)).convert("RGB")).reshape(-1, 3)
+    tints = (curves.hue_colors(hues["hue"]) * 255).round()
+    counts = [(np.abs(pixels - tint) <= 1).all(axis=1).sum() for tint in tints]
+    assert counts[4] > 1000
+    assert sum(counts) - counts[4] < 100
+
+
+def test_gray_pictures_have_no_hue_and_still_a_plot():
+    assert _opened(curves.hue_histogram(make_hues("rgb").assign(truth=0.0, generated=0.0))).size
+
+
+def test_names_of_hues_go_round_without_gap():
+    assert [start for _, start, _ in HUES[1:]] == [end for _, _, end in HUES[:-1]]
+    assert HUES[-1][2] - HUES[0][1] == 360
+    # The hue angles of sRGB's primaries in Lab.
+    assert [hue_name(h) for h in (40.0, 102.8, 136.0, 196.4, 306.3, 355.0, -5.0)] == [
+        "red",
+        "yellow",
+        "green",
+        "cyan",
+        "blue",
+        "pink",
+        "pink",
+    ]

@@ -1,0 +1,110 @@
+"""Grids: which photos are chosen, and that each lies where it should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_results import LABELS, make_photos
+
+from colorgan.errors import ColorganError
+from colorgan.pictures import GAP
+from colorgan.reporting import grids
+from colorgan.reporting.grids import Shown
+
+SIDE = 32
+
+
+def _index(labels) -> pd.DataFrame:
+    return pd.DataFrame({"id": [f"p{i}" for i in range(len(labels))], "label": labels})
+
+
+def _shown(name: str, value: int, side: int = SIDE) -> Shown:
+    parts = (np.full((side, side, 3), value + i, np.uint8) for i in range(3))
+    return Shown(name, *parts)
+
+
+def _at(sheet, row: int, column: int, rows: int) -> set[tuple[int, ...]]:
+    """Return the colours of the picture at a place of a sheet of `rows` rows."""
+    pixels = np.asarray(sheet)
+    font = 11
+    foot, head = int(font * 1.5), font * 2
+    assert pixels.shape[0] == head + rows * (SIDE + foot + GAP) + GAP
+    top = head + GAP + row * (SIDE + foot + GAP)
+    left = GAP + column * (SIDE + GAP)
+    picture = pixels[top : top + SIDE, left : left + SIDE]
+    return set(map(tuple, picture.reshape(-1, 3).tolist()))
+
+
+def test_spread_takes_one_of_each_class_before_a_second():
+    index = _index(LABELS)
+    assert set(index["label"].iloc[grids.spread(index, 3)]) == set(LABELS)
+    assert index["label"].iloc[grids.spread(index, 5)].value_counts()["sail_boat"] == 1
+
+
+def test_spread_over_more_classes_than_rows_does_not_take_the_first_letters():
+    index = _index([f"class{i:02}" for i in range(20)])
+    assert list(index["label"].iloc[grids.spread(index, 4)]) == [
+        "class00",
+        "class05",
+        "class10",
+        "class15",
+    ]
+
+
+def test_spread_takes_no_photo_twice_and_no_more_than_there_are():
+    rows = grids.spread(_index(LABELS), 100)
+    assert sorted(rows) == list(range(len(LABELS)))
+
+
+def test_spread_does_not_depend_on_the_order_of_the_photos():
+    index = _index(LABELS)
+    turned = index[::-1].reset_index(drop=True)
+    ids = [set(table["id"].iloc[grids.spread(table, 4)]) for table in (index, turned)]
+    assert ids[0] == ids[1]
+
+
+def test_shared_rows_are_the_same_photos_at_each_splits_own_place():
+    first = pd.DataFrame({"id": ["x", "a", "b"], "label": ["u", "v", "w"]})
+    second = pd.DataFrame({"id": ["b", "y", "z", "a"], "label": ["w", "p", "q", "v"]})
+    assert grids.shared_rows({"rgb": first, "lab": second}, 9) == {"rgb": [1, 2], "lab": [3, 0]}
+
+
+def test_extremes_are_the_ends_of_ciede2000_and_do_not_overlap():
+    best, worst = grids.extremes(make_photos("rgb", [5.0, 1.0, 9.0, float("nan"), 7.0]), 2)
+    assert list(best["id"]) == ["p1", "p0"]
+    assert list(worst["id"]) == ["p2", "p4"]
+    best, worst = grids.extremes(make_photos("rgb", [5.0, 1.0, 9.0]), 2)
+    assert (list(best["id"]), list(worst["id"])) == (["p1", "p0"], ["p2"])
+
+
+def test_measures_of_other_photos_are_refused():
+    photos = make_photos("rgb", [1.0] * 7)
+    grids.check_same_photos("rgb", photos, _index(LABELS))
+    with pytest.raises(ColorganError, match=r"per_photo\.csv measures other photos.*dvc repro eva"):
+        grids.check_same_photos("rgb", photos, _index(LABELS)[::-1])
+    with pytest.raises(ColorganError, match="measures other photos"):
+        grids.check_same_photos("rgb", photos[:5], _index(LABELS))
+
+
+def test_space_grid_has_gray_truth_generated_from_left_to_right():
+    sheet = grids.space_grid([_shown("one", 10), _shown("two", 50)])
+    found = [[_at(sheet, i, j, 2) for j in range(3)] for i in range(2)]
+    assert found == [
+        [{(10,) * 3}, {(11,) * 3}, {(12,) * 3}],
+        [{(50,) * 3}, {(51,) * 3}, {(52,) * 3}],
+    ]
+
+
+def test_both_grid_has_a_column_for_each_space_and_enlarges_the_smaller():
+    sheet = grids.both_grid({"rgb": [_shown("one", 10, side=16)], "lab": [_shown("one", 60)]})
+    found = [_at(sheet, 0, j, 1) for j in range(4)]
+    assert found == [{(10,) * 3}, {(11,) * 3}, {(12,) * 3}, {(62,) * 3}]
+
+
+def test_extremes_grid_has_the_best_above_the_worst():
+    best, worst = grids.extremes(make_photos("rgb", [5.0, 1.0, 9.0, 7.0]), 1)
+    shown = {i: _shown(f"p{i}", 40 * i) for i in range(4)}
+    sheet = grids.extremes_grid(shown, best, worst)
+    assert _at(sheet, 0, 2, 2) == {(42,) * 3}
+    assert _at(sheet, 1, 2, 2) == {(82,) * 3}

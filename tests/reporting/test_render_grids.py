@@ -1,0 +1,201 @@
+"""The stage from end to end: files in, pictures and a self-contained report out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from colorgan import io, paths
+from colorgan.config import Params
+from colorgan.errors import ColorganError
+from colorgan.reporting import render_grids as stage
+
+OF_A_SPACE = ("best_worst", "grid", "hues", "losses")
+
+
+@pytest.fixture(autouse=True)
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr(stage, "record_results", lambda **call: calls.append(call))
+    return calls
+
+
+def _digests() -> dict[str, str]:
+    made = [*paths.GRIDS.iterdir(), paths.REPORT]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in made}
+
+
+class Links(HTMLParser):
+    """Collects what a page refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [
+            (tag, name, value or "")
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "data", "action", "poster", "style")
+        ]
+
+
+def test_pictures_and_report_are_written_and_recorded(
+    project: Path, params: Params, recorded: list[dict[str, Any]]
+):
+    stage.render_grids(params, ["rgb", "lab"])
+    pngs = {f"{space}_{name}.png" for space in ("rgb", "lab") for name in OF_A_SPACE}
+    assert {path.name for path in paths.GRIDS.iterdir()} == pngs | {"both_grid.png"}
+    assert [call["stage"] for call in recorded] == ["render_rgb", "render_lab"]
+    for call in recorded:
+        weights = paths.model(call["space"]) / "generator.safetensors"
+        own = {paths.GRIDS / f"{call['space']}_{name}.png" for name in OF_A_SPACE}
+        assert set(call["artifacts"]) == own | {paths.REPORT}
+        assert call["generator_sha256"] == io.sha256(weights)
+        assert call["metrics"] == {}
+
+
+def test_the_report_needs_nothing_from_outside(project: Path, params: Params):
+    stage.render_grids(params, ["rgb", "lab"])
+    html = paths.REPORT.read_text()
+    links = Links()
+    links.feed(html)
+    images = [value for tag, _, value in links.found if tag == "img"]
+    assert len(images) == len(list(paths.GRIDS.iterdir()))
+    assert all(value.startswith("data:image/png;base64,") for value in images)
+    others = [value for tag, _, value in links.found if tag != "img"]
+    assert others
+    assert all(value.startswith("#") for value in others)
+    for anchor in others:
+        assert f'id="{anchor[1:]}"' in html
+    assert not re.search(r"<script|<link|@import|url\(|https?:", html)
+
+
+def test_the_report_says_what_the_numbers_say(project: Path, params: Params):
+    stage.render_grids(params, ["rgb", "lab"])
+    html = paths.REPORT.read_text()
+    for expected in (
+        "Worse than leaving the photo gray in PSNR by 1.20 dB",
+        "There is a blue bias",
+        "Caution: with fewer than 100 test photos",
+        "Coloured best: cat (10.00, n = 3)",
+        "FID was not computed",
+        '<tr class="few"><th scope="row">sail boat</th>',
+        "<code>train.lambda_l1</code>",
+        "<code>evaluate.hue_tolerance</code>",
+        '<span class="worse">21.00</span>',
+        "<small>−4.0 to −2.0</small>",
+    ):
+        assert expected in html, expected
+    assert "runtime." not in html
+
+
+def test_a_second_run_gives_the_same_bytes(project: Path, params: Params):
+    stage.render_grids(params, ["rgb", "lab"])
+    first = _digests()
+    (paths.GRIDS / "left_over.png").write_bytes(b"of an older run")
+    stage.render_grids(params, ["rgb", "lab"])
+    assert _digests() == first
+
+
+def test_one_space_alone(project: Path, params: Params):
+    metrics = json.loads(paths.METRICS.read_text())
+    paths.METRICS.write_text(json.dumps({"lab": metrics["lab"]}))
+    stage.render_grids(params, ["lab"])
+    assert {p.name for p in paths.GRIDS.iterdir()} == {f"lab_{name}.png" for name in OF_A_SPACE}
+    html = paths.REPORT.read_text()
+    assert "Only LAB was evaluated" in html
+    assert "RGB generated" not in html
+
+
+def test_no_shared_photos_no_common_grid(project: Path, params: Params):
+    for path in (paths.processed("lab") / "index.csv", paths.PER_PHOTO):
+        table = pd.read_csv(path)
+        lab = table["space"] == "lab" if "space" in table else table["split"] == "test"
+        table.loc[lab, "id"] = "other_" + table["id"]
+        table.to_csv(path, index=False)
+    stage.render_grids(params, ["rgb", "lab"])
+    assert not (paths.GRIDS / "both_grid.png").exists()
+    assert "share 0 photos" in paths.REPORT.read_text()
+
+
+def test_validation_is_drawn_where_there_is_one(project: Path, params: Params):
+    paths.validation("rgb").write_text("epoch,l1,psnr,new\n1,0.5,20,1\n2,0.4,21,2\n")
+    stage.render_grids(params, ["rgb", "lab"])
+    assert (paths.GRIDS / "rgb_validation.png").exists()
+    assert not (paths.GRIDS / "lab_validation.png").exists()
+
+
+def test_nulls_are_dashes(project: Path, params: Params):
+    metrics = json.loads(paths.METRICS.read_text())
+    metrics["rgb"]["generated"] = dict.fromkeys(metrics["rgb"]["generated"])
+    paths.METRICS.write_text(json.dumps(metrics))
+    stage.render_grids(params, ["rgb"])
+    html = paths.REPORT.read_text()
+    assert "PSNR could not be measured." in html
+    assert '<span class="plain">–</span>' in html
+    words = re.sub(r"data:image[^\"]*", "", html)
+    assert not re.search(r"\b(None|nan|null)\b", words)
+
+
+def test_labels_cannot_inject_markup(project: Path, params: Params):
+    text = paths.PER_CLASS.read_text().replace("cat", "<script>alert(1)</script>")
+    paths.PER_CLASS.write_text(text)
+    stage.render_grids(params, ["rgb"])
+    assert "<script>" not in paths.REPORT.read_text()
+
+
+@pytest.mark.parametrize(
+    ("missing", "command"),
+    [
+        (paths.METRICS, "python -m colorgan evaluate"),
+        (paths.PER_PHOTO, "dvc repro evaluate"),
+        (paths.PER_CLASS, "dvc repro evaluate"),
+        (paths.HUES, "dvc repro evaluate"),
+        (paths.losses("lab"), "dvc repro train_lab"),
+        (paths.validation("rgb"), "dvc repro train_rgb"),
+        (paths.model("rgb") / "generator.safetensors", "dvc repro train_rgb"),
+        (paths.processed("lab") / "dataset.json", "dvc repro preprocess@lab"),
+    ],
+)
+def test_a_missing_input_is_named_with_the_command_to_run(
+    project: Path, params: Params, missing: Path, command: str
+):
+    missing.unlink()
+    with pytest.raises(ColorganError) as caught:
+        stage.render_grids(params, ["rgb", "lab"])
+    assert str(missing) in str(caught.value)
+    assert command in str(caught.value)
+    assert not paths.REPORT.exists()
+    assert not paths.GRIDS.exists()
+
+
+def test_a_failure_leaves_the_older_report_whole(project: Path, params: Params):
+    stage.render_grids(params, ["rgb", "lab"])
+    first = _digests()
+    paths.HUES.unlink()
+    with pytest.raises(ColorganError):
+        stage.render_grids(params, ["rgb", "lab"])
+    assert _digests() == first
+
+
+def test_a_space_that_was_not_evaluated(project: Path, params: Params):
+    paths.METRICS.write_text("{}")
+    with pytest.raises(ColorganError, match=r"metrics\.json has nothing about rgb: run `dvc repro"):
+        stage.render_grids(params, ["rgb"])
+
+
+def test_a_column_that_is_missing_or_no_number(project: Path, params: Params):
+    paths.HUES.write_text("space,hue,truth\nrgb,5,0.1\n")
+    with pytest.raises(ColorganError, match=r"hues\.csv lacks the column generated"):
+        stage.render_grids(params, ["rgb"])
+    paths.HUES.write_text("space,hue,truth,generated\nrgb,5,0.1,many\n")
+    with pytest.raises(ColorganError, match="column generated is not all numbers"):
+        stage.render_grids(params, ["rgb"])

@@ -1,0 +1,186 @@
+"""What `auto` comes to, and what this machine does not have."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from colorgan.config import Params
+from colorgan.errors import ParamsError
+from colorgan.runs import runtime
+from colorgan.runs.runtime import Group, Runtime
+
+CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
+
+
+@pytest.fixture(autouse=True)
+def _flags_as_before() -> object:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.use_deterministic_algorithms(deterministic)
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_takes_the_fastest_device(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
+) -> None:
+    machine(monkeypatch, cuda=cuda, mps=mps)
+    assert runtime.choose_device("auto") == torch.device(chosen)
+    assert runtime.choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    machine(monkeypatch, cuda=False, mps=False)
+    with pytest.raises(ParamsError) as refusal:
+        runtime.choose_device(name)
+    assert str(refusal.value) == (
+        f"params.yaml: runtime.device is '{name}', which this machine does not have; "
+        "it should be auto or one of cpu"
+    )
+
+
+@pytest.mark.parametrize("device", [CPU, MPS])
+def test_fp16_needs_cuda(device: torch.device) -> None:
+    assert runtime.choose_precision("fp16", CUDA) == "fp16"
+    with pytest.raises(ParamsError) as refusal:
+        runtime.choose_precision("fp16", device)
+    assert str(refusal.value) == (
+        "params.yaml: train.amp is 'fp16', which needs a CUDA device (this one is "
+        f"{device.type}); it should be auto, bf16 or off"
+    )
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA, MPS])
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_what_is_asked_for_is_taken(amp: str, device: torch.device) -> None:
+    assert runtime.choose_precision(amp, device) == amp
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_auto_takes_bf16_where_it_is_computed(
+    monkeypatch: pytest.MonkeyPatch, has_it: bool
+) -> None:
+    monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda: has_it)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_it)
+    assert runtime.choose_precision("auto", CPU) == ("bf16" if has_it else "off")
+    assert runtime.choose_precision("auto", CUDA) == ("bf16" if has_it else "fp16")
+    assert runtime.choose_precision("auto", MPS) == "off"
+
+
+def test_autocast_computes_in_the_precision_chosen() -> None:
+    x = torch.ones(2, 2)
+    with Runtime(CPU, "bf16", False).autocast():
+        assert (x @ x).dtype == torch.bfloat16
+    with Runtime(CPU, "off", False).autocast():
+        assert (x @ x).dtype == torch.float32
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_flags_are_those_of_the_parameters(make_params: Callable[..., Params], on: bool) -> None:
+    names = ("cudnn_benchmark", "cudnn_deterministic", "allow_tf32")
+    params = make_params({f"train.{name}": on for name in names})
+    Runtime.decide(params.rgb.train, params.runtime)
+    assert torch.backends.cudnn.benchmark is on
+    assert torch.backends.cudnn.deterministic is on
+    assert torch.backends.cudnn.allow_tf32 is on
+    assert torch.backends.cuda.matmul.allow_tf32 is on
+    assert torch.are_deterministic_algorithms_enabled() is on
+
+
+@pytest.mark.parametrize(("asked", "pinned"), [("auto", False), (True, True), (False, False)])
+def test_pin_memory(make_params: Callable[..., Params], asked: object, pinned: bool) -> None:
+    params = make_params({"runtime.pin_memory": asked})
+    decided = Runtime.decide(params.rgb.train, params.runtime)
+    assert decided.pin_memory is pinned
+    described = decided.described()
+    assert described.pop("device_name").startswith(platform.processor() or platform.machine())
+    assert described == {
+        "device": "cpu",
+        "devices": "1",
+        "precision": "off",
+        "pin_memory": str(pinned).lower(),
+        "compile": "off",
+    }
+
+
+def test_compile_auto_is_left_to_a_trial(make_params: Callable[..., Params]) -> None:
+    params = make_params({"train.compile": "auto"})
+    assert Runtime.decide(params.lab.train, params.runtime).compile is None
+    params = make_params({"train.compile": "default"})
+    assert Runtime.decide(params.lab.train, params.runtime).compile == "default"
+
+
+def test_what_a_run_has_decided_is_replayed(
+    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever `auto` would come to where a training goes on."""
+    params = make_params({"train.compile": "auto", "train.amp": "auto"})
+    for has_it in (True, False):
+        monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda has_it=has_it: has_it)
+        for decided in (
+            {"precision": "bf16", "compile": "default", "devices": "1"},
+            {"precision": "off", "compile": "off", "devices": "1"},
+        ):
+            again = Runtime.decide(params.lab.train, params.runtime, decided)
+            assert again.decisions() == decided
+
+
+def test_the_group_is_what_torchrun_says(
+    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert Group.of_environment() == Group(0, 0, 1)
+    for name, value in (("RANK", "5"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "8")):
+        monkeypatch.setenv(name, value)
+    params = make_params()
+    decided = Runtime.decide(params.lab.train, params.runtime)
+    assert decided.group == Group(5, 1, 8)
+    assert decided.described()["devices"] == "8"
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "auto"), [(CPU, 4, 1), (CUDA, 4, 4), (CUDA, 0, 1), (MPS, 1, 1)]
+)
+def test_auto_takes_every_gpu_and_one_process_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, there: int, auto: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: there)
+    assert runtime.choose_devices("auto", device) == auto
+    if there:
+        assert runtime.choose_devices(there, device) == there
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "what"),
+    [
+        (CPU, 4, "4 CPU cores; it should be auto or at most 4"),
+        (CPU, 1, "1 CPU core; it should be auto or at most 1"),
+        (CUDA, 2, "2 GPUs; it should be auto or at most 2"),
+        (MPS, 8, "1 device; it should be auto or at most 1"),
+    ],
+)
+def test_more_devices_than_there_are(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, there: int, what: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: there)
+    with pytest.raises(ParamsError) as refusal:
+        runtime.choose_devices(5, device)
+    assert str(refusal.value) == f"params.yaml: runtime.devices is 5, this machine has {what}"

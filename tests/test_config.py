@@ -1,0 +1,306 @@
+"""params.yaml: what is read, and what is refused with which sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from colorgan import paths
+from colorgan.config import Params, flat
+from colorgan.config_file import check_params, load_params, read_yaml
+from colorgan.errors import ParamsError
+
+ROOT = Path(__file__).parents[1]
+
+REFUSED = {
+    "train.batch_size": [
+        (0, "train.batch_size is 0; it should be greater than or equal to 1"),
+        (16.5, "train.batch_size is 16.5; it should be a valid integer"),
+        (True, "train.batch_size is True; it should be a valid integer"),
+        ("many", "train.batch_size is 'many'; it should be a valid integer"),
+        (None, "train.batch_size is None; it should be a valid integer"),
+        ([16, 32], "train.batch_size is [16, 32]; it should be a valid integer"),
+        ({"a": 1}, "train.batch_size is {'a': 1}; it should be a valid integer"),
+    ],
+    "train.lr": [
+        (0, "train.lr is 0; it should be greater than 0"),
+        (-1e-4, "train.lr is -0.0001; it should be greater than 0"),
+        (float("inf"), "train.lr is inf; it should be a finite number"),
+        (float("nan"), "train.lr is nan; it should be a finite number"),
+        (False, "train.lr is False; it should be a valid number"),
+        ([1e-4], "train.lr is [0.0001]; it should be a valid number"),
+    ],
+    "train.beta1": [(1, "train.beta1 is 1; it should be less than 1")],
+    "train.jitter": [(-0.1, "train.jitter is -0.1; it should be greater than or equal to 0")],
+    "train.noise": [(1, "train.noise is 1; it should be less than 1")],
+    "train.flip": [("yes", "train.flip is 'yes'; it should be a valid boolean")],
+    "train.amp": [
+        (False, "train.amp is False; it should be 'auto', 'off', 'fp16' or 'bf16'"),
+        ("half", "train.amp is 'half'; it should be 'auto', 'off', 'fp16' or 'bf16'"),
+    ],
+    "train.gan_loss": [
+        ("bce", "train.gan_loss is 'bce'; it should be 'vanilla', 'lsgan' or 'hinge'"),
+    ],
+    "train.seed": [
+        (-1, "train.seed is -1; it should be greater than or equal to 0"),
+        (10**30, f"train.seed is {10**30}; it should be less than or equal to 1000000000"),
+    ],
+    "train.init": [
+        ("", "train.init is empty; it should be a name"),
+        (None, "train.init is None; it should be a valid string"),
+    ],
+    "train.accumulation_steps": [
+        (0, "train.accumulation_steps is 0; it should be greater than or equal to 1"),
+        (3, "train.accumulation_steps is 3; it should divide batch_size (4)"),
+    ],
+    "train.lr_schedule": [
+        ("step", "train.lr_schedule is 'step'; it should be 'linear', 'cosine' or 'constant'"),
+    ],
+    "train.grad_clip": [(-1, "train.grad_clip is -1; it should be greater than or equal to 0")],
+    "train.ema_decay": [(1, "train.ema_decay is 1; it should be less than 1")],
+    "train.compile": [
+        (
+            False,
+            "train.compile is False; it should be 'auto', 'off', 'default' or 'reduce-overhead'",
+        ),
+    ],
+    "train.decay_epochs": [(3, "train.decay_epochs is 3; it should be at most epochs (2)")],
+    "model.n_layers": [(7, "model.n_layers is 7; it should be less than or equal to 6")],
+    "model.norm": [("layer", "model.norm is 'layer'; it should be 'batch', 'instance' or 'none'")],
+    "model.generator": [
+        ("resnet", "model.generator is 'resnet'; it should be 'unet' or 'encoder_unet'")
+    ],
+    "rgb.source": [
+        (
+            "flickr",
+            "rgb.source is 'flickr'; it should be 'sample', 'stl10', 'kaggle', 'folder' or "
+            "'parquet'",
+        )
+    ],
+    "lab.path": [(3, "lab.path is 3; it should be a valid string")],
+    "lab.image_size": [
+        (100, "lab.image_size is 100; it should be a multiple of 32"),
+        (0, "lab.image_size is 0; it should be greater than or equal to 32"),
+        (544, "lab.image_size is 544; it should be less than or equal to 512"),
+    ],
+    "lab.val_fraction": [
+        (0.8, "lab.val_fraction + test_fraction is 1; it should be less than 1"),
+    ],
+    "evaluate.hue_tolerance": [
+        (0, "evaluate.hue_tolerance is 0; it should be greater than 0"),
+        (200, "evaluate.hue_tolerance is 200; it should be less than or equal to 180"),
+    ],
+    "render.rows": [(0, "render.rows is 0; it should be greater than or equal to 1")],
+    "runtime.num_workers": [
+        (-1, "runtime.num_workers is -1; it should be greater than or equal to 0"),
+    ],
+    "runtime.devices": [
+        (0, "runtime.devices is 0; it should be 'auto' or greater than or equal to 1"),
+        ("all", "runtime.devices is 'all'; it should be 'auto' or a valid integer"),
+    ],
+    "runtime.checkpoint_minutes": [
+        (-1, "runtime.checkpoint_minutes is -1; it should be greater than or equal to 0"),
+    ],
+    "runtime.pin_memory": [
+        ("maybe", "runtime.pin_memory is 'maybe'; it should be 'auto' or a valid boolean"),
+    ],
+    "runtime.device": [
+        ("tpu", "runtime.device is 'tpu'; it should be 'auto', 'cpu', 'cuda' or 'mps'"),
+    ],
+    # Overrides of one space are named by their own path.
+    "lab.train": [
+        ({"lr": -1}, "lab.train.lr is -1; it should be greater than 0"),
+        ({"lr": "fast"}, "lab.train.lr is 'fast'; it should be a valid number"),
+        ({"epochs": 0}, "lab.train.epochs is 0; it should be greater than or equal to 1"),
+        ({"decay_epochs": 3}, "lab.train.decay_epochs is 3; it should be at most epochs (2)"),
+        (3, "lab.train is 3; it should be a mapping, as in {lr: 0.0001}, or {} for none"),
+        ([], "lab.train is []; it should be a mapping, as in {lr: 0.0001}, or {} for none"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [(path, value, sentence) for path, cases in REFUSED.items() for value, sentence in cases],
+)
+def test_a_wrong_value_is_one_sentence_and_exit_code_2(
+    write_params: Callable[[Mapping[str, Any]], None],
+    colorgan: Callable[..., Any],
+    path: str,
+    value: object,
+    sentence: str,
+) -> None:
+    write_params({path: value})
+    said = colorgan("download", "lab")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == f"colorgan: params.yaml: {sentence}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "start"),
+    [
+        ("train.batchsize", "train.batchsize is not a parameter; did you mean batch_size? the "),
+        ("train.cudnn_benchmarks", "train.cudnn_benchmarks is not a parameter; did you mean "),
+        ("train.zzz", "train.zzz is not a parameter; the parameters here are init, batch_size, "),
+        ("lab.sauce", "lab.sauce is not a parameter; did you mean source? the parameters here "),
+        ("lab.evaluate", "lab.evaluate is not a parameter; the parameters here are source, path"),
+        ("lab.train.lrr", "lab.train.lrr is not a parameter; did you mean lr? the parameters here"),
+        ("modle", "modle is not a section; did you mean model? the sections are evaluate, lab, "),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_one_meant(
+    write_params: Callable[..., None], colorgan: Callable[..., Any], path: str, start: str
+) -> None:
+    write_params({path: 1})
+    said = colorgan("download", "lab")
+    assert said.code == 2
+    assert said.err.startswith(f"colorgan: params.yaml: {start}")
+    assert said.err.count("\n") == 1
+
+
+def test_a_name_that_is_no_text_is_refused() -> None:
+    content = shipped()
+    content["train"][3] = 4
+    content[5] = {}
+    with pytest.raises(ParamsError) as refusal:
+        check_params(content)
+    first, second = str(refusal.value).splitlines()
+    assert first.startswith("params.yaml: 5 is not a section; ")
+    assert second.startswith("params.yaml: train.3 is not a parameter; ")
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("train.lr", "train.lr is missing: add it with its value (float)"),
+        (
+            "train.gan_loss",
+            "train.gan_loss is missing: add it with its value ('vanilla' or 'lsgan' or 'hinge')",
+        ),
+        (
+            "runtime.pin_memory",
+            "runtime.pin_memory is missing: add it with its value ('auto' or bool)",
+        ),
+        ("rgb.limit", "rgb.limit is missing: add it with its value (int)"),
+        ("render", "render is missing or not a section of parameters: rows, extremes"),
+        ("lab", "lab is missing or not a section of parameters"),
+    ],
+)
+def test_a_missing_name_is_one_sentence_and_exit_code_2(
+    project: Path, colorgan: Callable[..., Any], path: str, sentence: str
+) -> None:
+    content = read_yaml(paths.PARAMS)
+    *section, name = path.split(".")
+    del (content[section[0]] if section else content)[name]
+    YAML().dump(content, paths.PARAMS)
+    said = colorgan("train", "rgb")
+    assert said.code == 2
+    assert said.err == f"colorgan: params.yaml: {sentence}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b"train: [1,", "params.yaml is not valid YAML: "),
+        (b"train:\n\tlr: 1", "params.yaml is not valid YAML: "),
+        (b"train: {}\ntrain: {}", "params.yaml is not valid YAML: "),
+        (b"a: \xff\xfe", "params.yaml is not valid YAML: "),
+        (b"a: !!python/object:os.system 1", "params.yaml is not valid YAML: "),
+        (b"", "params.yaml should be a mapping of sections, like rgb, lab, "),
+        (b"- rgb\n- lab", "params.yaml should be a mapping of sections, like rgb, lab, "),
+        (None, "params.yaml does not exist in "),
+    ],
+)
+def test_a_file_that_holds_no_parameters(
+    project: Path, colorgan: Callable[..., Any], text: bytes | None, sentence: str
+) -> None:
+    paths.PARAMS.unlink()
+    if text is not None:
+        paths.PARAMS.write_bytes(text)
+    said = colorgan("preprocess", "rgb")
+    assert said.code == 2
+    assert said.err.startswith(f"colorgan: {sentence}")
+    assert said.err.count("\n") == 1
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    content = shipped()
+    content["train"] |= {"lr": -1, "epochs": 0}
+    content["render"]["rows"] = "all"
+    with pytest.raises(ParamsError) as refusal:
+        check_params(content)
+    assert str(refusal.value).splitlines() == [
+        "params.yaml: train.epochs is 0; it should be greater than or equal to 1",
+        "params.yaml: train.lr is -1; it should be greater than 0",
+        "params.yaml: render.rows is 'all'; it should be a valid integer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ("lr: 2e-05", 2e-5),  # as DVC writes -S train.lr=0.00002
+        ("lr: 2E-5", 2e-5),
+        ("lr: 0.00002", 2e-5),
+        ("lr: 1", 1),
+        ("amp: off", "off"),
+        ("gan_loss: lsgan", "lsgan"),
+        ("flip: false", False),
+        ("batch_size: 0o20", 16),
+    ],
+)
+def test_values_are_read_by_yaml_12_rules(project: Path, line: str, read: object) -> None:
+    name = line.partition(":")[0]
+    lines = [
+        f"  {line}" if old.lstrip().startswith(f"{name}:") else old
+        for old in (ROOT / "params.yaml").read_text().splitlines()
+    ]
+    paths.PARAMS.write_text("\n".join(lines))
+    value = getattr(load_params().rgb.train, name)
+    assert value == read
+    assert isinstance(value, type(read) if name != "lr" else (int, float))
+
+
+def test_an_override_is_for_its_space_alone(make_params: Callable[..., Params]) -> None:
+    params = make_params({"train.lr": 0.5, "lab.train": {"lr": 0.1}, "rgb.model": {"ngf": 7}})
+    assert (params.rgb.train.lr, params.lab.train.lr) == (0.5, 0.1)
+    assert (params.rgb.model.ngf, params.lab.model.ngf) == (7, 2)
+    assert params.lab.train.epochs == params.rgb.train.epochs
+    assert params.space("lab") is params.lab
+
+
+def test_no_overrides_may_be_left_out(make_params: Callable[..., Params]) -> None:
+    assert make_params({"lab.train": None}).lab.train == make_params().lab.train
+
+
+def test_parameters_are_frozen(make_params: Callable[..., Params]) -> None:
+    params = make_params()
+    for section in (params, params.rgb, params.rgb.train, params.runtime):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, next(iter(type(section).model_fields)), 1)
+
+
+def test_flat_names_every_value(make_params: Callable[..., Params]) -> None:
+    values = flat(make_params({"lab.train": {"lr": 0.1}}).lab)
+    assert values["train.lr"] == 0.1
+    assert values["data.source"] == "sample"
+    lab = shipped()["lab"]
+    nested = {name for name, value in lab.items() if isinstance(value, dict)}
+    assert nested == {"stl10", "parquet", "model", "train"}
+    own = len(lab) - len(nested) + len(lab["stl10"]) + len(lab["parquet"])
+    assert len(values) == own + len(shipped()["train"]) + len(shipped()["model"])
+
+
+def test_the_projects_own_file_is_valid() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert params.rgb.train == params.lab.train
+    assert params.rgb.data == params.lab.data
+
+
+def shipped() -> dict[str, Any]:
+    return read_yaml(ROOT / "params.yaml")

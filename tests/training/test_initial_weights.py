@@ -1,0 +1,321 @@
+"""Training that goes on from weights of one's own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from colorgan import color, io, paths, pretrained
+from colorgan.color import UInt8Array
+from colorgan.config import Params
+from colorgan.data.arrays import open_split
+from colorgan.errors import ColorganError, ParamsError
+from colorgan.model import Model, build_generator, save_model
+from colorgan.spaces import get_space
+from colorgan.tracking.run import Recorder, RunDescription
+from colorgan.training import train as stage
+from colorgan.training import trainer
+from colorgan.training.initial_weights import FirstWeights, first_weights
+from colorgan.training.step import Pix2Pix
+from colorgan.training.validate import validate
+
+WEIGHTS = "generator.safetensors"
+ENCODER: dict[str, object] = {
+    "model.generator": "encoder_unet", "model.ngf": 4, "model.encoder_weights": "none",
+    "model.color_queries": 3,
+}  # fmt: skip
+
+
+@pytest.fixture
+def own(write_arrays: Callable[..., Path], run: Callable[..., None]) -> Path:
+    """A folder with a model of lab."""
+    write_arrays("lab")
+    run("lab")
+    return Path(shutil.copytree(paths.model("lab"), "own/first"))
+
+
+@pytest.fixture
+def described(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> list[RunDescription]:
+    """What is said of each training as it begins."""
+    seen: list[RunDescription] = []
+    recorder = stage.open_recorder
+
+    def observed(run: RunDescription) -> Recorder:
+        seen.append(run)
+        return recorder(run)
+
+    monkeypatch.setattr(stage, "open_recorder", observed)
+    return seen
+
+
+def test_training_begins_with_these_weights(
+    own: Path,
+    run: Callable[..., None],
+    described: list[RunDescription],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first: list[dict[str, Tensor]] = []
+    train_step = Pix2Pix.train_step
+
+    def observed(self: Pix2Pix, *given: object) -> Tensor:
+        first.append({name: t.clone() for name, t in self.generator.state_dict().items()})
+        return train_step(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pix2Pix, "train_step", observed)
+    run("lab", {"train.init": str(own)})
+    expected = load_file(own / WEIGHTS)
+    assert first[0].keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in first[0].items())
+    assert not torch.equal(load_file(paths.model("lab") / WEIGHTS)["last.1.weight"],
+                           expected["last.1.weight"])  # fmt: skip
+    [run_of_it] = described
+    assert run_of_it.extra["init"] == str(own)
+    assert run_of_it.extra["init.generator_sha256"] == io.sha256(own / WEIGHTS)
+    assert run_of_it.params["train.init"] == str(own)
+
+
+def test_the_first_picture_and_validation_are_those_of_the_model(
+    own: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a training whose learning rate moves nothing: only running statistics change."""
+    val = open_split(paths.processed("lab"), "val")
+    model = Model.load(own)
+    drawn: list[np.ndarray] = []
+    sample_grid = trainer.sample_grid
+
+    def observed(*given: object) -> object:
+        drawn.append(np.asarray(sample_grid(*given)))  # type: ignore[arg-type]
+        return sample_grid(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer, "sample_grid", observed)
+    run("lab", {"train.init": str(own), "train.lr": 1e-30, "train.epochs": 1})
+    assert (drawn[0] == np.asarray(sample_grid(model, val, 2))).all()
+    trained = Model.load(paths.model("lab"))
+    weights = dict(model.generator.named_parameters())
+    for name, weight in trained.generator.named_parameters():
+        assert torch.equal(weight, weights[name]), name
+    trained.generator.load_state_dict(model.generator.state_dict())
+    assert validate(trained, val, 4) == validate(model, val, 4)
+
+
+def test_none_is_drawn_at_random(
+    write_arrays: Callable[..., Path], run: Callable[..., None], described: list[RunDescription]
+) -> None:
+    write_arrays("lab")
+    run("lab")
+    assert not any(name.startswith("init") for name in described[0].extra)
+
+
+def test_other_weights_are_another_training(
+    own: Path, run: Callable[..., None], described: list[RunDescription]
+) -> None:
+    """Also where the folder keeps its name."""
+    run("lab", {"train.init": str(own)})
+    run("lab", {"train.init": str(own)})
+    assert len(described) == 1
+    shutil.copy(paths.model("lab") / WEIGHTS, own / WEIGHTS)
+    run("lab", {"train.init": str(own)})
+    shas = [run.extra["init.generator_sha256"] for run in described]
+    assert len(shas) == len(set(shas)) == 2
+
+
+def refusal(params: Params, space: str = "lab") -> ColorganError:
+    with pytest.raises(ColorganError) as refused:
+        first_weights(get_space(space), params.space(space))
+    return refused.value
+
+
+@pytest.fixture
+def came_along(
+    write_arrays: Callable[..., Path],
+    run: Callable[..., None],
+    make_params: Callable[..., Params],
+    real_photos: UInt8Array,
+) -> Path:
+    """A model of lab in the place of the one that comes with the project, in half precision."""
+    torch.manual_seed(1)
+    lab, model = get_space("lab"), make_params(ENCODER).lab.model
+    generator = build_generator(lab, model, 32)
+    with torch.no_grad():
+        generator.last.bias.copy_(torch.tensor([0.1, -0.2]))  # type: ignore[union-attr]
+    folder = paths.model("pretrained")
+    folder.mkdir(parents=True)
+    save_model(folder, generator, lab, model, 32)
+    state = load_file(folder / WEIGHTS)
+    save_file({name: t.half() if t.ndim > 1 else t for name, t in state.items()}, folder / WEIGHTS)
+    return folder
+
+
+@pytest.mark.parametrize("space", ["rgb", "lab"])
+def test_the_pretrained_weights_colour_in_both_spaces(
+    came_along: Path,
+    make_params: Callable[..., Params],
+    real_photos: UInt8Array,
+    described: list[RunDescription],
+    run: Callable[..., None],
+    write_arrays: Callable[..., Path],
+    space: str,
+) -> None:
+    changes = ENCODER | {"train.init": "pretrained"}
+    first = first_weights(get_space(space), make_params(changes).space(space))
+    assert first.described() == {
+        "init": "pretrained", "init.generator_sha256": io.sha256(came_along / WEIGHTS)
+    }  # fmt: skip
+    generator = build_generator(get_space(space), make_params(changes).space(space).model, 32)
+    assert first.state is not None
+    generator.load_state_dict(first.state)
+    model = replace(Model.load(came_along), generator=generator.eval(),
+                        space=get_space(space))  # fmt: skip
+    input = np.stack([get_space(space).arrays(photo)[0] for photo in real_photos])
+    pictures = model.colorize_batch(torch.from_numpy(input)).numpy()
+    found = color.lab_from_rgb(pictures / 255.0).mean(axis=(0, 1, 2))
+    # 0.1 and -0.2 of ab's scale; less where it leaves sRGB.
+    assert 6 < found[1] < 14
+    assert -26 < found[2] < -14
+    write_arrays(space)
+    run(space, changes | {"train.epochs": 1})
+    assert described[0].extra["init"] == "pretrained"
+
+
+def test_the_pretrained_weights_of_another_network(
+    came_along: Path, make_params: Callable[..., Params]
+) -> None:
+    said = refusal(make_params(ENCODER | {"train.init": "pretrained", "model.ngf": 3}))
+    assert str(said) == (
+        "train.init names pretrained, a network of another shape (for 32 px); model.* and "
+        "lab.image_size in params.yaml should be those in models/pretrained/config.json"
+    )
+
+
+def test_without_a_project_the_wheels_are_taken(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pretrained, "IN_THE_WHEEL", tmp_path / "wheel")
+    monkeypatch.setattr(pretrained, "IN_THE_CHECKOUT", tmp_path / "checkout")
+    assert pretrained.folder() == paths.model("pretrained")
+    (tmp_path / "wheel").mkdir()
+    assert pretrained.folder() == tmp_path / "wheel"
+    paths.model("pretrained").mkdir(parents=True)
+    assert pretrained.folder() == paths.model("pretrained")
+
+
+def test_weights_of_the_other_space(own: Path, make_params: Callable[..., Params]) -> None:
+    said = refusal(make_params({"train.init": "own/first"}), "rgb")
+    assert str(said) == (
+        "train.init names own/first, a generator of the space lab; it should be one of rgb"
+    )
+
+
+@pytest.mark.parametrize("changes", [{"model.ngf": 3}, {"lab.image_size": 64}], ids=str)
+def test_weights_of_another_shape(
+    own: Path, make_params: Callable[..., Params], changes: dict[str, object]
+) -> None:
+    said = refusal(make_params({"train.init": "own/first"} | changes))
+    assert str(said) == (
+        "train.init names own/first, a network of another shape (for 32 px); model.* and "
+        "lab.image_size in params.yaml should be those in own/first/config.json"
+    )
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_stages_own_results(own: Path, make_params: Callable[..., Params], there: bool) -> None:
+    """Of which DVC leaves nothing when it runs the stage."""
+    if not there:
+        shutil.rmtree(paths.model("lab"))
+    said = refusal(make_params({"train.init": "./models/lab/"}))
+    assert isinstance(said, ParamsError)
+    assert str(said) == (
+        "params.yaml: train.init is ./models/lab/, which this stage writes itself, and which DVC "
+        "removes before; copy that folder and name the copy, or name the MLflow run that made it"
+    )
+
+
+def test_a_folder_without_a_model(own: Path, make_params: Callable[..., Params]) -> None:
+    (own / "config.json").unlink()
+    said = str(refusal(make_params({"train.init": str(own)})))
+    assert said.startswith("own/first/config.json does not exist")
+
+
+def test_neither_a_folder_nor_a_run(project: Path, make_params: Callable[..., Params]) -> None:
+    said = refusal(make_params({"train.init": "nowhere"}))
+    assert isinstance(said, ParamsError)
+    start = (
+        "params.yaml: train.init is 'nowhere', which is no folder here; it should be none, "
+        "pretrained, a folder with generator.safetensors and config.json, or the id or name of an "
+        "MLflow run ("
+    )
+    assert str(said).startswith(start)
+    assert f"{project / 'mlflow.db'} does not exist: no run was recorded yet" in str(said)
+    assert "\n" not in str(said)
+
+
+def test_without_mlflow_a_name_can_only_be_a_folder(
+    project: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "colorgan.tracking.mlflow_read", None)
+    said = refusal(make_params({"train.init": "nowhere"}))
+    assert isinstance(said, ParamsError)
+    assert str(said) == (
+        "params.yaml: train.init is 'nowhere', which is no folder here, and mlflow, which would "
+        "know a run of that name, is not installed; it should be none, pretrained, or a folder "
+        "with generator.safetensors and config.json"
+    )
+
+
+def test_nothing_is_read_for_random_weights(make_params: Callable[..., Params]) -> None:
+    assert first_weights(get_space("lab"), make_params().lab) == FirstWeights(None, "", "none")
+
+
+def test_the_model_of_a_recorded_run(
+    project: Path, write_arrays: Callable[..., Path], make_params: Callable[..., Params]
+) -> None:
+    """By its id and by its name; a run that came to nothing has none."""
+    from colorgan.tracking import mlflow_log
+
+    write_arrays("lab", train=4, val=0)
+    stage.train(make_params({"train.epochs": 1}), "lab")
+    sha256 = io.sha256(paths.model("lab") / WEIGHTS)
+    expected = load_file(paths.model("lab") / WEIGHTS)
+    # The model is MLflow's now; what lies here may be gone.
+    shutil.rmtree(paths.MODELS)
+    client = mlflow_log.MlflowClient()
+    experiment = client.get_experiment_by_name("colorgan")
+    [recorded] = client.search_runs([experiment.experiment_id])
+    for name in (recorded.info.run_id, recorded.info.run_name):
+        found = first_weights(get_space("lab"), make_params({"train.init": name}).lab)
+        assert found.described() == {"init": name, "init.generator_sha256": sha256}
+        assert found.state is not None
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in found.state.items())
+    said = refusal(make_params({"train.init": "ab" * 16}))
+    assert "has the id or the name 'abab" in str(said)
+    said = refusal(make_params({"train.init": recorded.info.run_id}), "rgb")
+    assert "is of train_lab; name a run of train_rgb" in str(said)
+
+
+def test_without_state_there_is_no_lineage() -> None:
+    some = FirstWeights({}, "abc", "there")
+    assert some.described() == {"init": "there", "init.generator_sha256": "abc"}
+    assert replace(some, state=None).described() == {}
+
+
+def test_another_file_of_backbone_weights_is_another_training(
+    make_params: Callable[..., Params], tmp_path: Path
+) -> None:
+    file = tmp_path / "backbone.safetensors"
+    found = []
+    for content in (b"one", b"other"):
+        file.write_bytes(content)
+        changes = {"model.encoder_weights": str(file), "model.generator": "encoder_unet"}
+        found.append(first_weights(get_space("lab"), make_params(changes).lab).sha256)
+    assert len(set(found)) == 2
+    unet = make_params({"model.encoder_weights": str(file)}).lab
+    assert first_weights(get_space("lab"), unet).sha256 == ""
