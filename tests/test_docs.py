@@ -22,7 +22,7 @@ from dvc.utils.cli_parse import to_path_overrides
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
 from colorgan import cli, presets
-from colorgan.config_file import load_params, read_yaml
+from colorgan.config import load_params, read_yaml
 from documented import (
     ELSEWHERE,
     FENCE,

