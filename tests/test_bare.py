@@ -104,7 +104,7 @@ def test_training_records_to_files_alone_and_says_so_once(
     write_params: Callable[[Mapping[str, Any]], None],
 ) -> None:
     write_arrays("lab")
-    write_params({"train.lr": 2e-05, "train.log_every": 1})
+    write_params({"train.lr": 2e-05, "logging.log_every": 1})
     done = on_the_bare_machine(bare, "-m", "colorgan", "train", "lab")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

@@ -54,10 +54,6 @@ REFUSED = {
         ("", "train.init is empty; it should be a name"),
         (None, "train.init is None; it should be a valid string"),
     ],
-    "train.accumulation_steps": [
-        (0, "train.accumulation_steps is 0; it should be greater than or equal to 1"),
-        (3, "train.accumulation_steps is 3; it should divide batch_size (4)"),
-    ],
     "train.lr_schedule": [
         ("step", "train.lr_schedule is 'step'; it should be 'linear', 'cosine' or 'constant'"),
     ],

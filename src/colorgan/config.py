@@ -121,9 +121,6 @@ class TrainParams(Section):
     colorgan; a model folder or the id of an MLflow run goes on from one's own."""
     batch_size: Positive
     """Photos of one update, all devices together."""
-    accumulation_steps: Positive
-    """Parts in which a device works through its share of a batch, to need less memory; gradients
-    add up, batch norm sees each part on its own."""
     epochs: Positive
     """Passes over the training photos."""
     pretrain_epochs: NotNegative
@@ -175,8 +172,8 @@ class TrainParams(Section):
     channels_last: bool
     """Keep activations channels last in memory."""
     compile: Literal["auto", "off", "default", "reduce-overhead"]
-    """torch.compile in one of its modes, the second with CUDA graphs; `auto` tries on long runs
-    whether it pays."""
+    """torch.compile in one of its modes, the second with CUDA graphs; `auto` is `default` on CUDA
+    for runs of 5,000 iterations or more, else `off`."""
     sync_batchnorm: bool
     """Let batch norm see the batches of all GPUs together."""
     cudnn_benchmark: bool
@@ -187,16 +184,10 @@ class TrainParams(Section):
     """Let the matrix units round float32 to TF32 (`cuda.matmul` and cuDNN)."""
     seed: Annotated[int, Field(ge=0, le=1_000_000_000)]
     """Seed of weights, order, augmentation and dropout."""
-    log_every: Positive
-    """Iterations between two recorded losses, each the mean over these iterations."""
     val_every: Positive
     """Epochs between two validations; the last is always validated."""
     val_photos: NotNegative
     """Validation photos that are used, spread over the split; 0 uses all."""
-    sample_every: Positive
-    """Epochs between two sample grids."""
-    sample_photos: Positive
-    """Photos in a sample grid."""
 
     @model_validator(mode="after")
     def _parts_fit_their_wholes(self) -> Self:
@@ -209,12 +200,18 @@ class TrainParams(Section):
             raise ValueError(
                 f"decay_epochs is {self.decay_epochs}; it should be at most epochs ({self.epochs})"
             )
-        if self.batch_size % self.accumulation_steps:
-            raise ValueError(
-                f"accumulation_steps is {self.accumulation_steps}; it should divide batch_size "
-                f"({self.batch_size})"
-            )
         return self
+
+
+class LoggingParams(Section):
+    """How often a training is recorded; changes no result and reruns no stage."""
+
+    log_every: Positive
+    """Iterations between two recorded losses, each the mean over these iterations."""
+    sample_every: Positive
+    """Epochs between two sample grids; the first and the last epoch always have one."""
+    sample_photos: Positive
+    """Photos in a sample grid."""
 
 
 class EvaluateParams(Section):
@@ -281,6 +278,7 @@ class Params(Section):
 
     rgb: SpaceParams
     lab: SpaceParams
+    logging: LoggingParams
     evaluate: EvaluateParams
     render: RenderParams
     runtime: RuntimeParams

@@ -18,6 +18,7 @@ from colorgan.config import (
     SPACES,
     DataParams,
     EvaluateParams,
+    LoggingParams,
     ModelParams,
     Params,
     RenderParams,
@@ -31,6 +32,7 @@ from colorgan.errors import ParamsError
 SHARED: dict[str, type[Section]] = {
     "model": ModelParams,
     "train": TrainParams,
+    "logging": LoggingParams,
     "evaluate": EvaluateParams,
     "render": RenderParams,
     "runtime": RuntimeParams,

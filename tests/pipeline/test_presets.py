@@ -34,7 +34,7 @@ TINY = {
     "train.decay_epochs": "0",
     "train.batch_size": "4",
     "train.amp": "auto",
-    "train.log_every": "1",
+    "logging.log_every": "1",
     "render.rows": "2",
     "render.extremes": "1",
 }

@@ -46,7 +46,7 @@ def tiny(
     def write(**changes: object) -> None:
         write_arrays("lab", train=20)
         write_params(
-            {"train.log_every": 1, **{k.replace("__", "."): v for k, v in changes.items()}}
+            {"logging.log_every": 1, **{k.replace("__", "."): v for k, v in changes.items()}}
         )
 
     return write

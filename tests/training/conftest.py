@@ -66,7 +66,7 @@ def make_step(make_params: Callable[..., Params]) -> Callable[..., Pix2Pix]:
         compile: str = "off",
         group: Group = Group(),  # noqa: B008 (it is frozen)
         weights: dict[str, Tensor] | None = None,
-        iterations: int = 0,
+        per_epoch: int = 0,
         **changes: object,
     ) -> Pix2Pix:
         tiny = {"model.ngf": 4, "model.ndf": 4, "model.dropout": 0.0}
@@ -74,7 +74,7 @@ def make_step(make_params: Callable[..., Params]) -> Callable[..., Pix2Pix]:
         amp = params.rgb.train.amp
         precision = "off" if amp == "auto" else amp
         runtime = Runtime(torch.device("cpu"), precision, False, compile, group)  # type: ignore[arg-type]
-        return build_step(get_space(space), params.space(space), side, runtime, weights, iterations)
+        return build_step(get_space(space), params.space(space), side, runtime, weights, per_epoch)
 
     return make
 

@@ -42,7 +42,6 @@ MODEL = {
 TRAIN = {
     "init": "none",
     "batch_size": 4,
-    "accumulation_steps": 1,
     "epochs": 5,
     "lr": 0.0002,
     "lr_schedule": "linear",
@@ -62,7 +61,6 @@ TRAIN = {
     "compile": "off",
     "sync_batchnorm": False,
     "seed": 1,
-    "log_every": 1,
 }
 
 
@@ -101,6 +99,7 @@ def _params() -> Params:
         content[space] |= {"image_size": SIDE, "model": {}, "train": {}}
     content["model"] |= MODEL
     content["train"] |= TRAIN
+    content["logging"] |= {"log_every": 1}
     content["runtime"] |= {"device": "cpu", "devices": 1, "num_workers": 0, "progress": "none"}
     return check_params(content)
 
