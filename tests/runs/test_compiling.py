@@ -10,11 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-
-from colorgan.config import Params
-from colorgan.errors import ColorganError, ParamsError
-from colorgan.runs import compiling
 from colorgan.runs.compiling import (
     LONG_RUN,
     choose_mode,
@@ -22,6 +17,11 @@ from colorgan.runs.compiling import (
     compiler_missing,
     require_compiler,
 )
+from torch import Tensor
+
+from colorgan.config import Params
+from colorgan.errors import ColorganError, ParamsError
+from colorgan.runs import compiling
 from colorgan.runs.runtime import Runtime
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from colorgan.runs.lock import TrainingLock, read_owner
 
 from colorgan import processes
 from colorgan.errors import ColorganError
 from colorgan.processes import GONE, Process, find, launcher, this_process
-from colorgan.runs.lock import TrainingLock, read_owner
 
 SOURCE = Path(processes.__file__).parents[1]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kill_runs import Nursery, Place, make_place, nursery_of_all, wait_for
 
 from colorgan.runs.checkpoint import Checkpoint
 from colorgan.runs.stopping import Stopped, StopSignal
+from kill_runs import Nursery, Place, make_place, nursery_of_all, wait_for
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 # Validation of 5 photos is two batches; checkpoints come by a signal alone.

@@ -15,6 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from colorgan.runs.resume import ResumeFolder
+from torch import Tensor
+
+from colorgan import io, paths
+from colorgan.config import Params
+from colorgan.data.arrays import read_info
+from colorgan.runs import resume
+from colorgan.tracking import run as run_module
+from colorgan.training import train as stage
+from colorgan.training.step import Pix2Pix
 from kill_runs import (
     EAGER,
     OUTS,
@@ -26,16 +36,6 @@ from kill_runs import (
     pictures,
     wait_for,
 )
-from torch import Tensor
-
-from colorgan import io, paths
-from colorgan.config import Params
-from colorgan.data.arrays import read_info
-from colorgan.runs import resume
-from colorgan.runs.resume import ResumeFolder
-from colorgan.tracking import run as run_module
-from colorgan.training import train as stage
-from colorgan.training.step import Pix2Pix
 
 KILLS, FINISHING = 30, 6
 

@@ -168,10 +168,11 @@ class RunDir:
 
     def finish(self) -> None:
         """Note that all is done and recorded; the checkpoint is not needed any more."""
-        self._done.touch()
-        # The results must be on the disk before the checkpoint goes.
-        for path in (*self.model.iterdir(), self.model, self.path):
+        # Each must be on the disk before the next: the model, the note, that the checkpoint is gone.
+        for path in (*self.model.iterdir(), self.model):
             io.sync(path)
+        self._done.touch()
+        io.sync(self.path)
         self.checkpoint.unlink(missing_ok=True)
         self.best.unlink(missing_ok=True)
 
