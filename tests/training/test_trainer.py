@@ -147,7 +147,7 @@ def test_so_many_validation_photos(
 
     monkeypatch.setattr(trainer, "validate", observed)
     run("lab", {"train.val_photos": asked})
-    assert [split.index["file"].tolist() for split in used] == [[f"val{i}" for i in rows]] * 2
+    assert [split.index["id"].tolist() for split in used] == [[f"val{i}" for i in rows]] * 2
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
