@@ -22,6 +22,7 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
+from colorgan.training.progress import training_progress
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +36,6 @@ from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import get_space
 from colorgan.tracking.run import Recorder, RunDescription, open_recorder
 from colorgan.training.build import build_step
-from colorgan.training.progress import training_progress
 from colorgan.training.trainer import Trainer
 
 SPACE = "lab"

@@ -18,8 +18,6 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 if TYPE_CHECKING:
     import pytest
@@ -33,11 +31,6 @@ IMPORTED = ("colorgan.tracking.mlflow_log", "colorgan.training.train", "alembic.
             "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.artifact.local_artifact_repo",
             "mlflow.system_metrics.system_metrics_monitor", "sqlalchemy.dialects.sqlite",
             "torch._inductor", "colorgan.evaluation.metrics")  # fmt: skip
-# What a life runs before the command. Points go to MLflow as they come, not every five seconds.
-EAGER = """
-from colorgan.tracking import sending
-sending.SEND_EVERY = 0.02
-"""
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60, every: float = 0.005) -> Any:
@@ -61,11 +54,6 @@ class Place:
         """The resume folder of the only training here."""
         (found,) = (path for path in self.folder.glob(".resume/train_lab/*") if path.is_dir())
         return found
-
-    @property
-    def token(self) -> str:
-        """What names the training in MLflow."""
-        return str(json.loads((self.resume / "training.json").read_text())["token"])
 
     def outs(self) -> dict[str, bytes]:
         """The content of each out."""
@@ -235,20 +223,6 @@ def nursery_of_all(folders: pytest.TempPathFactory) -> Nursery:
     if not _of_all:
         _of_all.append(Nursery(folders.mktemp("nursery")).__enter__())
     return _of_all[0]
-
-
-def artifacts(run: Any) -> Path:
-    """The folder of a run's artifacts."""
-    return Path(url2pathname(urlsplit(run.info.artifact_uri).path))
-
-
-def pictures(run: Any) -> dict[tuple[int, str], list[bytes]]:
-    """The files of each stepped picture of a run: content by step and kind."""
-    found: dict[tuple[int, str], list[bytes]] = {}
-    for file in sorted((artifacts(run) / "images").iterdir()):
-        step = int(file.name.split("+step+")[1].split("+")[0])
-        found.setdefault((step, file.suffix), []).append(file.read_bytes())
-    return found
 
 
 def make_place(

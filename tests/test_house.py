@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from colorgan.runs.resume import code_files
+from colorgan.runs.run_dir import code_files
 from imports import PACKAGE, all_modules, closure, direct_imports, module_file
 
 ROOT = PACKAGE.parents[1]
@@ -59,10 +59,8 @@ DECIDES_NOTHING = {
     "colorgan.tracking.run": "records a run; the columns of its CSV come from training",
     "colorgan.processes": "which processes live",
     "colorgan.runs.checkpoint": "gives back what it was given, to the bit",
-    "colorgan.training.checks": "refuses, or lets pass",
-    "colorgan.runs.lock": "lets one process in",
-    "colorgan.training.progress": "what the terminal shows",
-    "colorgan.runs.resume": "keeps what it is given",
+    "colorgan.runs.progress": "what the terminal shows",
+    "colorgan.runs.run_dir": "keeps what it is given",
     "colorgan.runs.stopping": "when training stops, not what it comes to",
     "colorgan.tracking.outbox": "keeps what could not be sent",
     "colorgan.tracking.remote_sink": "records a run",

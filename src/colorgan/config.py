@@ -168,7 +168,8 @@ class TrainParams(Section):
     channels_last: bool
     """Use the channels_last memory format."""
     compile: Literal["auto", "off", "default", "reduce-overhead"]
-    """Mode of torch.compile (`reduce-overhead` uses CUDA graphs); `auto` compiles long runs."""
+    """Mode of torch.compile (`reduce-overhead` uses CUDA graphs); `auto` is `default` on CUDA for
+    runs of 5,000 iterations or more, else `off`."""
     sync_batchnorm: bool
     """Compute batch norm over the batches of all GPUs together."""
     cudnn_benchmark: bool

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from colorgan.networks import UNet, convolution, initialise
-from colorgan.networks.convolution import Doubling, Halving
+from colorgan.networks.convolution import DownConv, UpConv
 from colorgan.networks.unet import unet_depth
 
 
@@ -163,11 +163,11 @@ def only_convolutions(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("kind", [Halving, Doubling])
+@pytest.mark.parametrize("kind", [DownConv, UpConv])
 @pytest.mark.parametrize("side", [2, 6])
 def test_a_matrix_product_is_the_same_convolution(
     only_convolutions: Callable[[bool], None],
-    kind: type[Halving] | type[Doubling],
+    kind: type[DownConv] | type[UpConv],
     bias: bool,
     layout: torch.memory_format,
     side: int,

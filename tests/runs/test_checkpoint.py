@@ -11,16 +11,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from colorgan import io
-from colorgan.errors import ColorganError
-from colorgan.runs.checkpoint import VERSION, Checkpoint, Checkpoints, CutShort, Position
+from colorgan.runs.checkpoint import (
+    VERSION,
+    Checkpoint,
+    Checkpoints,
+    Position,
+    UnusableCheckpointError,
+)
 from colorgan.training.step import Pix2Pix
 
 MakeStep = Callable[..., Pix2Pix]
@@ -31,11 +34,16 @@ EVERYTHING = {
     "model__dropout": 0.5,
     "train__amp": "bf16",
     "train__ema_decay": 0.9,
-    "train__accumulation_steps": 2,
     "train__grad_clip": 1.0,
 }
 
+DECISIONS = {"precision": "off", "compile": "off", "devices": "1"}
+CPU = torch.device("cpu")
 PROJECTED = {"model__discriminator": "projected", "train__gan_loss": "hinge"}
+
+
+def of(step: Pix2Pix, position: Position) -> Checkpoint:
+    return Checkpoint.of(step.stateful(), position, DECISIONS)
 
 
 def train(step: Pix2Pix, batch: Batch, start: int, end: int) -> list[Tensor]:
@@ -44,7 +52,7 @@ def train(step: Pix2Pix, batch: Batch, start: int, end: int) -> list[Tensor]:
 
 def state(step: Pix2Pix) -> dict[str, Tensor]:
     """All weights, running statistics and moments."""
-    return Checkpoint.of(step, Position()).tensors
+    return of(step, Position()).tensors
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -60,17 +68,17 @@ def test_what_goes_on_is_bit_identical(
     changes = {"side": 64, "model__dropout": 0.5} | changes
     step = make_step(**changes)
     losses = train(step, batch, 0, 3)
-    Checkpoint.of(step, Position(3, 1, losses[1:])).write(tmp_path / "checkpoint.safetensors")
+    of(step, Position(3, 1, losses[1:])).write(tmp_path / "checkpoint.safetensors")
     expected = torch.stack(train(step, batch, 3, 6))
 
     checkpoint = Checkpoint.read(tmp_path / "checkpoint.safetensors")
     assert checkpoint
-    assert checkpoint.decisions == step.runtime.decisions()
-    assert checkpoint.torch == torch.__version__
+    assert checkpoint.decisions == DECISIONS
+    assert checkpoint.made_with == f"torch {torch.__version__}, 1 process(es)"
     again = make_step(**changes)
     assert not equal(state(again), state(step))
     torch.rand(7)
-    position = checkpoint.restore(again)
+    position = checkpoint.restore(again.stateful(), CPU)
     assert (position.iteration, position.epoch) == (3, 1)
     assert torch.equal(torch.stack(position.since_log), torch.stack(losses[1:]))
     for name in ("optimizer_g", "optimizer_d"):
@@ -84,7 +92,7 @@ def test_what_goes_on_is_bit_identical(
 def test_it_is_a_copy_that_training_does_not_change(make_step: MakeStep, batch: Batch) -> None:
     step = make_step(side=64, train__ema_decay=0.9)
     train(step, batch, 0, 1)
-    checkpoint = Checkpoint.of(step, Position(1))
+    checkpoint = of(step, Position(1))
     before = {name: tensor.clone() for name, tensor in checkpoint.tensors.items()}
     train(step, batch, 1, 2)
     assert equal(checkpoint.tensors, before)
@@ -94,16 +102,15 @@ def test_it_is_a_copy_that_training_does_not_change(make_step: MakeStep, batch: 
 def test_one_before_the_first_update(make_step: MakeStep, tmp_path: Path) -> None:
     """Nothing is known of an optimizer that has never updated."""
     assert Checkpoint.read(tmp_path / "none.safetensors") is None
-    Checkpoint.of(make_step(), Position()).write(tmp_path / "checkpoint.safetensors")
+    of(make_step(), Position()).write(tmp_path / "checkpoint.safetensors")
     checkpoint = Checkpoint.read(tmp_path / "checkpoint.safetensors")
     assert checkpoint
     assert checkpoint.iteration == 0
-    assert checkpoint.tensors["since_log"].shape == (0, 3)
 
 
 def test_it_is_no_pickle_and_says_what_it_is(make_step: MakeStep, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    Checkpoint.of(make_step(), Position(12, 3)).write(path)
+    of(make_step(), Position(12, 3)).write(path)
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     assert metadata["version"] == str(VERSION)
@@ -120,74 +127,41 @@ def whole(make_step: MakeStep, batch: Batch, tmp_path: Path) -> Path:
     step = make_step(side=64)
     train(step, batch, 0, 1)
     path = tmp_path / "whole" / "checkpoint.safetensors"
-    Checkpoint.of(step, Position(1)).write(path)
+    of(step, Position(1)).write(path)
     return path
 
 
 def test_cut_short_anywhere(whole: Path, tmp_path: Path) -> None:
     content = whole.read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
-    lengths = [0, 1, 7, 8, 9, header // 2, header - 1, header, header + 1, len(content) - 1]
+    lengths = [0, 7, 8, header // 2, header, header + 1, len(content) // 2, len(content) - 1]
     cut = tmp_path / "cut.safetensors"
-    for length in [*lengths, *range(0, len(content), len(content) // 50)]:
+    for length in lengths:
         cut.write_bytes(content[:length])
-        with pytest.raises(CutShort) as said:
+        with pytest.raises(UnusableCheckpointError) as said:
             Checkpoint.read(cut)
         assert str(said.value).startswith(f"{cut} is not a whole checkpoint (")
         assert "\n" not in str(said.value)
 
 
-@pytest.mark.parametrize(
-    "damage", [b"\xff" * 100, b"\0" * 100, b"no checkpoint at all, but text"], ids=len
-)
-def test_overwritten_at_its_beginning(whole: Path, damage: bytes) -> None:
-    whole.write_bytes(damage + whole.read_bytes()[len(damage) :])
-    with pytest.raises(CutShort):
-        Checkpoint.read(whole)
-
-
-@pytest.mark.parametrize("metadata", [None, {}, {"version": "0"}, {"version": "2", "state": "{}"}])
+@pytest.mark.parametrize("metadata", [None, {}, {"version": "1", "state": "{}"}])
 def test_another_version(tmp_path: Path, metadata: dict[str, str] | None) -> None:
-    path = tmp_path / "resume" / "checkpoint.safetensors"
-    path.parent.mkdir()
+    path = tmp_path / "checkpoint.safetensors"
     save_file({"a": torch.zeros(1)}, path, metadata)
     version = (metadata or {}).get("version", "none")
-    with pytest.raises(ColorganError) as said:
+    with pytest.raises(UnusableCheckpointError) as said:
         Checkpoint.read(path)
-    assert not isinstance(said.value, CutShort)
-    assert str(said.value) == (
-        f"{path} is of version {version}, this code reads 1: finish that training with the code "
-        f"that began it, or remove {path.parent} to begin anew"
-    )
+    assert str(said.value) == f"{path} is of version {version}, this code reads {VERSION}"
 
 
-@pytest.mark.parametrize("lost", ["state", "a field", "a tensor", "a moment"])
-def test_something_is_missing(make_step: MakeStep, whole: Path, lost: str) -> None:
+@pytest.mark.parametrize("lost", ["state", "a field"])
+def test_something_is_missing(whole: Path, lost: str) -> None:
     with safe_open(whole, "pt") as file:
         metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if lost == "state":
-        del metadata["state"]
-    elif lost == "a field":
-        metadata["state"] = json.dumps({"iteration": 1})
-    else:
-        prefix = "generator." if lost == "a tensor" else "optimizer_g.1.exp_avg"
-        del tensors[next(name for name in tensors if name.startswith(prefix))]
-    save_file(tensors, whole, metadata)
-    step = make_step(side=64)
-    with pytest.raises(CutShort) as said:
-        Checkpoint.read(whole).restore(step)  # type: ignore[union-attr]
-    assert "\n" not in str(said.value)
-
-
-@pytest.mark.parametrize("changes", [{"model__ngf": 6}, {"model__ndf": 2}, {"model__norm": "none"}])
-def test_networks_of_another_shape(
-    make_step: MakeStep, whole: Path, changes: dict[str, object]
-) -> None:
-    checkpoint = Checkpoint.read(whole)
-    assert checkpoint
-    with pytest.raises(CutShort) as said:
-        checkpoint.restore(make_step(side=64, **changes))
+    state = {} if lost == "state" else {"state": json.dumps({"iteration": 1})}
+    save_file(load_file(whole), whole, {"version": metadata["version"]} | state)
+    with pytest.raises(UnusableCheckpointError) as said:
+        Checkpoint.read(whole)
     assert "\n" not in str(said.value)
 
 
@@ -208,7 +182,7 @@ def stopped(
     shutil.rmtree(".resume")
     train_step = Pix2Pix.train_step
 
-    def stopping(step: Pix2Pix, input: Tensor, target: Tensor, iteration: int = 0) -> Tensor:
+    def stopping(step: Pix2Pix, input: Tensor, target: Tensor, iteration: int) -> Tensor:
         if iteration == 7:
             os.kill(os.getpid(), 2)
         return train_step(step, input, target, iteration)
@@ -221,8 +195,8 @@ def stopped(
     return checkpoint, weights
 
 
-@pytest.mark.parametrize("damage", ["cut", "of other networks"])
-def test_a_broken_checkpoint_is_said_and_training_begins_anew(
+@pytest.mark.parametrize("damage", ["cut", "of an old version"])
+def test_an_unusable_checkpoint_is_said_and_training_begins_anew(
     stopped: tuple[Path, bytes],
     run: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
@@ -232,12 +206,7 @@ def test_a_broken_checkpoint_is_said_and_training_begins_anew(
     if damage == "cut":
         checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     else:
-        with safe_open(checkpoint, "pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        save_file(
-            {name: tensor.flatten()[:1] for name, tensor in tensors.items()}, checkpoint, metadata
-        )
+        save_file(load_file(checkpoint), checkpoint, {"version": "1"})
     capsys.readouterr()
     run("lab", CHANGES)
     out, err = capsys.readouterr()
@@ -247,24 +216,6 @@ def test_a_broken_checkpoint_is_said_and_training_begins_anew(
     assert OUT.read_bytes() == weights
     losses = (checkpoint.parent / "losses.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in losses[1:]] == [str(i) for i in (*range(2, 15, 2), 15)]
-
-
-def test_a_checkpoint_of_another_version_is_kept(
-    stopped: tuple[Path, bytes], run: Callable[..., None]
-) -> None:
-    checkpoint, weights = stopped
-    with safe_open(checkpoint, "pt") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    kept = checkpoint.read_bytes()
-    save_file(tensors, checkpoint, metadata | {"version": "7"})
-    future = checkpoint.read_bytes()
-    with pytest.raises(ColorganError, match="is of version 7, this code reads 1"):
-        run("lab", CHANGES)
-    assert checkpoint.read_bytes() == future
-    checkpoint.write_bytes(kept)
-    run("lab", CHANGES)
-    assert OUT.read_bytes() == weights
 
 
 def test_another_torch_is_said(
@@ -278,8 +229,8 @@ def test_another_torch_is_said(
     run("lab", CHANGES)
     out, err = capsys.readouterr()
     assert re.fullmatch(
-        r"train lab: the checkpoint is of torch \S+, this is torch 9.9.9: the weights may differ "
-        r"from those of an unbroken training\n",
+        r"train lab: the checkpoint is of torch \S+, 1 process\(es\), this is torch 9.9.9, 1 "
+        r"process\(es\): the weights may differ from those of an unbroken training\n",
         err,
     )
     assert "goes on from iteration 8 of 15" in out
@@ -289,7 +240,7 @@ def test_another_torch_is_said(
 
 
 def checkpoints(path: Path, minutes: float = 60, iterations: int = 0) -> Checkpoints:
-    return Checkpoints(path / "checkpoint.safetensors", "train lab", minutes, iterations)
+    return Checkpoints(path / "checkpoint.safetensors", "train lab", minutes, iterations, DECISIONS)
 
 
 def test_due_by_iterations(make_step: MakeStep, tmp_path: Path) -> None:
@@ -297,7 +248,7 @@ def test_due_by_iterations(make_step: MakeStep, tmp_path: Path) -> None:
     step, at = make_step(), []
     for iteration in range(1, 18):
         if saved.due(iteration):
-            saved.save(step, Position(iteration))
+            saved.save(step.stateful(), Position(iteration))
             at.append(iteration)
     saved.close()
     assert at == [5, 10, 15]
@@ -314,34 +265,11 @@ def test_due_by_minutes(
     assert not saved.due(10_001)
     now += 1
     assert saved.due(10_002)
-    saved.save(make_step(), Position(10_002))
+    saved.save(make_step().stateful(), Position(10_002))
     assert not saved.due(10_003)
     now += 120
     assert saved.due(10_003)
     saved.close()
-
-
-def test_every_iteration_where_no_time_may_pass(make_step: MakeStep, tmp_path: Path) -> None:
-    saved = checkpoints(tmp_path, minutes=0)
-    assert saved.due(1)
-    saved.close()
-
-
-def test_a_training_that_goes_on_writes_them_too(
-    stopped: tuple[Path, bytes], run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at: list[int] = []
-    save = Checkpoints.save
-
-    def noted(self: Checkpoints, step: Pix2Pix, position: Position, *, wait: bool = False) -> None:
-        at.append(position.iteration)
-        save(self, step, position, wait=wait)
-
-    monkeypatch.setattr(Checkpoints, "save", noted)
-    run("lab", CHANGES | {"runtime.checkpoint_iterations": 3})
-    assert at
-    assert set(np.diff(at)) == {3}
-    assert at[0] <= 8 + 3
 
 
 # --- a full disk ---
@@ -372,18 +300,18 @@ def test_a_disk_that_is_full_for_a_while(
 ) -> None:
     path = small_disk / "checkpoint.safetensors"
     step = make_step()
-    saved = Checkpoints(path, "train lab", 60, 1)
+    saved = Checkpoints(path, "train lab", 60, 1, DECISIONS)
     fill(small_disk, 30_000)
-    saved.save(step, Position(1), wait=True)
+    saved.save(step.stateful(), Position(1), wait=True)
     said = capsys.readouterr().err
     assert re.fullmatch(
         rf"train lab: {path} could not be written \(.*No space left.*\); there is none yet\n", said
     )
     assert not path.exists()
     (small_disk / "ballast").unlink()
-    saved.save(step, Position(2), wait=True)
+    saved.save(step.stateful(), Position(2), wait=True)
     fill(small_disk, 30_000)
-    saved.save(step, Position(3))
+    saved.save(step.stateful(), Position(3))
     saved.close()
     assert capsys.readouterr().err.endswith("; the one before it stays\n")
     checkpoint = Checkpoint.read(path)
@@ -404,7 +332,7 @@ def test_training_goes_on_though_its_checkpoints_do_not_fit(
     changes = CHANGES | {"runtime.checkpoint_iterations": 4}
     train_step = Pix2Pix.train_step
 
-    def filling(step: Pix2Pix, input: Tensor, target: Tensor, iteration: int = 0) -> Tensor:
+    def filling(step: Pix2Pix, input: Tensor, target: Tensor, iteration: int) -> Tensor:
         if iteration == 5:
             fill(small_disk, 12_000)
         return train_step(step, input, target, iteration)
@@ -428,22 +356,3 @@ def test_training_goes_on_though_its_checkpoints_do_not_fit(
     subprocess.run(["rm", "-r", *map(str, small_disk.iterdir())], check=True)
     run("lab", changes)
     assert OUT.read_bytes() == weights
-
-
-def test_a_full_disk_is_said_by_the_command(
-    small_disk: Path,
-    write_arrays: Callable[..., Path],
-    write_params: Callable[..., None],
-    run: Callable[..., None],
-    colorgan: Callable[..., object],
-) -> None:
-    write_arrays("lab", train=20)
-    write_params(CHANGES)
-    fill(small_disk, 0)
-    said = colorgan("train", "lab")
-    assert said.code == 1  # type: ignore[attr-defined]
-    assert "no space left on the disk of " in said.err  # type: ignore[attr-defined]
-    assert said.err.count("\n") == 1  # type: ignore[attr-defined]
-    (small_disk / "ballast").unlink()
-    assert colorgan("train", "lab").code == 0  # type: ignore[attr-defined]
-    assert io.sha256(OUT)

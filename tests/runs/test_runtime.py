@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from colorgan.config import Params
-from colorgan.errors import ParamsError
+from colorgan.errors import ColorganError, ParamsError
 from colorgan.runs import runtime
-from colorgan.runs.runtime import Group, Runtime
+from colorgan.runs.runtime import LONG_RUN, Group, Runtime
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
@@ -107,7 +107,7 @@ def test_pin_memory(make_params: Callable[..., Params], asked: object, pinned: b
     params = make_params({"runtime.pin_memory": asked})
     decided = Runtime.decide(params.rgb.train, params.runtime)
     assert decided.pin_memory is pinned
-    described = decided.described()
+    described = decided.tags()
     assert described.pop("device_name").startswith(platform.processor() or platform.machine())
     assert described == {
         "device": "cpu",
@@ -118,26 +118,44 @@ def test_pin_memory(make_params: Callable[..., Params], asked: object, pinned: b
     }
 
 
-def test_compile_auto_is_left_to_a_trial(make_params: Callable[..., Params]) -> None:
-    params = make_params({"train.compile": "auto"})
-    assert Runtime.decide(params.lab.train, params.runtime).compile is None
-    params = make_params({"train.compile": "default"})
-    assert Runtime.decide(params.lab.train, params.runtime).compile == "default"
+def test_compile_auto_is_for_long_runs_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runtime.choose_compile("auto", CPU, 10 * LONG_RUN) == "off"
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: name)
+    assert runtime.choose_compile("auto", CUDA, LONG_RUN - 1) == "off"
+    assert runtime.choose_compile("auto", CUDA, LONG_RUN) == "default"
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
+    assert runtime.choose_compile("auto", CUDA, LONG_RUN) == "off"
+    assert runtime.choose_compile("reduce-overhead", CPU, 1) == "reduce-overhead"
 
 
-def test_what_a_run_has_decided_is_replayed(
+def test_a_failure_of_torch_compile_is_one_sentence() -> None:
+    from torch._dynamo.exc import BackendCompilerFailed
+    from torch._inductor.exc import CppCompileError, InductorError
+
+    for error in (
+        InductorError(RuntimeError("no space\nleft"), None),
+        CppCompileError(["g++"], "it crashed"),
+        BackendCompilerFailed(lambda graph: None, RuntimeError("odd"), None),
+    ):
+        with pytest.raises(ColorganError) as refusal, runtime.compile_errors("default"):
+            raise error
+        start = "train.compile is default, and torch.compile failed on this machine ("
+        assert str(refusal.value).startswith(start)
+        assert str(refusal.value).endswith("); set it to off in params.yaml")
+        assert "\n" not in str(refusal.value)
+    with pytest.raises(ValueError, match="mine"), runtime.compile_errors("default"):
+        raise ValueError("mine")
+
+
+def test_what_a_run_has_decided_is_used_again(
     make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever `auto` would come to where a training goes on."""
+    """Whatever `auto` would be resolved to where a training resumes."""
     params = make_params({"train.compile": "auto", "train.amp": "auto"})
-    for has_it in (True, False):
-        monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda has_it=has_it: has_it)
-        for decided in (
-            {"precision": "bf16", "compile": "default", "devices": "1"},
-            {"precision": "off", "compile": "off", "devices": "1"},
-        ):
-            again = Runtime.decide(params.lab.train, params.runtime, decided)
-            assert again.decisions() == decided
+    monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda: True)
+    decided = {"precision": "off", "compile": "default", "devices": "1"}
+    again = Runtime.decide(params.lab.train, params.runtime, 10, decided)
+    assert again.decisions() == decided
 
 
 def test_the_group_is_what_torchrun_says(
@@ -151,7 +169,7 @@ def test_the_group_is_what_torchrun_says(
     params = make_params()
     decided = Runtime.decide(params.lab.train, params.runtime)
     assert decided.group == Group(5, 1, 8)
-    assert decided.described()["devices"] == "8"
+    assert decided.tags()["devices"] == "8"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,6 @@ TRAIN = {
     "sync_batchnorm": False,
     "seed": 1,
 }
-LOGGING = {"log_every": 1}
 
 
 def photos() -> UInt8Array:
@@ -99,7 +98,7 @@ def _params() -> Params:
         content[space] |= {"image_size": SIDE, "model": {}, "train": {}}
     content["model"] |= MODEL
     content["train"] |= TRAIN
-    content["logging"] |= LOGGING
+    content["logging"] |= {"log_every": 1}
     content["runtime"] |= {"device": "cpu", "devices": 1, "num_workers": 0, "progress": "none"}
     return check_params(content)
 

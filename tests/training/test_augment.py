@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from colorgan.config import Params
+from colorgan.data.loader import Batch
+from colorgan.runs.runtime import Group
 from colorgan.spaces import get_space
-from colorgan.training.augment import Moves, add_noise, augment
+from colorgan.training.augment import AugmentationDraws, add_noise, augment, prepare_batch
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def moves(photos: int = 64, seed: int = 0) -> Moves:
-    return Moves.draw(photos, generator(seed))
+def draws(photos: int = 64, seed: int = 0) -> AugmentationDraws:
+    return AugmentationDraws.draw(photos, generator(seed))
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize(("flip", "jitter"), [(True, 0.0), (False, 0.117), (True, 0.3)])
 def test_input_and_target_move_alike(batch, flip: bool, jitter: float) -> None:
-    input, target = augment(*batch, moves(), flip=flip, jitter=jitter)
+    input, target = augment(*batch, draws(), flip=flip, jitter=jitter)
     assert input.shape == batch[0].shape
     assert input.dtype == target.dtype == torch.float32
     assert not torch.equal(input, batch[0])
@@ -34,13 +39,13 @@ def test_input_and_target_move_alike(batch, flip: bool, jitter: float) -> None:
 
 
 def test_nothing_asked_for_changes_nothing(batch) -> None:
-    input, target = augment(*batch, moves(), flip=False, jitter=0.0)
+    input, target = augment(*batch, draws(), flip=False, jitter=0.0)
     assert torch.equal(input, batch[0])
     assert torch.equal(target, batch[1])
 
 
 def test_half_of_the_photos_are_mirrored(batch) -> None:
-    input, _ = augment(*batch, moves(), flip=True, jitter=0.0)
+    input, _ = augment(*batch, draws(), flip=True, jitter=0.0)
     kept = (input == batch[0]).all(dim=(1, 2, 3))
     mirrored = (input == batch[0].flip(-1)).all(dim=(1, 2, 3))
     assert (kept ^ mirrored).all()
@@ -49,7 +54,7 @@ def test_half_of_the_photos_are_mirrored(batch) -> None:
 
 def test_the_same_random_numbers_move_alike(batch) -> None:
     def moved(seed: int) -> torch.Tensor:
-        return augment(*batch, moves(seed=seed), flip=True, jitter=0.2)[0]
+        return augment(*batch, draws(seed=seed), flip=True, jitter=0.2)[0]
 
     assert torch.equal(moved(3), moved(3))
     assert not torch.equal(moved(3), moved(4))
@@ -61,7 +66,7 @@ def test_a_crop_is_a_part_of_the_enlarged_photo() -> None:
     middles = (torch.arange(side) + 0.5) / side
     ramps = torch.stack((middles.expand(side, side), middles[:, None].expand(side, side)))
     photos = ramps.expand(200, 2, side, side)
-    x, y = augment(photos[:, :1], photos[:, 1:], moves(200), flip=False, jitter=0.25)
+    x, y = augment(photos[:, :1], photos[:, 1:], draws(200), flip=False, jitter=0.25)
     inner = slice(4, -4)  # the border is clamped by half a pixel
     for ramp, along in ((x[:, 0], 2), (y[:, 0], 1)):
         steps = ramp.diff(dim=along)[:, inner, inner]
@@ -76,20 +81,48 @@ def test_a_crop_is_a_part_of_the_enlarged_photo() -> None:
     assert torch.corrcoef(corners)[0, 1].abs() < 0.3
 
 
-def test_jitter_of_the_paper_keeps_the_size() -> None:
-    photo = torch.rand(2, 3, 256, 256)
-    input, target = augment(photo, photo, moves(2), flip=True, jitter=0.117)
-    assert input.shape == target.shape == (2, 3, 256, 256)
-    assert 0 <= input.min() <= input.max() <= 1
+@pytest.fixture
+def uint8_batch() -> Batch:
+    input = torch.randint(0, 256, (8, 32, 32), generator=generator(5), dtype=torch.uint8)
+    return input, torch.randint(0, 256, (8, 32, 32, 2), generator=generator(6), dtype=torch.uint8)
 
 
-def test_parts_of_a_batch_move_as_the_whole(batch) -> None:
-    """A process of a group has its photos alone, and the moves of all."""
-    whole = augment(*batch, moves(), flip=True, jitter=0.2)
-    rows = slice(16, 48)
-    part = augment(*(of_all[rows] for of_all in batch), moves().part(rows), flip=True, jitter=0.2)
-    for one, other in zip(part, whole, strict=True):
-        assert torch.equal(one, other[rows])
+@pytest.fixture
+def prepare(
+    make_params: Callable[..., Params], uint8_batch: Batch
+) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """Return a function that prepares a process's share of the same batch."""
+
+    def prepare(iteration: int, group: Group = Group(), **train: object):  # noqa: B008 (frozen)
+        changes = {f"train.{name}": value for name, value in train.items()}
+        cfg = make_params({"train.jitter": 0.2, "train.noise": 0.1} | changes).lab.train
+        share = 8 // group.world_size
+        own = slice(group.rank * share, (group.rank + 1) * share)
+        batch = uint8_batch[0][own], uint8_batch[1][own]
+        return prepare_batch(get_space("lab"), cfg, batch, iteration, group)
+
+    return prepare
+
+
+def test_a_batch_depends_on_its_iteration_alone(prepare) -> None:
+    first = prepare(5)
+    torch.manual_seed(3)
+    prepare(0)
+    assert all(map(torch.equal, first, prepare(5)))
+    assert not torch.equal(first[0], prepare(6)[0])
+
+
+def test_a_group_augments_as_one_process(prepare) -> None:
+    parts = [prepare(5, Group(rank, rank, 4)) for rank in range(4)]
+    for whole, shares in zip(prepare(5), zip(*parts, strict=True), strict=True):
+        assert torch.equal(whole, torch.cat(shares))
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_memory_layout(prepare, channels_last: bool) -> None:
+    _, target = prepare(0, channels_last=channels_last)
+    assert target.is_contiguous(memory_format=torch.channels_last) is channels_last
+    assert target.is_contiguous() is not channels_last
 
 
 def gray_photos(space, photos: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,7 +134,7 @@ def gray_photos(space, photos: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("name", ["rgb", "lab"])
 def test_half_of_the_photos_get_noise_of_their_own_strength(name: str) -> None:
     space = get_space(name)
-    noisy, target = add_noise(space, *gray_photos(space), moves(200), 0.1)
+    noisy, target = add_noise(space, *gray_photos(space), draws(200), 0.1)
     strengths = noisy[:, 0].flatten(1).std(dim=1) / 2
     assert 70 < (strengths > 0).sum() < 130
     assert strengths.max() == pytest.approx(0.1, rel=0.1)
@@ -109,16 +142,3 @@ def test_half_of_the_photos_get_noise_of_their_own_strength(name: str) -> None:
     # Gray stays gray, and the colour to be found is the same on it.
     assert (noisy == noisy[:, :1]).all()
     assert torch.allclose(target - space.gray_output(noisy), torch.tensor(0.25), atol=1e-6)
-
-
-def test_noise_of_a_part_is_that_of_the_whole() -> None:
-    space = get_space("rgb")
-    photos = gray_photos(space, 8)
-    whole = add_noise(space, *photos, moves(8), 0.1)
-    again = add_noise(space, *photos, moves(8), 0.1)
-    other = add_noise(space, *photos, moves(8, seed=1), 0.1)
-    part = add_noise(space, *(x[4:] for x in photos), moves(8).part(slice(4, 8)), 0.1)
-    assert torch.equal(whole[0], again[0])
-    assert not torch.equal(whole[0], other[0])
-    assert torch.equal(whole[0][4:], part[0])
-    assert torch.equal(whole[1][4:], part[1])

@@ -1,19 +1,21 @@
-"""Both networks as they are built, and trained with each normalisation."""
+"""Both networks as they are built: weights, optimizers, compilation, normalisation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 
 from colorgan import paths
 from colorgan.config import SPACES, SpaceName
 from colorgan.model import Model
 from colorgan.training.step import Pix2Pix
+
+Batch = Callable[..., tuple[Tensor, Tensor]]
 
 
 def test_the_seed_alone_decides_the_weights(make_step: Callable[..., Pix2Pix]) -> None:
@@ -56,11 +58,66 @@ def test_optimizers_are_those_of_the_parameters(make_step: Callable[..., Pix2Pix
 
 def test_alone_and_uncompiled_nothing_is_wrapped(make_step: Callable[..., Pix2Pix]) -> None:
     step = make_step()
-    assert step.run_generator is step.group_generator is step.generator
-    assert step.run_discriminator is step.group_discriminator is step.discriminator
-    assert step.average is None
-    assert step.kept_generator() is step.generator
-    assert not isinstance(step.group_generator, DistributedDataParallel)
+    assert step.generate is step.generator
+    assert step.discriminate is step.judge is step.discriminator
+
+
+def test_networks_that_are_traced_compute_the_same(
+    make_step: Callable[..., Pix2Pix], batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch.compile sees them, without its compiler, which takes a minute."""
+    torch_compile, asked = torch.compile, []
+
+    def traced(network: Any, mode: str | None, dynamic: bool) -> Any:
+        asked.append((mode, dynamic))
+        return torch_compile(network, backend="aot_eager", dynamic=dynamic)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    eager, step = make_step(), make_step(compile="default")
+    assert asked == [(None, False)] * 2
+    for iteration in range(2):
+        expected = eager.train_step(*batch(), iteration)
+        torch.testing.assert_close(step.train_step(*batch(), iteration), expected)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    # What is validated and saved is the network itself, under its own names.
+    for name in ("generator", "discriminator"):
+        state, expected = (getattr(one, name).state_dict() for one in (step, eager))
+        assert state.keys() == expected.keys()
+        for key, tensor in state.items():
+            torch.testing.assert_close(tensor, expected[key], atol=2e-4, rtol=1e-3, msg=key)
+    torch.compiler.reset()
+
+
+def test_a_step_begins_anew_for_cuda_graphs(
+    make_step: Callable[..., Pix2Pix], batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, begun = [], []
+
+    def compiled(network: Any, mode: str | None, dynamic: bool) -> Any:
+        asked.append(mode)
+        return network
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: begun.append(1))
+    step = make_step(compile="reduce-overhead")
+    step.train_step(*batch(), 0)
+    assert asked == ["reduce-overhead"] * 2
+    assert begun == [1]
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_training_against_the_projected_discriminator(
+    make_step: Callable[..., Pix2Pix], batch: Batch, space: str
+) -> None:
+    step = make_step(space, 64, model__discriminator="projected", train__gan_loss="hinge")
+    # Of biases those of the last layers stay: hinge pushes both kinds of pictures alike.
+    judges: nn.Module = step.discriminator.judges  # type: ignore[assignment]
+    weights = [p for p in judges.parameters() if p.ndim > 1]
+    before = [weight.clone() for weight in weights]
+    loss_d, loss_gan, _ = step.train_step(*batch(space, 64), 0).tolist()
+    assert 0.5 < loss_d < 1.5
+    assert loss_gan != 0
+    assert not any(map(torch.equal, before, weights))
 
 
 def test_one_process_has_no_need_of_sync_batchnorm(make_step: Callable[..., Pix2Pix]) -> None:
@@ -68,8 +125,9 @@ def test_one_process_has_no_need_of_sync_batchnorm(make_step: Callable[..., Pix2
     assert not any(isinstance(m, nn.SyncBatchNorm) for m in step.generator.modules())
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance", "none"])
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(
+    ("space", "norm"), [("rgb", "batch"), ("lab", "instance"), ("lab", "none")]
+)
 def test_every_norm_trains_and_loads_back(
     write_arrays: Callable[..., Path], run: Callable[..., None], space: SpaceName, norm: str
 ) -> None:

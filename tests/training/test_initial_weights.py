@@ -14,19 +14,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from colorgan import color, io, paths, pretrained
+from colorgan import color, io, paths
 from colorgan.color import UInt8Array
 from colorgan.config import Params
-from colorgan.data.arrays import open_split
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.model import Model, build_generator, save_model
 from colorgan.spaces import get_space
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
-from colorgan.training import trainer
-from colorgan.training.initial_weights import FirstWeights, first_weights
+from colorgan.training.initial_weights import InitialWeights, read_initial_weights
 from colorgan.training.step import Pix2Pix
-from colorgan.training.validate import validate
 
 WEIGHTS = "generator.safetensors"
 ENCODER: dict[str, object] = {
@@ -83,38 +80,6 @@ def test_training_begins_with_these_weights(
     assert run_of_it.params["train.init"] == str(own)
 
 
-def test_the_first_picture_and_validation_are_those_of_the_model(
-    own: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a training whose learning rate moves nothing: only running statistics change."""
-    val = open_split(paths.processed("lab"), "val")
-    model = Model.load(own)
-    drawn: list[np.ndarray] = []
-    sample_grid = trainer.sample_grid
-
-    def observed(*given: object) -> object:
-        drawn.append(np.asarray(sample_grid(*given)))  # type: ignore[arg-type]
-        return sample_grid(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(trainer, "sample_grid", observed)
-    run("lab", {"train.init": str(own), "train.lr": 1e-30, "train.epochs": 1})
-    assert (drawn[0] == np.asarray(sample_grid(model, val, 2))).all()
-    trained = Model.load(paths.model("lab"))
-    weights = dict(model.generator.named_parameters())
-    for name, weight in trained.generator.named_parameters():
-        assert torch.equal(weight, weights[name]), name
-    trained.generator.load_state_dict(model.generator.state_dict())
-    assert validate(trained, val, 4) == validate(model, val, 4)
-
-
-def test_none_is_drawn_at_random(
-    write_arrays: Callable[..., Path], run: Callable[..., None], described: list[RunDescription]
-) -> None:
-    write_arrays("lab")
-    run("lab")
-    assert not any(name.startswith("init") for name in described[0].extra)
-
-
 def test_other_weights_are_another_training(
     own: Path, run: Callable[..., None], described: list[RunDescription]
 ) -> None:
@@ -130,7 +95,7 @@ def test_other_weights_are_another_training(
 
 def refusal(params: Params, space: str = "lab") -> ColorganError:
     with pytest.raises(ColorganError) as refused:
-        first_weights(get_space(space), params.space(space))
+        read_initial_weights(get_space(space), params.space(space))
     return refused.value
 
 
@@ -166,8 +131,8 @@ def test_the_pretrained_weights_colour_in_both_spaces(
     space: str,
 ) -> None:
     changes = ENCODER | {"train.init": "pretrained"}
-    first = first_weights(get_space(space), make_params(changes).space(space))
-    assert first.described() == {
+    first = read_initial_weights(get_space(space), make_params(changes).space(space))
+    assert first.tags() == {
         "init": "pretrained", "init.generator_sha256": io.sha256(came_along / WEIGHTS)
     }  # fmt: skip
     generator = build_generator(get_space(space), make_params(changes).space(space).model, 32)
@@ -196,18 +161,6 @@ def test_the_pretrained_weights_of_another_network(
     )
 
 
-def test_without_a_project_the_wheels_are_taken(
-    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(pretrained, "IN_THE_WHEEL", tmp_path / "wheel")
-    monkeypatch.setattr(pretrained, "IN_THE_CHECKOUT", tmp_path / "checkout")
-    assert pretrained.folder() == paths.model("pretrained")
-    (tmp_path / "wheel").mkdir()
-    assert pretrained.folder() == tmp_path / "wheel"
-    paths.model("pretrained").mkdir(parents=True)
-    assert pretrained.folder() == paths.model("pretrained")
-
-
 def test_weights_of_the_other_space(own: Path, make_params: Callable[..., Params]) -> None:
     said = refusal(make_params({"train.init": "own/first"}), "rgb")
     assert str(said) == (
@@ -215,11 +168,8 @@ def test_weights_of_the_other_space(own: Path, make_params: Callable[..., Params
     )
 
 
-@pytest.mark.parametrize("changes", [{"model.ngf": 3}, {"lab.image_size": 64}], ids=str)
-def test_weights_of_another_shape(
-    own: Path, make_params: Callable[..., Params], changes: dict[str, object]
-) -> None:
-    said = refusal(make_params({"train.init": "own/first"} | changes))
+def test_weights_of_another_shape(own: Path, make_params: Callable[..., Params]) -> None:
+    said = refusal(make_params({"train.init": "own/first", "lab.image_size": 64}))
     assert str(said) == (
         "train.init names own/first, a network of another shape (for 32 px); model.* and "
         "lab.image_size in params.yaml should be those in own/first/config.json"
@@ -237,12 +187,6 @@ def test_the_stages_own_results(own: Path, make_params: Callable[..., Params], t
         "params.yaml: train.init is ./models/lab/, which this stage writes itself, and which DVC "
         "removes before; copy that folder and name the copy, or name the MLflow run that made it"
     )
-
-
-def test_a_folder_without_a_model(own: Path, make_params: Callable[..., Params]) -> None:
-    (own / "config.json").unlink()
-    said = str(refusal(make_params({"train.init": str(own)})))
-    assert said.startswith("own/first/config.json does not exist")
 
 
 def test_neither_a_folder_nor_a_run(project: Path, make_params: Callable[..., Params]) -> None:
@@ -272,7 +216,9 @@ def test_without_mlflow_a_name_can_only_be_a_folder(
 
 
 def test_nothing_is_read_for_random_weights(make_params: Callable[..., Params]) -> None:
-    assert first_weights(get_space("lab"), make_params().lab) == FirstWeights(None, "", "none")
+    assert read_initial_weights(get_space("lab"), make_params().lab) == InitialWeights(
+        None, "", "none"
+    )
 
 
 def test_the_model_of_a_recorded_run(
@@ -291,20 +237,14 @@ def test_the_model_of_a_recorded_run(
     experiment = client.get_experiment_by_name("colorgan")
     [recorded] = client.search_runs([experiment.experiment_id])
     for name in (recorded.info.run_id, recorded.info.run_name):
-        found = first_weights(get_space("lab"), make_params({"train.init": name}).lab)
-        assert found.described() == {"init": name, "init.generator_sha256": sha256}
+        found = read_initial_weights(get_space("lab"), make_params({"train.init": name}).lab)
+        assert found.tags() == {"init": name, "init.generator_sha256": sha256}
         assert found.state is not None
         assert all(torch.equal(tensor, expected[key]) for key, tensor in found.state.items())
     said = refusal(make_params({"train.init": "ab" * 16}))
     assert "has the id or the name 'abab" in str(said)
     said = refusal(make_params({"train.init": recorded.info.run_id}), "rgb")
     assert "is of train_lab; name a run of train_rgb" in str(said)
-
-
-def test_without_state_there_is_no_lineage() -> None:
-    some = FirstWeights({}, "abc", "there")
-    assert some.described() == {"init": "there", "init.generator_sha256": "abc"}
-    assert replace(some, state=None).described() == {}
 
 
 def test_another_file_of_backbone_weights_is_another_training(
@@ -315,7 +255,7 @@ def test_another_file_of_backbone_weights_is_another_training(
     for content in (b"one", b"other"):
         file.write_bytes(content)
         changes = {"model.encoder_weights": str(file), "model.generator": "encoder_unet"}
-        found.append(first_weights(get_space("lab"), make_params(changes).lab).sha256)
+        found.append(read_initial_weights(get_space("lab"), make_params(changes).lab).sha256)
     assert len(set(found)) == 2
     unet = make_params({"model.encoder_weights": str(file)}).lab
-    assert first_weights(get_space("lab"), unet).sha256 == ""
+    assert read_initial_weights(get_space("lab"), unet).sha256 == ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from colorgan.runs.compiling import compiler_missing
 from colorgan.runs.runtime import cpu_computes_bf16
 
 CPU_SIDES = (1024, 2048, 3072)
@@ -163,3 +164,13 @@ def synchroniser(device: torch.device) -> Callable[[], None]:
     if device.type == "mps":
         return torch.mps.synchronize
     return lambda: None
+
+
+def compiler_missing(device: torch.device) -> str | None:
+    """Say what torch.compile lacks on this machine, None if nothing."""
+    if device.type == "cuda":
+        return None if importlib.util.find_spec("triton") else "the package triton"
+    names = (os.environ.get("CXX"), "g++", "clang++", "cl")
+    if any(name and shutil.which(name) for name in names):
+        return None
+    return "a C++ compiler (g++ or clang++)"

@@ -21,12 +21,12 @@ from torch.optim import Adam, Optimizer
 from colorgan.benchmark.variants import Setting, Variant
 from colorgan.config import Params, check_params, read_yaml
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, open_split
-from colorgan.data.loader import AUGMENTATION, Batch, ahead, open_batches, stream
+from colorgan.data.loader import Batch, ahead, open_batches
 from colorgan.networks import convolution
 from colorgan.runs import runtime as runtime_module
 from colorgan.runs.runtime import Runtime
 from colorgan.spaces import get_space
-from colorgan.training.augment import Moves, augment, in_layout
+from colorgan.training.augment import prepare_batch
 from colorgan.training.build import build_step
 
 BASE_TRAIN: dict[str, Any] = {
@@ -99,15 +99,10 @@ class Workload:
     def step(self, batch: Batch) -> Tensor:
         """Encode and augment a batch and update both networks; return the losses."""
         train = self._train
-        random = stream(train.seed, self._iteration, AUGMENTATION)
-        encoded = augment(
-            *self._space.encode(*batch),
-            Moves.draw(len(batch[0]), random),
-            flip=train.flip,
-            jitter=train.jitter,
+        input, target = prepare_batch(
+            self._space, train, batch, self._iteration, self.runtime.group
         )
-        laid_out = in_layout(encoded, channels_last=train.channels_last)
-        losses = self._step.train_step(*laid_out, self._iteration)
+        losses = self._step.train_step(input, target, self._iteration)
         self._iteration += 1
         return losses
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from colorgan.networks.convolution import Doubling, Halving, same_layout_backwards
+from colorgan.networks.convolution import DownConv, UpConv, same_layout_backwards
 from colorgan.networks.normalisation import NormName, norm_layer
 
 MAX_DEPTH = 8
@@ -96,7 +96,7 @@ def _down(
     """Halve the side: (LeakyReLU) conv (norm). Not in place: the input is also a skip."""
     layers: list[nn.Module] = [nn.LeakyReLU(0.2)] if activate else []
     after, bias = norm_layer(norm, out_channels) if norm else ([], False)
-    layers.append(Halving(in_channels, out_channels, bias))
+    layers.append(DownConv(in_channels, out_channels, bias))
     return nn.Sequential(*layers, *after)
 
 
@@ -105,7 +105,7 @@ def _up(in_channels: int, out_channels: int, norm: NormName, dropout: float) -> 
     after, bias = norm_layer(norm, out_channels)
     layers: list[nn.Module] = [
         nn.ReLU(),
-        Doubling(in_channels, out_channels, bias),
+        UpConv(in_channels, out_channels, bias),
         *after,
     ]
     if dropout:

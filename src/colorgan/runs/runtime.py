@@ -1,21 +1,27 @@
-"""The machine: device, mixed precision, cuDNN's flags, seeds."""
+"""How a training uses the machine: device, precision, torch.compile, processes, torch's flags."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 
 from colorgan.config import RuntimeParams, TrainParams
-from colorgan.errors import ParamsError
+from colorgan.errors import ColorganError, ParamsError
 
 Precision = Literal["off", "fp16", "bf16"]
 CompileMode = Literal["off", "default", "reduce-overhead"]
+
+LONG_RUN = 5000
+"""Iterations from which `train.compile: auto` compiles: it takes about a minute, which shorter runs
+do not win back."""
 
 
 def choose_device(name: str, asked: str = "params.yaml: runtime.device") -> torch.device:
@@ -24,31 +30,50 @@ def choose_device(name: str, asked: str = "params.yaml: runtime.device") -> torc
     `asked` says where the name comes from, for the error.
 
     Raises:
-        ParamsError: the device asked for is not on this machine.
+        ParamsError: this machine does not have it.
     """
     present = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
+    there = [device for device, is_there in present.items() if is_there]
     if name == "auto":
-        return torch.device(next(device for device, there in present.items() if there))
-    if not present.get(name):
-        there = ", ".join(device for device, is_there in present.items() if is_there)
+        return torch.device(there[0])
+    if name not in there:
         raise ParamsError(
             f"{asked} is {name!r}, which this machine does not have; "
-            f"it should be auto or one of {there}"
+            f"it should be auto or one of {', '.join(there)}"
         )
     return torch.device(name)
 
 
-def choose_precision(amp: str, device: torch.device) -> Precision:
-    """Return the precision of autocast: the one asked for, or what the device is fast at.
-
-    `auto` is bf16 on a GPU or CPU that computes in it, fp16 on an older GPU, off elsewhere.
+def choose_devices(wanted: str | int, device: torch.device) -> int:
+    """Return how many processes train on this machine; `auto` takes all GPUs, and one CPU.
 
     Raises:
-        ParamsError: fp16 was asked for on a device that does not train in it.
+        ParamsError: more are asked for than there are.
+    """
+    n_gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    if wanted == "auto":
+        return max(1, n_gpus)
+    there = {"cuda": n_gpus, "cpu": os.cpu_count() or 1}.get(device.type, 1)
+    if int(wanted) > there:
+        kind = {"cuda": "GPU", "cpu": "CPU core"}.get(device.type, "device")
+        raise ParamsError(
+            f"params.yaml: runtime.devices is {wanted}, this machine has {there} {kind}"
+            f"{'s' if there > 1 else ''}; it should be auto or at most {there}"
+        )
+    return int(wanted)
+
+
+def choose_precision(amp: str, device: torch.device) -> Precision:
+    """Return the precision of autocast; `auto` takes what the device is fast at.
+
+    That is bf16 on a GPU or CPU that computes in it, fp16 on an older GPU, off elsewhere.
+
+    Raises:
+        ParamsError: fp16 is asked for on a device that does not train in it.
     """
     if amp == "fp16" and device.type != "cuda":
         raise ParamsError(
@@ -63,13 +88,40 @@ def choose_precision(amp: str, device: torch.device) -> Precision:
 
 
 def cpu_computes_bf16() -> bool:
-    """Say whether this CPU multiplies bfloat16 in hardware; in software it would be slower."""
+    """Whether this CPU multiplies bfloat16 in hardware; in software it would be slower."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def choose_compile(mode: str, device: torch.device, iterations: int) -> CompileMode:
+    """Return the mode of torch.compile; `auto` is `default` on CUDA for long runs, else `off`.
+
+    On a CPU compiled steps were measured to be 5% to 10% slower: their time goes to convolutions,
+    which compiling leaves as they are.
+    """
+    if mode != "auto":
+        return mode  # type: ignore[return-value]
+    pays = device.type == "cuda" and iterations >= LONG_RUN
+    return "default" if pays and importlib.util.find_spec("triton") else "off"
+
+
+@contextmanager
+def compile_errors(mode: CompileMode) -> Iterator[None]:
+    """Say in one sentence that torch.compile failed, as without a C++ compiler or triton."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise ColorganError(
+            f"train.compile is {mode}, and torch.compile failed on this machine ({reason}); set it "
+            "to off in params.yaml"
+        ) from error
+
+
 def device_name(device: torch.device) -> str:
-    """Return the name of the device as a person would say it, for the record of a run."""
+    """Return the name of the device as a person would say it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
@@ -102,35 +154,39 @@ class Group:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What `auto` came to, decided once for a run and replayed where it goes on.
+    """What `auto` is resolved to, once for a run, and used again when it resumes.
 
     Attributes:
         device: where the networks run.
         precision: what autocast computes in; `off` is float32.
         pin_memory: whether batches are read into page-locked memory.
-        compile: the mode of torch.compile, or `off`; None while nothing is decided yet.
+        compile: the mode of torch.compile, or `off`.
         group: the processes that train together.
     """
 
     device: torch.device
     precision: Precision
     pin_memory: bool
-    compile: CompileMode | None = "off"
+    compile: CompileMode = "off"
     group: Group = Group()
 
     @classmethod
     def decide(
-        cls, train: TrainParams, runtime: RuntimeParams, decided: Mapping[str, str] | None = None
+        cls,
+        train: TrainParams,
+        runtime: RuntimeParams,
+        iterations: int = 0,
+        decided: Mapping[str, str] | None = None,
     ) -> Runtime:
-        """Decide every `auto` but that of torch.compile, which needs a trial; set torch's flags.
+        """Resolve every `auto`, and set torch's flags.
 
         Args:
             train: the parameters of the training.
             runtime: how the machine is to be used.
-            decided: what an earlier part of the same run decided, as `decisions` returns it.
+            iterations: those of the whole training.
+            decided: the `decisions` of the run that resumes.
         """
-        device = choose_device(runtime.device)
-        group = Group.of_environment()
+        device, group = choose_device(runtime.device), Group.of_environment()
         if device.type == "cuda":
             if group.local_rank >= torch.cuda.device_count():
                 raise ParamsError(
@@ -140,30 +196,32 @@ class Runtime:
                 )
             device = torch.device("cuda", group.local_rank)
             torch.cuda.set_device(device)
-        pin = device.type == "cuda" if runtime.pin_memory == "auto" else runtime.pin_memory
-        earlier = decided or {}
-        precision = choose_precision(earlier.get("precision", train.amp), device)
-        mode = earlier.get("compile", train.compile)
+        asked = {"precision": train.amp, "compile": train.compile, **(decided or {})}
         set_flags(train)
         keep_freed_memory()
-        compiled = None if mode == "auto" else cast(CompileMode, mode)
-        return cls(device, precision, pin, compiled, group)
+        return cls(
+            device,
+            choose_precision(asked["precision"], device),
+            device.type == "cuda" if runtime.pin_memory == "auto" else runtime.pin_memory,
+            choose_compile(asked["compile"], device, iterations),
+            group,
+        )
 
     def autocast(self) -> torch.autocast:
-        """Return a new autocast context for the forward passes; it does nothing when off."""
+        """Return a new autocast context for forward passes; it does nothing in float32."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype, enabled=self.precision != "off")
 
     def decisions(self) -> dict[str, str]:
-        """Return what was decided and changes a result: replayed where it goes on, or told."""
+        """Return what was decided and can change the result, for the checkpoint."""
         return {
             "precision": self.precision,
-            "compile": self.compile or "off",
+            "compile": self.compile,
             "devices": str(self.group.world_size),
         }
 
-    def described(self) -> dict[str, str]:
-        """Return the decisions by name, for the record of a run."""
+    def tags(self) -> dict[str, str]:
+        """Return all that was decided, as tags of the MLflow run."""
         return {
             "device": self.device.type,
             "device_name": device_name(self.device),
@@ -172,30 +230,31 @@ class Runtime:
         }
 
 
-def choose_devices(wanted: str | int, device: torch.device) -> int:
-    """Return how many processes train on this machine; `auto` takes all GPUs, and one CPU.
+def set_flags(train: TrainParams) -> None:
+    """Set the flags of cuDNN and the matrix units to the parameters.
 
-    Raises:
-        ParamsError: more are asked for than there are.
+    `cudnn_benchmark` and `cudnn_deterministic` pull against each other: with both on, cuDNN times
+    its algorithms but chooses among the deterministic ones.
     """
-    n_gpus = torch.cuda.device_count() if device.type == "cuda" else 0
-    if wanted == "auto":
-        return max(1, n_gpus)
-    there = {"cuda": n_gpus, "cpu": os.cpu_count() or 1}.get(device.type, 1)
-    if int(wanted) > there:
-        kind = {"cuda": "GPU", "cpu": "CPU core"}.get(device.type, "device")
-        raise ParamsError(
-            f"params.yaml: runtime.devices is {wanted}, this machine has {there} {kind}"
-            f"{'s' if there > 1 else ''}; it should be auto or at most {there}"
-        )
-    return int(wanted)
+    torch.backends.cudnn.benchmark = train.cudnn_benchmark
+    torch.backends.cudnn.deterministic = train.cudnn_deterministic
+    torch.backends.cudnn.allow_tf32 = train.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = train.allow_tf32
+    # Needed for deterministic matrix products on CUDA.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if torch.are_deterministic_algorithms_enabled() != train.cudnn_deterministic:
+        # This imports torch's compiler, which takes a second.
+        torch.use_deterministic_algorithms(train.cudnn_deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # Denormals slow a CPU down a hundredfold, and no weight needs them.
+    torch.set_flush_denormal(True)
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep large freed blocks for the next batch, where it has a switch for it.
+    """Let glibc keep large freed blocks for the next batch.
 
-    glibc returns blocks of some megabytes to the system at once, and the next ones come as fresh
-    pages: a batch of 32 at 256 px took 7 times as long to read and convert.
+    It would return them to the system, and new ones come as fresh pages: a batch of 32 at 256 px
+    took 7 times as long to read and convert.
     """
     if sys.platform != "linux":
         return
@@ -203,30 +262,7 @@ def keep_freed_memory() -> None:
 
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 1 << 25)
-        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
-
-
-# From malloc.h; 32 MB is the most that glibc takes for the first.
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-
-
-def set_flags(train: TrainParams) -> None:
-    """Set cuDNN's and the matrix units' flags as the parameters say.
-
-    `cudnn_benchmark` and `cudnn_deterministic` pull against each other; both are honoured: with
-    both on, cuDNN times its algorithms but chooses among the deterministic ones alone.
-    """
-    torch.backends.cudnn.benchmark = train.cudnn_benchmark
-    torch.backends.cudnn.deterministic = train.cudnn_deterministic
-    torch.backends.cudnn.allow_tf32 = train.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = train.allow_tf32
-    # Beyond cuDNN: operations that add up in any order are replaced, or refused.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if torch.are_deterministic_algorithms_enabled() != train.cudnn_deterministic:
-        # It imports torch's compiler, which takes a second.
-        torch.use_deterministic_algorithms(train.cudnn_deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # Denormals slow a CPU down a hundredfold, and no weight of a network needs them.
-    torch.set_flush_denormal(True)
+        # From malloc.h; 32 MB is the most that glibc takes for the first.
+        mmap_threshold, trim_threshold = -3, -1
+        mallopt(mmap_threshold, 1 << 25)
+        mallopt(trim_threshold, 1 << 30)

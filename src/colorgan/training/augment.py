@@ -1,4 +1,4 @@
-"""Flips, crops and noise of whole batches on the training device, in float32."""
+"""Batches made ready for the step: floats, flips, crops and noise, on the training device."""
 
 from __future__ import annotations
 
@@ -8,99 +8,115 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorgan.networks import convolution
+from colorgan.config import TrainParams
+from colorgan.data.loader import AUGMENTATION, Batch, stream
+from colorgan.networks.convolution import channels_last
+from colorgan.runs.runtime import Group
 from colorgan.spaces import Space
 
 
-class Moves(NamedTuple):
-    """Random numbers of a batch, uniform in 0..1, on the CPU, so that every device has the same.
+class AugmentationDraws(NamedTuple):
+    """Random numbers for the photos of a batch, uniform in 0..1.
+
+    They are drawn on the CPU, so that every device gets the same.
 
     Attributes:
-        mirror: `(N,)`, below a half for photos to be mirrored.
-        place: `(N, 2)`, where a crop lies.
-        noise: `(N, 2)`, how strong the noise is, and the seed of it in 0..1.
+        flip: `(N,)`, below a half for photos that are mirrored.
+        crop: `(N, 2)`, the place of the crop.
+        noise: `(N, 2)`, the strength of the noise and its seed.
     """
 
-    mirror: Tensor
-    place: Tensor
+    flip: Tensor
+    crop: Tensor
     noise: Tensor
 
     @classmethod
-    def draw(cls, n: int, random: torch.Generator) -> Moves:
+    def draw(cls, n: int, random: torch.Generator) -> AugmentationDraws:
         """Draw for a batch of `n` photos."""
         return cls(*(torch.rand(*shape, generator=random) for shape in ((n,), (n, 2), (n, 2))))
 
-    def part(self, rows: slice) -> Moves:
+    def part(self, rows: slice) -> AugmentationDraws:
         """Return those of some photos of the batch."""
-        return Moves(self.mirror[rows], self.place[rows], self.noise[rows])
+        return AugmentationDraws(self.flip[rows], self.crop[rows], self.noise[rows])
+
+
+def prepare_batch(
+    space: Space, train: TrainParams, batch: Batch, iteration: int, group: Group
+) -> tuple[Tensor, Tensor]:
+    """Convert a uint8 batch to floats and augment it; input and target as the step takes them.
+
+    The draws depend on the seed and the iteration alone. Each process of a group takes the draws
+    of its own photos, so that a group augments the batch as one process would.
+    """
+    share = len(batch[0])
+    draws = AugmentationDraws.draw(
+        share * group.world_size, stream(train.seed, iteration, AUGMENTATION)
+    ).part(slice(group.rank * share, (group.rank + 1) * share))
+    input, target = augment(*space.encode(*batch), draws, flip=train.flip, jitter=train.jitter)
+    if train.noise:
+        input, target = add_noise(space, input, target, draws, train.noise)
+    layout = channels_last if train.channels_last else Tensor.contiguous
+    return layout(input), layout(target)
 
 
 def augment(
-    input: Tensor, target: Tensor, moves: Moves, *, flip: bool, jitter: float
+    input: Tensor, target: Tensor, draws: AugmentationDraws, *, flip: bool, jitter: float
 ) -> tuple[Tensor, Tensor]:
     """Mirror half of the photos, enlarge all by `jitter` and crop them at random places.
 
     Args:
         input: `(N, I, H, W)` float32.
-        target: `(N, C, H, W)` float32; moved exactly as the input is.
-        moves: random numbers of the N photos.
+        target: `(N, C, H, W)` float32; transformed exactly as the input.
+        draws: random numbers of the N photos.
         flip: whether to mirror.
-        jitter: 0.117 enlarges 256 px to 286 before the crop, as pix2pix does; 0 leaves it out.
+        jitter: 0.117 enlarges 256 px to 286 before the crop, as in pix2pix; 0 leaves it out.
     """
-    split = input.shape[1]
+    channels = input.shape[1]
     both = torch.cat((input, target), dim=1)
     if flip:
-        mirrored = _brought_to(both.device, moves.mirror < 0.5)
+        mirrored = _to_device(draws.flip < 0.5, both.device)
         both = torch.where(mirrored[:, None, None, None], both.flip(-1), both)
     if jitter:
-        both = _crop(both, 1 + jitter, moves.place)
-    return both[:, :split], both[:, split:]
+        both = _crop(both, 1 + jitter, draws.crop)
+    return both[:, :channels], both[:, channels:]
 
 
 def add_noise(
-    space: Space, input: Tensor, target: Tensor, moves: Moves, strongest: float
+    space: Space, input: Tensor, target: Tensor, draws: AugmentationDraws, strongest: float
 ) -> tuple[Tensor, Tensor]:
-    """Add Gaussian noise to the lightness of every second photo, as film grain does.
+    """Add Gaussian noise to the lightness of about half of the photos, like film grain.
 
-    The colours to be found stay as they are: a network that has seen it is not led astray by the
-    grain of a scan.
+    The colours of the target stay as they are.
 
     Args:
-        space: what inputs and targets mean; a target that has the lightness in it gets it too.
+        space: what inputs and targets mean; a target that holds lightness gets the noise too.
         input: `(N, I, H, W)` float32 in [-1, 1].
         target: `(N, C, H, W)` float32 in [-1, 1].
-        moves: random numbers of the N photos.
-        strongest: standard deviation at most, of a range of 1; each photo has one of its own.
+        draws: random numbers of the N photos.
+        strongest: largest standard deviation, of a range of 1; each photo has one of its own.
     """
     n, _, height, width = input.shape
     noise = input.new_zeros(n, 1, height, width)
-    for i, (share, seed) in enumerate(moves.noise.tolist()):
+    for i, (share, seed) in enumerate(draws.noise.tolist()):
         if share > 0.5:
             random = torch.Generator(input.device).manual_seed(int(seed * 2**24))
             drawn = torch.randn(height, width, generator=random, device=input.device)
-            # Inputs span 2.
+            # Inputs have a range of 2.
             noise[i, 0] = drawn * (2 * strongest * (2 * share - 1))
     noise = noise.expand_as(input)
     return input + noise, target + space.gray_output(noise)
 
 
-def in_layout(batch: tuple[Tensor, Tensor], *, channels_last: bool) -> tuple[Tensor, Tensor]:
-    """Return an encoded batch in the layout in memory that the step is to work in."""
-    laid_out = convolution.channels_last if channels_last else Tensor.contiguous
-    input, target = map(laid_out, batch)
-    return input, target
-
-
-def _brought_to(device: torch.device, x: Tensor) -> Tensor:
-    """Copy to a device; a GPU takes it from pinned memory, which holds up nobody."""
+def _to_device(x: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device; from pinned memory a copy to a GPU does not block."""
     return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
 
 def _crop(photos: Tensor, zoom: float, place: Tensor) -> Tensor:
-    """Enlarge by `zoom` and crop back to size; `place` `(N, 2)` in 0..1 says where."""
+    """Enlarge by `zoom` and crop back to size; `place` is `(N, 2)` in 0..1."""
     theta = torch.zeros(len(photos), 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / zoom
     theta[:, :, 2] = (place * 2 - 1) * (1 - 1 / zoom)
-    theta = _brought_to(photos.device, theta)
+    theta = _to_device(theta, photos.device)
     grid = F.affine_grid(theta, list(photos.shape), align_corners=False)
     return F.grid_sample(photos, grid, padding_mode="border", align_corners=False)

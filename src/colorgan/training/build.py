@@ -1,10 +1,8 @@
-"""Both networks with their optimizers, on their device, compiled and grouped as was decided."""
+"""Checks the parameters against data and machine, and builds all that the step needs."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,55 +10,95 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 
+from colorgan import paths
 from colorgan.config import ModelParams, SpaceParams, TrainParams
+from colorgan.data.arrays import DatasetInfo
+from colorgan.errors import ColorganError, ParamsError
 from colorgan.model import build_generator
 from colorgan.networks import EncoderUNet, PatchGAN, ProjectedDiscriminator, initialise
 from colorgan.networks.backbones import load_backbone, weights_of
-from colorgan.runs.runtime import Runtime
+from colorgan.networks.patchgan import most_layers
+from colorgan.runs.runtime import Runtime, choose_precision
 from colorgan.spaces import Space
-from colorgan.training.ema import WeightAverage
-from colorgan.training.losses import ColorfulnessLoss, PerceptualLoss, PictureLoss, gan_loss
+from colorgan.training.losses import (
+    GAN_LOSSES,
+    ColorfulnessLoss,
+    PerceptualLoss,
+    PictureLoss,
+    l1_loss,
+)
+from colorgan.training.optim import WeightAverage
 from colorgan.training.step import Pix2Pix
+
+
+def check_fit(
+    cfg: SpaceParams, info: DatasetInfo, n_photos: int, device: torch.device, processes: int
+) -> None:
+    """Check the parameters of a space against its training photos and the machine.
+
+    Raises:
+        ColorganError: the arrays are of another image size.
+        ParamsError: a parameter does not fit the photos, the device or the number of processes.
+    """
+    size, batch_size = cfg.data.image_size, cfg.train.batch_size
+    if info.image_size != size:
+        raise ColorganError(
+            f"{paths.processed(info.space) / 'dataset.json'} is for {info.image_size} px, "
+            f"params.yaml says {info.space}.image_size is {size}: run "
+            f"`dvc repro preprocess@{info.space}` first"
+        )
+    if cfg.model.n_layers > most_layers(size):
+        raise ParamsError(
+            f"params.yaml: model.n_layers is {cfg.model.n_layers}, which leaves no patch of "
+            f"{size} px; it should be at most {most_layers(size)}"
+        )
+    if n_photos < batch_size:
+        raise ParamsError(
+            f"params.yaml: train.batch_size is {batch_size}, which is more than the "
+            f"{n_photos} training photos of {info.space}; it should be at most {n_photos}"
+        )
+    if batch_size % processes:
+        raise ParamsError(
+            f"params.yaml: train.batch_size is {batch_size}, which {processes} processes cannot "
+            f"share evenly; it should be a multiple of {processes}"
+        )
+    choose_precision(cfg.train.amp, device)
+    if cfg.train.sync_batchnorm and device.type != "cuda":
+        raise ParamsError(
+            "params.yaml: train.sync_batchnorm is true, which works on GPUs alone (this device is "
+            f"{device.type}); it should be false"
+        )
 
 
 def build_step(
     space: Space,
-    params: SpaceParams,
+    cfg: SpaceParams,
     image_size: int,
     runtime: Runtime,
     weights: Mapping[str, Tensor] | None = None,
-    iterations: int = 0,
+    per_epoch: int = 0,
 ) -> Pix2Pix:
-    """Build both networks with their optimizers; the same seed gives the same weights.
+    """Build both networks with their losses and optimizers; the seed decides their weights.
 
     Args:
-        space: what is learnt.
-        params: the parameters of this space.
+        space: what inputs and targets mean.
+        cfg: the parameters of this space.
         image_size: side of the photos in pixels.
-        runtime: where and how it runs.
-        weights: the generator's first weights by name; drawn at random where there are none.
-        iterations: those of an epoch, for the epochs without a discriminator.
+        runtime: device, precision, compilation and processes.
+        weights: initial weights of the generator by name; None draws them at random.
+        per_epoch: iterations of an epoch, to count the epochs of `pretrain_epochs`.
     """
-    train, model = params.train, params.model
+    train = cfg.train
     torch.manual_seed(train.seed)
-    generator = build_generator(space, model, image_size)
-    discriminator = _build_discriminator(space, model)
-    if isinstance(generator, EncoderUNet):
-        if weights is None and model.encoder_weights != "none":
-            taken = weights_of(model.encoder_weights, model.encoder)
-            load_backbone(generator.encoder, taken, model.encoder_weights)
-    else:
-        initialise(generator)
-    if isinstance(discriminator, PatchGAN):
-        initialise(discriminator)
-    if weights is not None:
-        generator.load_state_dict(weights)
+    generator = build_generator(space, cfg.model, image_size)
+    discriminator = _build_discriminator(space, cfg.model)
+    _initialise(generator, discriminator, cfg.model, weights)
     if train.sync_batchnorm and runtime.group.world_size > 1:
         generator, discriminator = (
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
             for network in (generator, discriminator)
         )
-    # Channels-last weights too on a GPU; a CPU's Adam would copy them to and fro.
+    # Channels-last weights are faster on a GPU; on a CPU Adam would copy them to and fro.
     last = train.channels_last and runtime.device.type == "cuda"
     layout = torch.channels_last if last else torch.contiguous_format
     for network in (generator, discriminator):
@@ -69,27 +107,24 @@ def build_step(
         Adam(network.parameters(), train.lr, (train.beta1, train.beta2), fused=True)
         for network in (generator, discriminator)
     )
-    run_generator, run_discriminator = (
-        compiled(network, runtime) for network in (generator, discriminator)
-    )
+    generate, judge = (_compiled(network, runtime) for network in (generator, discriminator))
     return Pix2Pix(
-        generator,
-        discriminator,
-        optimizer_g,
-        optimizer_d,
-        GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
-        gan_loss(train.gan_loss),
-        train.lambda_l1,
-        runtime,
-        run_generator,
-        run_discriminator,
-        _grouped(run_generator, runtime),
-        _grouped(run_discriminator, runtime),
-        WeightAverage(generator, train.ema_decay) if train.ema_decay else None,
-        train.grad_clip,
-        seed=train.seed,
-        pretrain_iterations=train.pretrain_epochs * iterations,
+        generator=generator,
+        discriminator=discriminator,
+        generate=_first_of_step(_distributed(generate, runtime), runtime),
+        discriminate=_distributed(judge, runtime),
+        judge=judge,
+        optimizer_g=optimizer_g,
+        optimizer_d=optimizer_d,
+        scaler=GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
+        autocast=runtime.autocast,
+        gan_loss=GAN_LOSSES[train.gan_loss],
         picture_losses=_picture_losses(space, train, runtime),
+        average=WeightAverage(generator, train.ema_decay) if train.ema_decay else None,
+        grad_clip=train.grad_clip,
+        pretrain_iterations=train.pretrain_epochs * per_epoch,
+        seed=train.seed,
+        rank=runtime.group.rank,
     )
 
 
@@ -100,9 +135,27 @@ def _build_discriminator(space: Space, model: ModelParams) -> nn.Module:
     return PatchGAN(channels, model.ndf, model.n_layers, model.norm)
 
 
+def _initialise(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    model: ModelParams,
+    weights: Mapping[str, Tensor] | None,
+) -> None:
+    """Set the initial weights, in place; the generator's random ones are drawn in any case."""
+    if not isinstance(generator, EncoderUNet):
+        initialise(generator)
+    elif weights is None and model.encoder_weights != "none":
+        backbone = weights_of(model.encoder_weights, model.encoder)
+        load_backbone(generator.encoder, backbone, model.encoder_weights)
+    if isinstance(discriminator, PatchGAN):
+        initialise(discriminator)
+    if weights is not None:
+        generator.load_state_dict(weights)
+
+
 def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple[PictureLoss, ...]:
-    """Return the losses that have a weight."""
-    losses = []
+    """Return L1, and the losses whose weight is not 0."""
+    losses = [PictureLoss("loss_G_L1", train.lambda_l1, l1_loss)]
     if train.lambda_color:
         losses.append(PictureLoss("loss_G_color", train.lambda_color, ColorfulnessLoss(space)))
     if train.lambda_perceptual:
@@ -111,27 +164,36 @@ def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple
     return tuple(losses)
 
 
-def compiled(network: nn.Module, runtime: Runtime) -> Callable[..., Tensor]:
-    """Return the network in the decided mode of torch.compile; compilation waits for a batch."""
-    if runtime.compile in (None, "off"):
+def _compiled(network: nn.Module, runtime: Runtime) -> Callable[..., Tensor]:
+    """Return the network in the chosen mode of torch.compile; it compiles on the first batch."""
+    if runtime.compile == "off":
         return network
     mode = None if runtime.compile == "default" else runtime.compile
-    run: Callable[..., Tensor] = torch.compile(network, mode=mode, dynamic=False)
-    return run
+    forward: Callable[..., Tensor] = torch.compile(network, mode=mode, dynamic=False)
+    return forward
 
 
-def _grouped(network: Callable[..., Tensor], runtime: Runtime) -> Callable[..., Tensor]:
-    """Return the network with its gradients averaged over the group, if there is one."""
+def _distributed(network: Callable[..., Tensor], runtime: Runtime) -> Callable[..., Tensor]:
+    """Return the network with its gradients averaged over the processes, if there are several."""
     if runtime.group.world_size == 1:
         return network
     assert isinstance(network, nn.Module)
-    # Buffers are batch norm's running statistics, which no gradient depends on: rank 0's count.
-    known = inspect.signature(DistributedDataParallel).parameters
-    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    options: dict[str, Any] = {name: False}
     return DistributedDataParallel(
         network,
         device_ids=[runtime.device.index] if runtime.device.type == "cuda" else None,
+        # Buffers are running statistics, which no gradient depends on; those of rank 0 are kept.
+        broadcast_buffers=False,
         gradient_as_bucket_view=True,
-        **options,
     )
+
+
+def _first_of_step(forward: Callable[..., Tensor], runtime: Runtime) -> Callable[..., Tensor]:
+    """Tell CUDA graphs, where they are used, that a new step begins with this forward pass."""
+    if runtime.compile != "reduce-overhead":
+        return forward
+
+    def generate(input: Tensor) -> Tensor:
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        return forward(input)
+
+    return generate

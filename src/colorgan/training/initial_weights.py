@@ -1,4 +1,4 @@
-"""The generator's first weights: the project's, or those of a model folder or an MLflow run."""
+"""Initial weights of the generator: random, pretrained, from a model folder or an MLflow run."""
 
 from __future__ import annotations
 
@@ -10,50 +10,53 @@ import torch
 from torch import Tensor
 
 from colorgan import paths, pretrained
-from colorgan.config import ModelParams, SpaceParams
+from colorgan.config import SpaceParams
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.io import sha256
 from colorgan.model import CONFIG, WEIGHTS, Model, build_generator
 from colorgan.networks.encoder_unet import OF_COLORS
 from colorgan.spaces import Space
 
-NONE = "none"
+RANDOM = "none"
 
 
 @dataclass(frozen=True)
-class FirstWeights:
-    """Weights that a training begins with.
+class InitialWeights:
+    """Weights that a training starts from.
 
     Attributes:
         state: the generator's weights by name; None for random ones.
-        sha256: SHA-256 of their file, or of that of the backbone's alone; empty without a file.
-        source: where they come from, for the record.
+        sha256: SHA-256 of their file, or of a file with the backbone's alone; empty without one.
+        source: the value of `train.init`.
     """
 
     state: dict[str, Tensor] | None = None
     sha256: str = ""
-    source: str = NONE
+    source: str = RANDOM
 
-    def described(self) -> dict[str, str]:
-        """Return the lineage as tags."""
+    def tags(self) -> dict[str, str]:
+        """Return where they come from, as tags of the MLflow run."""
         if self.state is None:
             return {}
         return {"init": self.source, "init.generator_sha256": self.sha256}
 
 
-def first_weights(space: Space, params: SpaceParams) -> FirstWeights:
+def read_initial_weights(space: Space, params: SpaceParams) -> InitialWeights:
     """Read the weights that `train.init` names.
 
     Raises:
-        ColorganError: there is no such folder or run, or its network is not the one to be trained.
+        ColorganError: there is no such folder or run, or its network is another one.
     """
     init = params.train.init
-    if init == NONE:
-        return FirstWeights(sha256=_of_backbone(params.model))
+    if init == RANDOM:
+        # Another file of backbone weights makes another training.
+        backbone = Path(params.model.encoder_weights)
+        used = params.model.generator == "encoder_unet" and backbone.is_file()
+        return InitialWeights(sha256=sha256(backbone) if used else "")
     if init == pretrained.NAME:
         return _pretrained(space, params)
     folder = Path(init)
-    # Also where it is not there: DVC has removed it by now.
+    # Also where it does not exist: DVC has removed it by now.
     if folder.resolve() == paths.model(space.name).resolve():
         raise ParamsError(
             f"params.yaml: train.init is {init}, which this stage writes itself, and which "
@@ -61,30 +64,36 @@ def first_weights(space: Space, params: SpaceParams) -> FirstWeights:
             "that made it"
         )
     if folder.is_dir():
-        return _checked(folder, init, space, params)
+        return _of_folder(folder, space, params)
     with TemporaryDirectory() as into:
-        return _checked(_of_run(init, space, Path(into)), init, space, params)
+        return _of_folder(_download(init, space, Path(into)), space, params)
 
 
-def _pretrained(space: Space, params: SpaceParams) -> FirstWeights:
-    """Return the weights that come with the project, their ab turned into what the space adds."""
+def _pretrained(space: Space, params: SpaceParams) -> InitialWeights:
+    """Return the pretrained weights, their ab output layer mapped to what the space produces."""
     folder = pretrained.folder()
     model = Model.load(folder)
     state = model.generator.state_dict()
     for name in state.keys() & OF_COLORS:
         state[name] = torch.tensordot(space.from_ab(), state[name], dims=1)
-    _require_same_shapes(state, folder, model.image_size, pretrained.NAME, space, params)
-    return FirstWeights(state, model.sha256, pretrained.NAME)
+    _require_same_shapes(state, model, folder, space, params)
+    return InitialWeights(state, model.sha256, pretrained.NAME)
 
 
-def _of_backbone(model: ModelParams) -> str:
-    """Return what tells the content of a file of backbone weights, so that another is noticed."""
-    file = Path(model.encoder_weights)
-    return sha256(file) if model.generator == "encoder_unet" and file.is_file() else ""
+def _of_folder(folder: Path, space: Space, params: SpaceParams) -> InitialWeights:
+    init, model = params.train.init, Model.load(folder)
+    if model.space.name != space.name:
+        raise ColorganError(
+            f"train.init names {init}, a generator of the space {model.space.name}; "
+            f"it should be one of {space.name}"
+        )
+    state = model.generator.state_dict()
+    _require_same_shapes(state, model, folder, space, params)
+    return InitialWeights(state, model.sha256, init)
 
 
-def _of_run(init: str, space: Space, into: Path) -> Path:
-    """Bring the model of an MLflow run into a folder and return the folder."""
+def _download(init: str, space: Space, into: Path) -> Path:
+    """Download the model of an MLflow run into a folder and return the model's folder."""
     try:
         from colorgan.tracking.mlflow_read import TrainingRuns
     except ModuleNotFoundError:
@@ -108,31 +117,15 @@ def _of_run(init: str, space: Space, into: Path) -> Path:
     return into / "model"
 
 
-def _checked(folder: Path, init: str, space: Space, params: SpaceParams) -> FirstWeights:
-    model = Model.load(folder)
-    if model.space.name != space.name:
-        raise ColorganError(
-            f"train.init names {init}, a generator of the space {model.space.name}; "
-            f"it should be one of {space.name}"
-        )
-    state = model.generator.state_dict()
-    _require_same_shapes(state, folder, model.image_size, init, space, params)
-    return FirstWeights(state, model.sha256, init)
-
-
 def _require_same_shapes(
-    state: dict[str, Tensor],
-    folder: Path,
-    image_size: int,
-    init: str,
-    space: Space,
-    params: SpaceParams,
+    state: dict[str, Tensor], model: Model, folder: Path, space: Space, params: SpaceParams
 ) -> None:
-    """Require that these are weights of the network that params.yaml describes."""
+    """Raise ColorganError unless these are weights of the network that params.yaml describes."""
     wanted = build_generator(space, params.model, params.data.image_size).state_dict()
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if shapes != {name: tuple(tensor.shape) for name, tensor in wanted.items()}:
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    if shapes != {name: tensor.shape for name, tensor in wanted.items()}:
         raise ColorganError(
-            f"train.init names {init}, a network of another shape (for {image_size} px); model.* "
-            f"and {space.name}.image_size in params.yaml should be those in {folder / CONFIG}"
+            f"train.init names {params.train.init}, a network of another shape (for "
+            f"{model.image_size} px); model.* and {space.name}.image_size in params.yaml should "
+            f"be those in {folder / CONFIG}"
         )

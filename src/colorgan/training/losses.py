@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,81 +15,66 @@ from colorgan.networks.convolution import channels_last
 from colorgan.runs.runtime import Runtime
 from colorgan.spaces import Space
 
-PERCEIVES = "efficientnet_lite0"
-POOLED = 10.0
-"""Weight of the pooled features beside the maps, of which they are then the larger part."""
+PERCEPTUAL_BACKBONE = "efficientnet_lite0"
+POOLED_WEIGHT = 10.0
+"""Weight of the pooled features in the perceptual loss; they are then its larger part."""
 CELLS = 16
-"""Cells along a side in which colourfulness is counted."""
-
-GanLossName = Literal["vanilla", "lsgan", "hinge"]
+"""Cells along a side over which the colourfulness loss averages."""
 
 
-class GanLoss(Protocol):
-    """An adversarial loss in its two halves; logits `(N, K, h, w)` in, a scalar out."""
+@dataclass(frozen=True)
+class GanLoss:
+    """An adversarial loss on logits `(N, K, h, w)`; both halves return a float32 scalar.
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the discriminator's loss, the mean of its real and its fake half."""
+    Attributes:
+        discriminator: maps the logits of real and of generated pictures to the discriminator's
+            loss, the mean of its two halves (halved, as in pix2pix).
+        generator: maps the logits of generated pictures to the generator's loss.
+    """
 
-    def generator(self, fake: Tensor) -> Tensor:
-        """Return the generator's loss on the logits of its pictures."""
-
-
-class VanillaLoss:
-    """Binary cross-entropy, the generator's in its non-saturating form (Goodfellow et al. 2014)."""
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Real patches towards 1, generated ones towards 0; halved, as pix2pix does."""
-        return 0.5 * (_towards(real, 1.0) + _towards(fake, 0.0))
-
-    def generator(self, fake: Tensor) -> Tensor:
-        """Generated patches towards 1."""
-        return _towards(fake, 1.0)
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
 
 
-class LeastSquaresLoss:
-    """Least squares on the logits (Mao et al. 2017, LSGAN)."""
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Real patches towards 1, generated ones towards 0; halved."""
-        return 0.5 * ((real.float() - 1).square().mean() + fake.float().square().mean())
-
-    def generator(self, fake: Tensor) -> Tensor:
-        """Generated patches towards 1."""
-        return (fake.float() - 1).square().mean()
+def _cross_entropy(logits: Tensor, label: float) -> Tensor:
+    # Under autocast logits are half precision; the loss is not.
+    logits = logits.float()
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
-class HingeLoss:
-    """Hinge loss (Lim and Ye 2017, Geometric GAN); halved like the others."""
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Real logits above 1, generated ones below -1."""
-        return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())
-
-    def generator(self, fake: Tensor) -> Tensor:
-        """Generated logits as high as can be."""
-        return -fake.float().mean()
+def _squared_error(logits: Tensor, label: float) -> Tensor:
+    return (logits.float() - label).square().mean()
 
 
-_LOSSES: dict[str, GanLoss] = {
-    "vanilla": VanillaLoss(),
-    "lsgan": LeastSquaresLoss(),
-    "hinge": HingeLoss(),
+GAN_LOSSES = {
+    # Goodfellow et al. 2014; the generator's loss in its non-saturating form.
+    "vanilla": GanLoss(
+        lambda real, fake: 0.5 * (_cross_entropy(real, 1.0) + _cross_entropy(fake, 0.0)),
+        lambda fake: _cross_entropy(fake, 1.0),
+    ),
+    # Mao et al. 2017, "Least Squares Generative Adversarial Networks".
+    "lsgan": GanLoss(
+        lambda real, fake: 0.5 * (_squared_error(real, 1.0) + _squared_error(fake, 0.0)),
+        lambda fake: _squared_error(fake, 1.0),
+    ),
+    # Lim and Ye 2017, "Geometric GAN".
+    "hinge": GanLoss(
+        lambda real, fake: (
+            0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())
+        ),
+        lambda fake: -fake.float().mean(),
+    ),
 }
-
-
-def gan_loss(name: GanLossName) -> GanLoss:
-    """Return the adversarial loss called `name`."""
-    return _LOSSES[name]
 
 
 @dataclass(frozen=True)
 class PictureLoss:
-    """A loss of the generator beside L1, under the name it is recorded by, with its weight.
+    """A loss of the generator between its pictures and the ground truth.
 
     Attributes:
-        name: column of losses.csv.
-        weight: its share in what the generator learns from.
-        of: of input, output and target, each `(N, ..., H, W)` in [-1, 1], to a scalar.
+        name: its column in losses.csv.
+        weight: its weight in the generator's total loss.
+        of: maps input, output and target, each `(N, ..., H, W)` in [-1, 1], to a scalar.
     """
 
     name: str
@@ -97,20 +82,22 @@ class PictureLoss:
     of: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+def l1_loss(input: Tensor, output: Tensor, target: Tensor) -> Tensor:  # noqa: ARG001
+    """Return the mean absolute difference of output and target, in float32."""
+    return F.l1_loss(output.float(), target)
+
+
 class ColorfulnessLoss:
-    """How far the colourfulness of each picture is from that of its truth, in hundreds.
+    """Difference in colourfulness between each picture and its ground truth, in hundreds.
 
-    L1 alone answers doubt with gray. This does not say which colour, but how much of it: the
-    measure of Hasler and Suesstrunk (2003), see `evaluation.metrics.colorfulness`, of the picture
-    as seen from afar, averaged over 16 x 16 cells, without the outermost ring of them. From near
-    the measure's standard deviation is got most cheaply by few garish pixels, and generators were
-    seen to paint a line of them along an edge, which they know by its padding. In float32.
+    L1 answers doubt with gray; this asks for as much colour as the truth has, whichever it is.
+    Colourfulness is that of Hasler and Suesstrunk (2003), see `evaluation.metrics.colorfulness`,
+    in float32, of means over 16 x 16 cells without the outermost ring. On single pixels the
+    generator raised the measure by painting a garish line along an edge, which it knows by its
+    padding.
 
-    Args:
-        space: what inputs and outputs mean.
-
-    Source: the idea of a loss on colourfulness is DDColor's (Kang et al., 2023), which wants every
-    picture as colourful as can be instead.
+    Source: DDColor (Kang et al. 2023) has a colourfulness loss too, which asks for as much colour
+    as possible.
     """
 
     def __init__(self, space: Space) -> None:
@@ -126,26 +113,25 @@ class ColorfulnessLoss:
 
 
 class PerceptualLoss:
-    """How far apart a network that has seen ImageNet finds a picture and its truth.
+    """Distance between a picture and its ground truth in ImageNet features.
 
-    Features of EfficientNet-Lite0 at 1/2 to 1/32 of the side, each scaled to length 1 over its
-    channels: their squared distances, averaged over the places and added up; and of the pooled
-    features before the classifier `POOLED` times the squared distance in relation to the squared
-    length of the truth's. The L of both is nearly the same: it is the colour that is judged, by
-    what it makes of the things in the picture, which the network has learnt to see at 224 px.
+    EfficientNet-Lite0 has seen ImageNet at 224 px. Its feature maps at 1/2 to 1/32 of the side,
+    normalised over the channels, give squared distances, averaged over the positions and summed.
+    Added is the squared distance of the pooled features relative to their squared length, times
+    `POOLED_WEIGHT`.
 
     Args:
         space: what inputs and outputs mean.
-        runtime: where and in which precision the network runs; the colours are float32 always.
-        size: side in pixels to which pictures are brought before the network looks at them.
+        runtime: device and precision of the network; colours are always float32.
+        size: side in pixels to which pictures are resized for the network.
 
-    Source: Johnson et al., "Perceptual losses for real-time style transfer" (2016); the form of the
-    maps' part is that of LPIPS without learnt weights (Zhang et al., 2018).
+    Source: Johnson et al. 2016, "Perceptual losses for real-time style transfer"; the maps' part
+    is LPIPS without learned weights (Zhang et al. 2018).
     """
 
     def __init__(self, space: Space, runtime: Runtime, size: int) -> None:
         self._space, self._autocast, self._size = space, runtime.autocast, size
-        self._network: Any = frozen_backbone(PERCEIVES, num_classes=0).to(runtime.device)
+        self._network: Any = frozen_backbone(PERCEPTUAL_BACKBONE, num_classes=0).to(runtime.device)
 
     def __call__(self, input: Tensor, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean over the pictures; all three `(N, ..., H, W)` in [-1, 1]."""
@@ -154,12 +140,12 @@ class PerceptualLoss:
             true, true_pooled = self._features(self._space.decode(input, target.float()))
         maps, pooled = self._features(self._space.decode(input, output.float()))
         distances = [(x - y).square().sum(dim=1).mean() for x, y in zip(maps, true, strict=True)]
-        apart = (pooled - true_pooled).square().sum(dim=1)
-        relative = apart / true_pooled.square().sum(dim=1).clamp(min=1e-6)
-        return torch.stack(distances).sum() + POOLED * relative.mean()
+        difference = (pooled - true_pooled).square().sum(dim=1)
+        relative = difference / true_pooled.square().sum(dim=1).clamp(min=1e-6)
+        return torch.stack(distances).sum() + POOLED_WEIGHT * relative.mean()
 
     def _features(self, pictures: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the maps, of length 1, and the pooled features `(N, 1280)` of sRGB in 0..1."""
+        """Return normalised maps and pooled features `(N, 1280)` of sRGB `(N, H, W, 3)` in 0..1."""
         x, sides = 2 * pictures.movedim(-1, 1) - 1, (self._size, self._size)
         if x.shape[-2:] != sides:
             x = F.interpolate(x, sides, mode="bilinear", antialias=True)
@@ -173,13 +159,7 @@ def _colorfulness(pictures: Tensor) -> Tensor:
     cells = F.adaptive_avg_pool2d(255 * pictures.movedim(-1, 1), CELLS)[..., 1:-1, 1:-1]
     red, green, blue = cells.flatten(2).unbind(1)
     opponents = torch.stack((red - green, (red + green) / 2 - blue))
-    # A gray picture has neither; the root of zero has no slope.
+    # The constants keep the gradient of the root finite for gray pictures.
     spread = (opponents.var(dim=-1, correction=0).sum(0) + 1e-4).sqrt()
     centre = (opponents.mean(dim=-1).square().sum(0) + 1e-4).sqrt()
     return spread + 0.3 * centre
-
-
-def _towards(logits: Tensor, label: float) -> Tensor:
-    # Under autocast logits are half precision; the loss is not.
-    logits = logits.float()
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))

@@ -1,19 +1,24 @@
-"""The learning rate as a function of the iteration: a checkpoint has nothing of it to keep."""
+"""The learning rate schedule, and the exponential moving average (EMA) of the weights."""
 
 from __future__ import annotations
 
 import math
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from colorgan.config import TrainParams
 
 
-def lr_factor(iteration: int, per_epoch: int, train: TrainParams) -> float:
-    """Return what the learning rate is multiplied by in `iteration`, counted from 0.
+def learning_rate(iteration: int, per_epoch: int, train: TrainParams) -> float:
+    """Return the learning rate of `iteration`, counted from 0; an epoch has `per_epoch`.
 
-    Constant, then falling over the last `decay_epochs`: `linear` an equal step each epoch, as in
-    pix2pix's code; `cosine` along half a cosine (Loshchilov and Hutter 2016), each iteration;
-    `constant` not at all. In the first `warmup_iterations` it also rises linearly (Goyal et al.
-    2017).
+    It is a function of the iteration, so a checkpoint keeps nothing of it. It rises linearly in
+    the first `warmup_iterations` (Goyal et al. 2017) and falls over the last `decay_epochs`:
+    `linear` in equal steps an epoch, as in pix2pix's code; `cosine` along half a cosine, each
+    iteration (Loshchilov and Hutter 2016); `constant` not at all.
     """
     decaying = train.decay_epochs * per_epoch
     into_decay = iteration - (train.epochs * per_epoch - decaying)
@@ -23,4 +28,42 @@ def lr_factor(iteration: int, per_epoch: int, train: TrainParams) -> float:
             factor = 1.0 - (into_decay // per_epoch + 1) / (train.decay_epochs + 1)
         elif train.lr_schedule == "cosine":
             factor = 0.5 * (1.0 + math.cos(math.pi * into_decay / decaying))
-    return factor * min(1.0, (iteration + 1) / (train.warmup_iterations + 1))
+    return train.lr * (factor * min(1.0, (iteration + 1) / (train.warmup_iterations + 1)))
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameters of an optimizer."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class WeightAverage:
+    """Exponential moving average of the weights of `network` over its updates.
+
+    The decay is smaller in the first iterations, so that the initial weights are soon forgotten.
+
+    Source: Yazici et al. 2018, "The Unusual Effectiveness of Averaging in GAN Training"; the
+    growing decay is that of TensorFlow's ExponentialMovingAverage.
+
+    Attributes:
+        network: the averaged network.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = deepcopy(network).requires_grad_(False)
+        self._decay = decay
+        self._averaged: list[Tensor] = list(self.network.parameters())
+        self._present: list[Tensor] = list(network.parameters())
+        self._buffers = list(zip(self.network.buffers(), network.buffers(), strict=True))
+
+    @torch.no_grad()
+    def update(self, iteration: int) -> None:
+        """Take in the weights after `iteration`, counted from 0."""
+        decay = min(self._decay, (1 + iteration) / (10 + iteration))
+        torch._foreach_lerp_(self._averaged, self._present, 1 - decay)
+
+    @torch.no_grad()
+    def copy_buffers(self) -> None:
+        """Copy the running statistics of batch norm; call it before the network is used."""
+        for averaged, present in self._buffers:
+            averaged.copy_(present)

@@ -1,325 +1,183 @@
-"""The stages train_rgb and train_lab: arrays in, a generator and its loss curves out."""
+"""The stages train_rgb and train_lab: from arrays to a generator and its loss curves."""
 
 from __future__ import annotations
 
-import sys
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from colorgan import io, paths
-from colorgan.config import Params, SpaceName, SpaceParams, flat
+from colorgan.config import Params, SpaceName, flat
 from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
-from colorgan.data.loader import Batches, open_batches
-from colorgan.errors import ColorganError
+from colorgan.data.loader import open_batches
 from colorgan.model import WEIGHTS, save_model
-from colorgan.runs.checkpoint import Checkpoint, Checkpoints, CutShort, Position
-from colorgan.runs.compiling import choose_mode, compile_failure
+from colorgan.runs.checkpoint import Checkpoints, Position
 from colorgan.runs.distributed import from_rank_0, launch, launched, process_group
-from colorgan.runs.lock import TrainingLock
-from colorgan.runs.resume import ResumeFolder, digest_of
-from colorgan.runs.runtime import Group, Runtime, choose_device, choose_devices
+from colorgan.runs.progress import TrainingProgress
+from colorgan.runs.run_dir import RunDir, digest_of
+from colorgan.runs.runtime import Group, Runtime, choose_device, choose_devices, compile_errors
 from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import Space, get_space
-from colorgan.tracking.run import (
-    Recorder,
-    RunDescription,
-    is_unsent,
-    mark_killed,
-    open_recorder,
-    send_rest,
-)
-from colorgan.training.augment import in_layout
-from colorgan.training.build import build_step
-from colorgan.training.checks import check_fit
-from colorgan.training.initial_weights import FirstWeights, first_weights
-from colorgan.training.progress import training_progress
-from colorgan.training.selection import BestWeights
-from colorgan.training.step import Pix2Pix
+from colorgan.tracking.run import Recorder, RunDescription, open_recorder, send_unsent
+from colorgan.training.build import build_step, check_fit
+from colorgan.training.initial_weights import InitialWeights, read_initial_weights
 from colorgan.training.trainer import Trainer
-
-BROKEN_KEPT = 4
-"""Other trainings of a stage that were broken off and are kept, to go on with."""
+from colorgan.training.validate import BestWeights, spread
 
 
 def train(params: Params, space_name: SpaceName) -> int:
     """Train the networks of one space; writes models/<space> and reports/<space>/*.csv.
 
-    Goes on from a checkpoint where an earlier start with the same parameters, data and code was
-    stopped; several GPUs are used by as many processes, which it starts itself.
+    Resumes from a checkpoint of the same parameters, data and code. On several GPUs it starts a
+    process for each.
 
     Returns:
-        The exit code: not 0 where a process that it started has failed, and said why.
+        The exit code: not 0 if a process that it started has failed, and said why.
 
     Raises:
         ColorganError: there are no arrays yet, they do not fit the parameters, or training
-            diverged. What an earlier run wrote stays as it was.
+            diverged. Earlier results stay as they were.
         KeyboardInterrupt, SystemExit: it was asked to stop, and wrote a checkpoint.
     """
-    # Before anything is computed: threads take it over from the one that starts them.
+    # Before anything is computed: new threads inherit it.
     torch.set_flush_denormal(True)
-    own, folder = params.space(space_name), paths.processed(space_name)
+    cfg, space, folder = (
+        params.space(space_name),
+        get_space(space_name),
+        paths.processed(space_name),
+    )
     info = read_info(folder)
     photos, val = open_split(folder, "train"), open_split(folder, "val")
     device = choose_device(params.runtime.device)
     processes = choose_devices(params.runtime.devices, device)
     if launched():
         processes = Group.of_environment().world_size
-    check_fit(info, photos, own, device, processes)
-    space = get_space(space_name)
-    weights = first_weights(space, own)
-    digest = digest_of(own, info.digest, weights.sha256, device.type)
-    place = ResumeFolder.of(f"train_{space_name}", digest)
-    job = Job(params, space, own, info, photos, val, weights, place)
+    check_fit(cfg, info, len(photos), device, processes)
+    weights = read_initial_weights(space, cfg)
+    digest = digest_of(cfg, info.digest, weights.sha256, device.type)
+    run_dir = RunDir.of(f"train_{space_name}", digest)
     if processes > 1 and not launched():
         return launch(space_name, processes, device)
     with process_group(device) as group:
-        job.run(group, device)
+        training = Training(params, space, info, photos, val, weights, run_dir, group)
+        with run_dir.locked(space_name) if group.rank == 0 else nullcontext():
+            training.run()
     return 0
 
 
 @dataclass(frozen=True)
-class Job:
-    """One training, from its parameters to its outs, in one process of a group."""
+class Training:
+    """One training as one process of a group runs it; rank 0 alone records and writes."""
 
     params: Params
     space: Space
-    own: SpaceParams
     info: DatasetInfo
     photos: Split
     val: Split
-    weights: FirstWeights
-    place: ResumeFolder
+    weights: InitialWeights
+    run_dir: RunDir
+    group: Group
 
-    @property
-    def title(self) -> str:
-        """What a person calls it."""
-        return f"train {self.space.name}"
+    def run(self) -> None:
+        """Train, unless that was done before, and put the results out."""
+        first = self.group.rank == 0
+        if first:
+            send_unsent()
+        progress = self._progress()
+        if from_rank_0(first and self.run_dir.is_finished(), self.group):
+            progress.say(
+                "was trained to the end already, with these parameters, data and code: its "
+                f"results are put out again (remove {self.run_dir.path} to train anew)"
+            )
+        else:
+            self._train(progress)
+        if first:
+            self.run_dir.put_out(self.space.name)
 
-    def run(self, group: Group, device: torch.device) -> None:
-        """Train, or put out what was trained already; rank 0 alone records and writes."""
-        with ExitStack() as stack:
-            if group.rank == 0:
-                stack.enter_context(TrainingLock(self.place.path, self.space.name))
-            done = self.place.finished(device.type) if group.rank == 0 else None
-            if from_rank_0(done is not None, group):
-                self._say(group, "was trained to the end already, with these parameters, data and "
-                          f"code: its results are put out again (remove {self.place.path} to "
-                          "train anew)")  # fmt: skip
-                if done is not None and is_unsent(self.place.path):
-                    self._send_rest(done["iterations"])
-            else:
-                self._train(group)
-            if group.rank == 0:
-                self.place.put_out(self.space.name)
-
-    def _train(self, group: Group) -> None:
-        checkpoint = from_rank_0(self._checkpoint(group) if group.rank == 0 else None, group)
+    def _train(self, progress: TrainingProgress) -> None:
+        cfg, machine = self.params.space(self.space.name), self.params.runtime
+        first = self.group.rank == 0
+        checkpoint = self.run_dir.read_checkpoint(progress, self.group) if first else None
+        checkpoint = from_rank_0(checkpoint, self.group)
         decided = checkpoint.decisions if checkpoint else None
-        runtime = Runtime.decide(self.own.train, self.params.runtime, decided)
-        batches = self._batches(runtime)
-        runtime = self._with_compile(runtime, batches, checkpoint)
-        step = self._build(runtime, len(batches))
+        runtime = Runtime.decide(cfg.train, machine, progress.iterations, decided)
+        batches = open_batches(
+            self.photos, cfg.train.batch_size, cfg.train.seed, machine.num_workers,
+            runtime.device, runtime.pin_memory, machine.device_cache, self.group,
+        )  # fmt: skip
+        step = build_step(
+            self.space, cfg, self.info.image_size, runtime, self.weights.state, len(batches)
+        )
         position = Position()
         if checkpoint:
-            try:
-                position = checkpoint.restore(step)
-            except CutShort as error:
-                self._begin_anew(group, f"{self.place.checkpoint}: {error}")
-                step = self._build(runtime, len(batches))
-            else:
-                total = self.own.train.epochs * len(batches)
-                self._say(group, f"goes on from iteration {position.iteration} of {total}")
+            position = checkpoint.restore(step.stateful(), runtime.device)
+            progress.say(f"goes on from iteration {position.iteration} of {progress.iterations}")
         del checkpoint
+        recorder, checkpoints, best, val = Recorder(), None, None, self.val.take([])
         with ExitStack() as stack:
-            stop = stack.enter_context(StopSignal(patient=group.world_size > 1))
-            trainer = self._trainer(stack, stop, step, batches, position)
-            with compile_failure(runtime.compile or "off"):
-                try:
+            stop = stack.enter_context(StopSignal(patient=self.group.world_size > 1))
+            if first:
+                recorder = stack.enter_context(open_recorder(self._describe(runtime, position)))
+                checkpoints = Checkpoints(
+                    self.run_dir.checkpoint, progress.title, machine.checkpoint_minutes,
+                    machine.checkpoint_iterations, runtime.decisions(),
+                )  # fmt: skip
+                stack.callback(checkpoints.close)
+                best = BestWeights(self.run_dir.best) if cfg.train.keep == "best" else None
+                val = spread(self.val, cfg.train.val_photos) if cfg.train.val_photos else self.val
+            stack.enter_context(progress)
+            trainer = Trainer(
+                self.space, cfg.train, self.params.logging, runtime, step, batches, val,
+                self.info.image_size, recorder, progress, position, stop, checkpoints, best,
+            )  # fmt: skip
+            try:
+                with compile_errors(runtime.compile):
                     trainer.fit()
-                except (KeyboardInterrupt, SystemExit):
-                    done = f"{position.iteration} of {trainer.iterations}"
-                    self._say(group, f"stopped after iteration {done}; the same command goes on")
-                    raise
-            if group.rank == 0:
-                self._keep(step, trainer)
-        if group.rank == 0:
-            self.place.finish(position.iteration, runtime.device.type)
-
-    def _checkpoint(self, group: Group) -> Checkpoint | None:
-        """Read the checkpoint; one that is cut short cannot be helped, and training begins anew."""
-        self._forget_others()
-        try:
-            checkpoint = Checkpoint.read(self.place.checkpoint)
-        except CutShort as error:
-            self._begin_anew(group, str(error))
-            return None
-        if checkpoint:
-            devices = checkpoint.decisions.get("devices", "1")
-            for then, now in (
-                (f"torch {checkpoint.torch}", f"torch {torch.__version__}"),
-                (f"{devices} process(es)", f"{group.world_size} process(es)"),
-            ):
-                if then != now:
-                    print(
-                        f"{self.title}: the checkpoint is of {then}, this is {now}: the weights "
-                        "may differ from those of an unbroken training",
-                        file=sys.stderr,
-                    )
-        return checkpoint
-
-    def _begin_anew(self, group: Group, why: str) -> None:
-        """Say that a checkpoint is of no use, and remove it."""
-        if group.rank == 0:
-            print(f"{self.title}: {why}: training begins anew", file=sys.stderr, flush=True)
-            self.place.checkpoint.unlink()
-
-    def _forget_others(self) -> None:
-        """Drop other trainings of this stage that nobody runs: the finished, the older broken."""
-        self.place.clean()
-        broken = 0
-        for other in self.place.others():
-            with other.held() as ours:
-                if not ours:
-                    continue
-                if other.is_begun() and not other.is_finished():
-                    mark_killed(other.token())
-                late = other.is_finished() and is_unsent(other.path)
-                to_go_on = other.checkpoint.exists() or late
-                broken += to_go_on
-                if broken > BROKEN_KEPT or not to_go_on:
-                    # Whoever is about to train there makes the folder anew when it has the lock.
-                    other.remove()
-
-    def _batches(self, runtime: Runtime) -> Batches:
-        train, machine = self.own.train, self.params.runtime
-        return open_batches(
-            self.photos,
-            train.batch_size,
-            train.seed,
-            machine.num_workers,
-            runtime.device,
-            runtime.pin_memory,
-            machine.device_cache,
-            runtime.group,
-        )
-
-    def _build(self, runtime: Runtime, iterations: int = 0) -> Pix2Pix:
-        return build_step(
-            self.space, self.own, self.info.image_size, runtime, self.weights.state, iterations
-        )
-
-    def _with_compile(
-        self, runtime: Runtime, batches: Batches, checkpoint: Checkpoint | None
-    ) -> Runtime:
-        """Decide whether to compile, where that was left to a trial."""
-        if runtime.compile is not None:
-            return runtime
-        mode = None
-        if runtime.group.rank == 0:
-            done = checkpoint.iteration if checkpoint else 0
-            left = self.own.train.epochs * len(batches) - done
-            shape = len(next(batches.epoch(0))[0]), self.info.image_size, self.info.image_size
-            input = torch.zeros(shape, dtype=torch.uint8)
-            target = torch.zeros((*shape, self.space.out_channels), dtype=torch.uint8)
-            encoded = self.space.encode(input.to(runtime.device), target.to(runtime.device))
-            batch = in_layout(encoded, channels_last=self.own.train.channels_last)
-            mode = choose_mode(self._build, batch, runtime, self.own, left)
-        mode = from_rank_0(mode, runtime.group)
-        return replace(runtime, compile=mode)
-
-    def _trainer(
-        self,
-        stack: ExitStack,
-        stop: StopSignal,
-        step: Pix2Pix,
-        batches: Batches,
-        position: Position,
-    ) -> Trainer:
-        """Open what a trainer records to; a process that is not the first records nowhere."""
-        train, machine = self.own.train, self.params.runtime
-        first = step.runtime.group.rank == 0
-        recorder, checkpoints, val = Recorder(), None, self.val.take([])
+            except (KeyboardInterrupt, SystemExit):
+                done = f"{position.iteration} of {progress.iterations}"
+                progress.say(f"stopped after iteration {done}; the same command goes on")
+                raise
+            if first:
+                self._keep_model(trainer)
         if first:
-            run = self._description(step.runtime, position)
-            recorder = stack.enter_context(open_recorder(run))
-            checkpoints = Checkpoints(
-                self.place.checkpoint,
-                self.title,
-                machine.checkpoint_minutes,
-                machine.checkpoint_iterations,
-            )
-            stack.callback(checkpoints.close)
-            val = _spread(self.val, train.val_photos)
-        progress = stack.enter_context(
-            training_progress(
-                machine.progress if first else "none",
-                self.title,
-                train.epochs * len(batches),
-                train.epochs,
-                train.batch_size,
-            )
-        )
-        best = BestWeights(self.place.best) if first and train.keep == "best" else None
-        if best and position.iteration == 0:
-            best.forget()
-        return Trainer(
-            self.space, train, self.params.logging, step, batches, val, self.info.image_size,
-            recorder, progress, position, checkpoints, stop, best,
-        )  # fmt: skip
+            self.run_dir.finish()
 
-    def _description(self, runtime: Runtime, position: Position) -> RunDescription:
-        shared = (
-            flat(self.params.logging, "logging.")
-            | flat(self.params.evaluate, "evaluate.")
-            | flat(self.params.render, "render.")
-            | flat(self.params.runtime, "runtime.")
-        )
+    def _progress(self) -> TrainingProgress:
+        train = self.params.space(self.space.name).train
+        mode = self.params.runtime.progress if self.group.rank == 0 else "none"
+        iterations = train.epochs * (len(self.photos) // train.batch_size)
+        title = f"train {self.space.name}"
+        return TrainingProgress(mode, title, iterations, train.epochs, train.batch_size)
+
+    def _describe(self, runtime: Runtime, position: Position) -> RunDescription:
+        shared = {
+            f"{name}.{key}": value
+            for name in ("logging", "evaluate", "render", "runtime")
+            for key, value in flat(getattr(self.params, name)).items()
+        }
         return RunDescription(
             stage=f"train_{self.space.name}",
             space=self.space.name,
-            params=flat(self.own) | shared,
+            params=flat(self.params.space(self.space.name)) | shared,
             dataset=self.info,
-            extra=runtime.described() | self.weights.described(),
-            folder=self.place.path,
-            token=self.place.token(),
+            extra=runtime.tags() | self.weights.tags(),
+            folder=self.run_dir.path,
+            token=self.run_dir.token(),
             iteration=position.iteration,
             epoch=position.epoch,
         )
 
-    def _keep(self, step: Pix2Pix, trainer: Trainer) -> None:
-        """Save the model where a kill cannot reach it, and record it."""
-        # Asked for once: it brings running statistics up to date, over those of a better epoch.
-        network = step.kept_generator()
-        chosen = trainer.best.restore(network) if trainer.best else None
-        if chosen:
-            epoch, score = chosen
-            self._say(step.runtime.group, f"keeps the weights of epoch {epoch}, score {score:.3f}")
-        with io.folder_aside(self.place.model) as aside:
-            save_model(aside, network, self.space, self.own.model, self.info.image_size)
-        trainer.recorder.log_model(self.place.model, io.sha256(self.place.model / WEIGHTS))
-
-    def _send_rest(self, iterations: int) -> None:
-        """Send MLflow what it did not get while this training came to its end."""
-        try:
-            runtime = Runtime.decide(self.own.train, self.params.runtime)
-            run = self._description(runtime, Position(iterations, self.own.train.epochs))
-            send_rest(run, self.place.model, io.sha256(self.place.model / WEIGHTS))
-            if not is_unsent(self.place.path):
-                self._say(Group(), "MLflow has got what it had missed of it")
-        except ColorganError as error:
-            # No reason to withhold the results; it stays for the next start.
-            print(f"{self.title}: {error}", file=sys.stderr, flush=True)
-
-    def _say(self, group: Group, what: str) -> None:
-        if group.rank == 0 and self.params.runtime.progress != "none":
-            print(f"{self.title}: {what}", flush=True)
-
-
-def _spread(val: Split, n_photos: int) -> Split:
-    """Return `n_photos` spread over the split, or all of it."""
-    if not n_photos or n_photos >= len(val):
-        return val
-    return val.take(np.linspace(0, len(val) - 1, n_photos).round().astype(int).tolist())
+    def _keep_model(self, trainer: Trainer) -> None:
+        """Save the last or the best weights in the run's folder, and record them."""
+        # Asked for once: it copies the last running statistics, which `restore` then replaces.
+        network = trainer.step.kept_generator()
+        restored = trainer.best.restore(network) if trainer.best else None
+        if restored:
+            epoch, score = restored
+            trainer.progress.say(f"keeps the weights of epoch {epoch}, score {score:.3f}")
+        model = self.run_dir.model
+        with io.folder_aside(model) as aside:
+            cfg = self.params.space(self.space.name).model
+            save_model(aside, network, self.space, cfg, self.info.image_size)
+        trainer.recorder.log_model(model, io.sha256(model / WEIGHTS))

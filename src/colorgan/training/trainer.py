@@ -1,4 +1,4 @@
-"""Epochs over the training photos, with what is logged, validated and shown in between."""
+"""The training loop: epochs over the photos, and what is logged, validated and saved between."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from colorgan.config import LoggingParams, TrainParams
 from colorgan.data.arrays import Split
-from colorgan.data.loader import AUGMENTATION, Batch, Batches, ahead, stream
+from colorgan.data.loader import Batches, ahead
 from colorgan.errors import ColorganError
 from colorgan.model import Model
 from colorgan.runs.checkpoint import Checkpoints, Position
-from colorgan.runs.distributed import anywhere, mean_and_flags, wait_for_all
+from colorgan.runs.distributed import any_rank, mean_over_ranks, wait_for_all
+from colorgan.runs.progress import TrainingProgress
+from colorgan.runs.runtime import Runtime
 from colorgan.runs.stopping import Stopped, StopSignal
 from colorgan.spaces import Space
 from colorgan.tracking.run import Recorder
-from colorgan.training.augment import Moves, add_noise, augment, in_layout
-from colorgan.training.initial_weights import NONE
-from colorgan.training.optim import lr_factor
-from colorgan.training.progress import TrainingProgress
-from colorgan.training.selection import BestWeights
+from colorgan.training.augment import prepare_batch
+from colorgan.training.initial_weights import RANDOM
+from colorgan.training.optim import learning_rate, set_learning_rate
 from colorgan.training.step import Pix2Pix
-from colorgan.training.validate import sample_grid, validate
+from colorgan.training.validate import BestWeights, sample_grid, validate
 
 AGREE_EVERY = 10
-"""Iterations after which the processes of a group ask one another, besides where they log."""
+"""Iterations after which the processes of a group agree on stopping and checkpoints."""
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Everything a training run is made of; of a group, one process's part of it.
+    """Trains from a position to the end; one for each process of a group.
 
     Attributes:
-        val: validation photos, none in processes that do not record.
+        val: validation photos; none in processes other than rank 0.
         position: how far training has come; moves on.
-        checkpoints: where it is written now and then; None in processes that do not record.
-        stop: whether somebody wishes that training stops.
-        best: keeps the weights of the best epoch, where those are to be kept.
+        stop: notes Ctrl-C and SIGTERM.
+        checkpoints: writes checkpoints; None in processes other than rank 0.
+        best: keeps the weights of the best epoch; None unless `train.keep` is `best`.
     """
 
     space: Space
     train: TrainParams
     logging: LoggingParams
+    runtime: Runtime
     step: Pix2Pix
     batches: Batches
     val: Split
@@ -53,114 +53,90 @@ class Trainer:
     recorder: Recorder
     progress: TrainingProgress
     position: Position
-    checkpoints: Checkpoints | None
     stop: StopSignal
+    checkpoints: Checkpoints | None = None
     best: BestWeights | None = None
-
-    @property
-    def iterations(self) -> int:
-        """Iterations of the whole training."""
-        return self.train.epochs * len(self.batches)
 
     def fit(self) -> None:
         """Train from the present position to the end.
 
         Raises:
-            ColorganError: a loss is no longer finite.
+            ColorganError: a loss is not finite.
             KeyboardInterrupt, SystemExit: training was asked to stop; a checkpoint was written.
         """
         try:
-            self._fit()
+            if self.position.iteration == 0:
+                self._before_training()
+            while True:
+                epoch, start = divmod(self.position.iteration, len(self.batches))
+                if epoch > self.position.epoch:
+                    self._after_epoch(epoch)
+                    self.position.epoch = epoch
+                if epoch == self.train.epochs:
+                    return
+                self._train_epoch(epoch, start)
         except Stopped:
-            self._save(wait=True)
-            # The first process to end has the launcher end the others.
-            wait_for_all(self.step.runtime.group)
-            self.stop.stop()
-
-    def _fit(self) -> None:
-        if self.position.iteration == 0:
-            # What the untrained network makes of the photos: the first of the stepped pictures.
-            self._draw(0)
-            if self.best is not None and self.train.init != NONE:
-                # Of weights that were trained before, what comes may be no better.
-                self._validate(0)
-        while True:
-            epoch, start = divmod(self.position.iteration, len(self.batches))
-            if epoch > self.position.epoch:
-                self._after_epoch(epoch)
-                self.position.epoch = epoch
-            if epoch == self.train.epochs:
-                return
-            self._train_epoch(epoch, start)
+            self._save_checkpoint(wait=True)
+            # The launcher ends the other processes as soon as the first one ends.
+            wait_for_all(self.runtime.group)
+            self.stop.exit()
 
     def _train_epoch(self, epoch: int, start: int) -> None:
-        """Update on each batch; read the losses from the device only where they are logged."""
-        batches = self.batches.epoch(epoch, start)
-        for batch in ahead(batches, self.step.runtime.device):
+        """Train on the batches of an epoch from batch `start`; the losses stay on the device."""
+        for batch in ahead(self.batches.epoch(epoch, start), self.runtime.device):
             iteration = self.position.iteration
-            self._set_lr(iteration)
-            losses = self.step.train_step(*self.prepare(batch, iteration), iteration)
+            rate = learning_rate(iteration, len(self.batches), self.train)
+            set_learning_rate(self.step.optimizer_g, rate)
+            set_learning_rate(self.step.optimizer_d, rate)
+            input, target = prepare_batch(
+                self.space, self.train, batch, iteration, self.runtime.group
+            )
+            losses = self.step.train_step(input, target, iteration)
             self.position.since_log.append(losses)
             self.position.iteration += 1
             self._after_iteration(epoch + 1)
 
-    def prepare(self, batch: Batch, iteration: int) -> tuple[Tensor, Tensor]:
-        """Convert a batch on the device to floats there and augment it."""
-        group = self.step.runtime.group
-        share = len(batch[0])
-        moves = Moves.draw(
-            share * group.world_size, stream(self.train.seed, iteration, AUGMENTATION)
-        ).part(slice(group.rank * share, (group.rank + 1) * share))
-        encoded = augment(
-            *self.space.encode(*batch), moves, flip=self.train.flip, jitter=self.train.jitter
-        )
-        if self.train.noise:
-            encoded = add_noise(self.space, *encoded, moves, self.train.noise)
-        return in_layout(encoded, channels_last=self.train.channels_last)
-
-    def _set_lr(self, iteration: int) -> None:
-        lr = self.train.lr * lr_factor(iteration, len(self.batches), self.train)
-        for optimizer in (self.step.optimizer_g, self.step.optimizer_d):
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-
     def _after_iteration(self, epoch: int) -> None:
-        """Log, write a checkpoint and stop where it is time; a group agrees on it now and then."""
-        iteration = self.position.iteration
-        logs = iteration % self.logging.log_every == 0 or iteration == self.iterations
+        """Log, save a checkpoint and stop where it is due; a group decides that together."""
+        iteration, group = self.position.iteration, self.runtime.group
+        if iteration % self.logging.log_every == 0 or iteration == self.progress.iterations:
+            self._log(iteration, epoch)
+        if group.world_size > 1 and iteration % AGREE_EVERY:
+            return
         due = self.checkpoints is not None and self.checkpoints.due(iteration)
-        stop = bool(self.stop.received)
-        if logs:
-            up = self._log(iteration, epoch, (due, stop))
-            due, stop = bool(up[0]), bool(up[1])
-        elif self.step.runtime.group.world_size > 1:
-            if iteration % AGREE_EVERY:
-                return
-            due, stop = anywhere((due, stop))
-        if due and not stop:
-            self._save()
+        stop, due = any_rank((bool(self.stop.received), due), group)
         if stop:
-            # In a group the signal may have reached another process alone.
-            self.stop.received = self.stop.received or 15
-            raise Stopped
+            self.stop.raise_stopped()
+        if due:
+            self._save_checkpoint()
 
-    def _log(self, iteration: int, epoch: int, flags: tuple[bool, bool]) -> list[float]:
+    def _log(self, iteration: int, epoch: int) -> None:
+        """Record the mean losses since the last log; this waits for the device."""
         means = torch.stack(self.position.since_log).mean(dim=0)
-        means, up = mean_and_flags(means, flags, self.step.runtime.group)
+        means = mean_over_ranks(means, self.runtime.group)
         self.position.since_log.clear()
-        losses = dict(zip(self.step.losses, means.tolist(), strict=True))
+        losses = dict(zip(self.step.loss_names, means.tolist(), strict=True))
         _require_finite(losses, iteration)
         self.recorder.log_losses(iteration, epoch, losses)
         self.progress.update(iteration, epoch, losses)
-        flagged: list[float] = up.tolist()
-        return flagged
 
-    def _save(self, *, wait: bool = False) -> None:
+    def _save_checkpoint(self, *, wait: bool = False) -> None:
         if self.checkpoints is not None:
-            self.checkpoints.save(self.step, self.position, wait=wait)
+            self.checkpoints.save(self.step.stateful(), self.position, wait=wait)
+
+    def _before_training(self) -> None:
+        """Draw what the initial weights make of the photos; validate them if they are not random.
+
+        Training may not improve on initial weights that were trained before.
+        """
+        self._draw(0)
+        if self.best is not None:
+            self.best.forget()
+            if self.train.init != RANDOM:
+                self._validate(0)
 
     def _after_epoch(self, epoch: int) -> None:
-        """Validate and draw a grid where it is due; `epoch` counts from 1, the last is always."""
+        """Validate and draw a grid where it is due; `epoch` counts from 1."""
         last = epoch == self.train.epochs
         if last or epoch % self.train.val_every == 0:
             self._validate(epoch)
@@ -168,14 +144,14 @@ class Trainer:
             self._draw(epoch)
 
     def _validate(self, epoch: int) -> None:
-        """Measure the generator on the validation photos, and keep it if none was better."""
+        """Record the figures of the validation photos, and offer the weights as the best."""
         if not len(self.val):
             return
-        # A group stops only where all of it can: rank 0 alone is here.
-        alone = self.step.runtime.group.world_size == 1
-        between = self.stop.check if alone else _go_on
+        # In a group rank 0 alone validates, and cannot stop without the others.
+        alone = self.runtime.group.world_size == 1
+        after_batch = self.stop.check if alone else lambda: None
         with self._model() as model:
-            figures = validate(model, self.val, self.train.batch_size, between)
+            figures = validate(model, self.val, self.train.batch_size, after_batch)
         self.recorder.log_validation(epoch, figures)
         if self.best is not None:
             self.best.offer(self.step.kept_generator(), epoch, figures["score"])
@@ -189,17 +165,13 @@ class Trainer:
 
     @contextmanager
     def _model(self) -> Iterator[Model]:
-        """Lend the generator, or its average, in evaluation mode, to what colours photos."""
+        """Yield the generator, or its average, as a model in evaluation mode."""
         generator = self.step.kept_generator()
         generator.eval()
         try:
-            yield Model(generator, self.space, self.image_size, "", self.step.runtime.device)
+            yield Model(generator, self.space, self.image_size, "", self.runtime.device)
         finally:
             generator.train()
-
-
-def _go_on() -> None:
-    """Do not stop."""
 
 
 def _require_finite(losses: dict[str, float], iteration: int) -> None:

@@ -1,4 +1,4 @@
-"""The best weights by score, and the epochs in which the generator learns alone."""
+"""Validation figures, sample grids, and the weights with the best score."""
 
 from __future__ import annotations
 
@@ -6,18 +6,70 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from colorgan import paths
-from colorgan.model import WEIGHTS
+from colorgan.config import Params
+from colorgan.data.arrays import open_split
+from colorgan.model import WEIGHTS, Model, build_generator
+from colorgan.spaces import get_space
 from colorgan.training import trainer
-from colorgan.training.selection import BestWeights
-from colorgan.training.step import Pix2Pix
+from colorgan.training.validate import BestWeights, sample_grid, spread, validate
 
 Run = Callable[..., None]
+
+
+@pytest.fixture
+def model(make_params: Callable[..., Params]) -> Model:
+    torch.manual_seed(0)
+    space = get_space("rgb")
+    generator = build_generator(space, make_params().rgb.model, 32).eval()
+    return Model(generator, space, 32, "", torch.device("cpu"))
+
+
+def test_validation_figures(model: Model, write_arrays: Callable[..., Path]) -> None:
+    split = open_split(write_arrays("rgb", val=5), "val")
+    figures = validate(model, split, 2)
+    assert figures == pytest.approx(validate(model, split, 5), rel=1e-3)
+    generated = model.colorize_batch(torch.from_numpy(split.input[:].copy())).numpy()
+    difference = generated.astype(float) - split.target
+    assert figures["l1"] == pytest.approx(np.abs(difference).mean(), rel=1e-3)
+    mse = (difference**2).mean(axis=(1, 2, 3))
+    assert figures["psnr"] == pytest.approx((10 * np.log10(255**2 / mse)).mean(), rel=1e-3)
+    assert figures["colorfulness_gap"] < 0
+
+
+def test_a_grid_shows_photos_from_all_over_the_split(
+    model: Model, write_arrays: Callable[..., Path]
+) -> None:
+    split = open_split(write_arrays("rgb", val=5), "val")
+    sheet = np.asarray(sample_grid(model, split, 3))
+    rows = sheet[-(3 * 36 + 4) :]
+    for i, row in enumerate((0, 2, 4)):
+        truth = rows[4 + 36 * i : 36 + 36 * i, 40:72]
+        assert (truth == split.target[row]).all()
+    assert sample_grid(model, split, 50).height > sheet.shape[0]
+
+
+def test_leaving_photos_gray_scores_one_and_a_half(write_arrays: Callable[..., Path]) -> None:
+    split = open_split(write_arrays("rgb", val=5), "val")
+    gray = Model(torch.nn.Identity(), get_space("rgb"), 32, "", torch.device("cpu"))
+    figures = validate(gray, split, 2)
+    assert figures["score"] == pytest.approx(1.5, abs=1e-3)
+    assert figures["ciede2000"] > 10
+
+
+@pytest.mark.parametrize(("n", "rows"), [(3, [0, 2, 4]), (1, [0]), (9, [0, 1, 2, 3, 4])])
+def test_photos_spread_over_a_split(
+    write_arrays: Callable[..., Path], n: int, rows: list[int]
+) -> None:
+    val = open_split(write_arrays("lab", val=5), "val")
+    assert (spread(val, n).input == val.input[rows]).all()
+    assert (spread(val, n).target == val.target[rows]).all()
 
 
 def network(value: float) -> torch.nn.Module:
@@ -88,22 +140,3 @@ def test_training_keeps_the_epoch_with_the_best_score(
     then = load_file(paths.model("lab") / WEIGHTS)
     assert all(torch.equal(then[name], kept["best"][name]) for name in then)
     assert not list(Path(".resume").rglob("best.safetensors"))
-
-
-def test_the_discriminator_joins_after_the_first_epochs(
-    make_step: Callable[..., Pix2Pix], batch: Callable[..., tuple[torch.Tensor, torch.Tensor]]
-) -> None:
-    step = make_step(train__pretrain_epochs=1, iterations=2)
-    weights = {k: v.clone() for k, v in step.discriminator.state_dict().items()}
-    before = [p.clone() for p in step.generator.parameters()]
-    for iteration in range(2):
-        loss_d, loss_gan, loss_l1 = step.train_step(*batch(), iteration).tolist()
-        assert (loss_d, loss_gan) == (0, 0)
-        assert loss_l1 > 0
-    after = step.discriminator.state_dict()
-    assert all(torch.equal(after[name], weights[name]) for name in weights)
-    assert not any(map(torch.equal, before, step.generator.parameters()))
-    assert step.train_step(*batch(), 2)[:2].min() > 0
-    assert not torch.equal(
-        next(iter(step.discriminator.state_dict().values())), next(iter(weights.values()))
-    )

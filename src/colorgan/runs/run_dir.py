@@ -1,0 +1,205 @@
+"""The folder of a training, outside of the stage's outs, which DVC deletes before each run.
+
+::
+
+    .resume/train_<space>/<digest>/
+        training.json             the token that names this training in every record
+        checkpoint.safetensors    from which it resumes
+        best.safetensors          the best weights so far, with `train.keep: best`
+        losses.csv validation.csv the curves, row by row
+        finished/                 the model, once training is done
+        done                      all is recorded: a later start only copies the results
+        lock, pid                 of the process that trains here
+
+The digest is that of the parameters, the data, the kind of device and the code that decides the
+result; a change of any is another training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from colorgan import io, paths
+from colorgan.config import SpaceParams, flat
+from colorgan.errors import ColorganError
+from colorgan.model import CONFIG, WEIGHTS
+from colorgan.runs.checkpoint import Checkpoint, UnusableCheckpointError, describe_maker
+from colorgan.runs.progress import TrainingProgress
+from colorgan.runs.runtime import Group
+
+CODE = (
+    "color.py",
+    "model.py",
+    "pretrained.py",
+    "spaces.py",
+    "data/arrays.py",
+    "data/loader.py",
+    "evaluation/metrics.py",
+    "networks/*.py",
+    "runs/distributed.py",
+    "runs/runtime.py",
+    "training/*.py",
+)
+"""The modules that decide the result of a training: the code deps in dvc.yaml; a test compares."""
+OTHERS_KEPT = 4
+"""Folders of other trainings of a stage that are kept, so that they can be resumed."""
+LOCK = "lock"
+LOCK_SECONDS = 10.0
+"""How long to wait for a lock: the loader's workers of a killed training hold it for 5 s more."""
+
+
+def code_files() -> list[Path]:
+    """Return the files of `CODE`, in a fixed order."""
+    package = Path(__file__).parents[1]
+    return [file for pattern in CODE for file in sorted(package.glob(pattern))]
+
+
+def digest_of(params: SpaceParams, data_digest: str, init_sha256: str, device: str) -> str:
+    """Return 16 hex digits that tell one training from another.
+
+    The kind of device counts: on another one the weights differ, and fp16 may not be there.
+    """
+    parts = [
+        json.dumps(flat(params), sort_keys=True),
+        data_digest,
+        init_sha256,
+        device,
+        *(io.sha256(file) for file in code_files()),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one training; see the head of this module."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, stage: str, digest: str) -> RunDir:
+        """Return the folder of a training of a stage; it is made if it does not exist."""
+        path = paths.resume(stage) / digest
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint file."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch so far."""
+        return self.path / "best.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The folder of the finished model."""
+        return self.path / "finished"
+
+    @property
+    def _done(self) -> Path:
+        return self.path / "done"
+
+    def token(self) -> str:
+        """Return the name of this training for good, the same after each resume."""
+        file = self.path / "training.json"
+        if not file.exists():
+            io.write_json(file, {"token": uuid.uuid4().hex})
+        return str(json.loads(file.read_text(encoding="utf-8"))["token"])
+
+    @contextmanager
+    def locked(self, title: str) -> Iterator[None]:
+        """Let one process at a time train here, and remove what a killed one left half-written.
+
+        Raises:
+            ColorganError: another process trains here; names it. `title` is what it trains.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock, pid = FileLock(self.path / LOCK), self.path / "pid"
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            holder = pid.read_text(encoding="utf-8") if pid.exists() else "unknown"
+            raise ColorganError(
+                f"process {holder} is training {title} with these parameters and data already, in "
+                f"{self.path}: wait for it, or stop it with `kill {holder}`"
+            ) from None
+        try:
+            pid.write_text(str(os.getpid()), encoding="utf-8")
+            io.remove_asides(self.path)
+            self._remove_old_others()
+            yield
+        finally:
+            lock.release()
+
+    def read_checkpoint(self, progress: TrainingProgress, group: Group) -> Checkpoint | None:
+        """Read the checkpoint; None if there is none, or, which is printed, none that is whole."""
+        others = [other.checkpoint for other in self._others() if other.checkpoint.exists()]
+        try:
+            checkpoint = Checkpoint.read(self.checkpoint)
+        except UnusableCheckpointError as error:
+            print(f"{progress.title}: {error}: training begins anew", file=sys.stderr, flush=True)
+            self.checkpoint.unlink()
+            return None
+        if checkpoint is None:
+            if others:
+                progress.say(f"begins anew: {others[0]} is of other parameters, data or code")
+            return None
+        now = describe_maker(group.world_size)
+        if checkpoint.made_with != now:
+            print(
+                f"{progress.title}: the checkpoint is of {checkpoint.made_with}, this is {now}: "
+                "the weights may differ from those of an unbroken training",
+                file=sys.stderr,
+            )
+        return checkpoint
+
+    def finish(self) -> None:
+        """Note that all is done and recorded; the checkpoint is not needed any more."""
+        # Each must be on disk before the next: the model, the note, the removed checkpoint.
+        for path in (*self.model.iterdir(), self.model):
+            io.sync(path)
+        self._done.touch()
+        io.sync(self.path)
+        self.checkpoint.unlink(missing_ok=True)
+        self.best.unlink(missing_ok=True)
+
+    def is_finished(self) -> bool:
+        """Whether training came to its end here."""
+        return self._done.exists()
+
+    def put_out(self, space: str) -> None:
+        """Copy the model and the curves to the stage's outs, each whole or not at all."""
+        for out in (paths.model(space), paths.losses(space), paths.validation(space)):
+            # A kill at this point may have left something.
+            io.remove_asides(out.parent, out.name)
+        with io.folder_aside(paths.model(space)) as aside:
+            for name in (WEIGHTS, CONFIG):
+                shutil.copyfile(self.model / name, aside / name)
+        for out in (paths.losses(space), paths.validation(space)):
+            with io.file_aside(out) as aside:
+                shutil.copyfile(self.path / out.name, aside)
+
+    def _remove_old_others(self) -> None:
+        """Remove the folders of other trainings but the newest few; those in use stay."""
+        for other in self._others()[OTHERS_KEPT:]:
+            with suppress(Timeout), FileLock(other.path / LOCK).acquire(blocking=False):
+                shutil.rmtree(other.path, ignore_errors=True)
+
+    def _others(self) -> list[RunDir]:
+        """Return the folders of other trainings of this stage, the newest first."""
+        found = [path for path in self.path.parent.iterdir() if path.is_dir() and path != self.path]
+        found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        return [RunDir(path) for path in found]

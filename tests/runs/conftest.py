@@ -1,0 +1,5 @@
+"""Fixtures that train tiny networks."""
+
+from tiny_training import batch, make_step, run, run_anew
+
+__all__ = ["batch", "make_step", "run", "run_anew"]
