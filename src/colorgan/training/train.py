@@ -18,7 +18,7 @@ from colorgan.model import WEIGHTS, save_model
 from colorgan.runs.checkpoint import Checkpoint, Checkpoints, CutShort, Position
 from colorgan.runs.compiling import choose_mode, compile_failure
 from colorgan.runs.distributed import from_rank_0, launch, launched, process_group
-from colorgan.runs.lock import TrainingLock
+from colorgan.runs.lock import training_lock
 from colorgan.runs.resume import ResumeFolder, digest_of
 from colorgan.runs.runtime import Group, Runtime, choose_device, choose_devices
 from colorgan.runs.stopping import StopSignal
@@ -102,7 +102,7 @@ class Job:
         """Train, or put out what was trained already; rank 0 alone records and writes."""
         with ExitStack() as stack:
             if group.rank == 0:
-                stack.enter_context(TrainingLock(self.place.path, self.space.name))
+                stack.enter_context(training_lock(self.place.path, self.space.name))
             done = self.place.finished(device.type) if group.rank == 0 else None
             if from_rank_0(done is not None, group):
                 self._say(group, "was trained to the end already, with these parameters, data and "
