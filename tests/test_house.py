@@ -14,7 +14,7 @@ ROOT = PACKAGE.parents[1]
 
 # What stands on a lower line never imports from a higher one.
 LEVELS = (
-    {"errors", "io", "paths", "processes", "yaml12"},
+    {"errors", "io", "paths", "yaml12"},
     {"color", "data.encoded", "config", "config_file", "pictures"},
     {"spaces", "presets", "pretrained", "runs.runtime"},
     {
@@ -29,7 +29,7 @@ LEVELS = (
     },
     {"tracking", "model", "data.loader", "evaluation.frechet", "evaluation.metrics"},
     {"data", "evaluation", "inference", "reporting", "runs", "training"},
-    {"benchmark", "recovery", "serving", "verification"},
+    {"benchmark", "serving", "verification"},
     {"cli", "cli_photos", "__main__"},
 )
 
@@ -57,7 +57,6 @@ DECIDES_NOTHING = {
     "colorgan.tracking.lineage": "tags of a run",
     "colorgan.tracking.mlflow_log": "records a run",
     "colorgan.tracking.run": "records a run; the columns of its CSV come from training",
-    "colorgan.processes": "which processes live",
     "colorgan.runs.checkpoint": "gives back what it was given, to the bit",
     "colorgan.training.checks": "refuses, or lets pass",
     "colorgan.runs.lock": "lets one process in",

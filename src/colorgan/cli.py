@@ -197,18 +197,6 @@ def verify(
 
 
 @app.command(rich_help_panel=TOOLS)
-def recover(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Mend without asking")] = False,
-) -> None:
-    """Say what a killed DVC has left here, and mend it."""
-    from colorgan.recovery import recover as run
-    from colorgan.recovery import somebody_to_ask
-
-    ask = typer.confirm if somebody_to_ask() else None
-    raise typer.Exit(run(yes=yes, say=typer.echo, ask=ask))
-
-
-@app.command(rich_help_panel=TOOLS)
 def ui(
     port: Annotated[int, typer.Option(help="Port of the page")] = 5000,
     host: Annotated[str, typer.Option(help="Address it listens on")] = "127.0.0.1",
