@@ -132,7 +132,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     ),
     "tests/pipeline/test_verify.py::test_an_experiment_with_uncommitted_code_is_repeated_"
     "bit_for_bit": ("python -m colorgan verify lab --run batch-32",),
-    "tests/pipeline/test_verify.py::test_other_weights_are_told_by_how_much": (
+    "tests/test_verify.py::test_other_weights_are_told_by_how_much": (
         "python -m colorgan verify rgb --run 79d9f5a4a4314b23925aca2343d878f1",
     ),
     "tests/serving/test_served.py::TestServed::test_each_row_has_its_picture_or_its_error": (

@@ -29,7 +29,7 @@ LEVELS = (
     },
     {"tracking", "model", "data.loader", "evaluation.frechet", "evaluation.metrics"},
     {"data", "evaluation", "inference", "reporting", "runs", "training"},
-    {"benchmark", "serving", "verification"},
+    {"benchmark", "serving", "verify"},
     {"cli", "cli_photos", "__main__"},
 )
 
