@@ -28,7 +28,7 @@ os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARN
 ROOT = Path(__file__).parents[1]
 SIDE = 32
 SHARE_A_PROJECT = {
-    f"tests/pipeline/test_{name}.py" for name in ("pipeline", "tasks", "ui", "verify")
+    f"tests/pipeline/test_{name}.py" for name in ("pipeline", "recover", "tasks", "ui", "verify")
 }
 
 

@@ -39,7 +39,6 @@ RUN: Mapping[str, tuple[str, ...]] = {
         "dvc exp run -S runtime.devices=auto",
         "dvc exp show",
         "python -m colorgan preset",
-        "python -m colorgan recover",
         "python -m colorgan summary",
         "python -m colorgan shard lab --shards 8 --split train --out data/shards/lab",
     ),
@@ -116,9 +115,24 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
         "python -m colorgan promote lab",
     ),
     "tests/pipeline/test_ui.py::test_runs_are_listed_by_experiment_and_stage": ("make ui",),
+    "tests/pipeline/test_recover.py::test_repro_is_killed": (
+        "ps -eo pid,args | grep '[c]olorgan train'",
+        "kill PID",
+        r"find .git .dvc/tmp \( -name '*.lock' -o -name rwlock \) -delete",
+        "git checkout HEAD dvc.lock",
+    ),
+    "tests/pipeline/test_recover.py::test_an_experiment_is_killed_while_it_trains": (
+        "git switch main",
+        "git diff HEAD params.yaml",
+    ),
+    "tests/pipeline/test_recover.py::test_an_experiment_is_killed_in_its_first_second": (
+        "git stash list --date=relative",
+        "git switch --discard-changes main",
+        "git stash pop --index",
+    ),
     "tests/pipeline/test_verify.py::test_an_experiment_with_uncommitted_code_is_repeated_"
     "bit_for_bit": ("python -m colorgan verify lab --run batch-32",),
-    "tests/pipeline/test_verify.py::test_other_weights_are_told_by_how_much": (
+    "tests/test_verify.py::test_other_weights_are_told_by_how_much": (
         "python -m colorgan verify rgb --run 79d9f5a4a4314b23925aca2343d878f1",
     ),
     "tests/serving/test_served.py::TestServed::test_each_row_has_its_picture_or_its_error": (

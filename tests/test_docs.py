@@ -39,7 +39,7 @@ from documented import (
 STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
 COLORGAN = typer.main.get_command(cli.app)
 # Programs that are not this project's, nor of a library of its: what they take is theirs to say.
-OTHERS = {"cd", "cp", "curl", "git", "source"}
+OTHERS = {"cd", "cp", "curl", "find", "git", "kill", "ps", "source"}
 PLACEHOLDER = "..."
 
 

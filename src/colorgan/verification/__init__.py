@@ -1,1 +1,0 @@
-"""Checking that a recorded training run can be repeated."""

@@ -1,0 +1,293 @@
+"""Train a recorded run again in a git worktree, and compare the weights."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from colorgan import io, paths
+from colorgan.config import SpaceName
+from colorgan.data.arrays import read_info
+from colorgan.errors import ColorganError
+from colorgan.model import CONFIG, WEIGHTS
+from colorgan.tracking import lineage
+
+if TYPE_CHECKING:
+    from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
+
+NEW_FILE = b"new, not in git: "
+"""Begins the lines that `lineage.git_state` adds to git's diff."""
+DECIDES_BITS = {
+    "device_name": "device",
+    "devices": "number of processes",
+    "precision": "precision",
+    "compile": "torch.compile",
+    "init.generator_sha256": "first weights",
+}
+"""Tags of a run that decide the last bits of its weights."""
+COMPUTES = ("Python ", "torch==", "numpy==", "triton==", "nvidia-")
+"""Begins the lines of environment.txt that do."""
+
+
+def verify(space: SpaceName, wanted: str = "") -> list[str]:
+    """Train a run of `space` again in a git worktree and compare the generators.
+
+    The worktree lies in `.resume` and is always removed. The result becomes the tag `verified` of
+    the run; nothing else of the project changes.
+
+    Args:
+        space: the space that the run trained.
+        wanted: id or name of the run; empty for the run that made models/<space>.
+
+    Returns:
+        Sentences about how the weights differ and why; empty if they are the same bit for bit.
+
+    Raises:
+        ColorganError: the run is unknown or cannot be repeated, or its training failed (then with
+            the exit code of the training).
+    """
+    try:
+        from colorgan.tracking.mlflow_read import TrainingRuns
+    except ModuleNotFoundError:
+        raise ColorganError(
+            "MLflow is not installed, so there are no recorded runs: `pip install "
+            "colorgan[pipeline]` installs it"
+        ) from None
+    runs = TrainingRuns()
+    run = _find_run(runs, space, wanted)
+    parent = paths.project_root() / ".resume"
+    parent.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=parent, prefix="verify-") as name:
+        recorded = Path(name, "recorded")
+        with _worktree(Path(name, "tree"), run, _read_patch(runs, run, recorded)) as project:
+            env = _environment(run, project)
+            _link_first_weights(runs, run, project)
+            _link_arrays(space, run, project, env)
+            _train(space, project, env)
+            differences = _compare(runs, run, recorded, space, project)
+    # A store that is away now must not cost the answer.
+    with suppress(ColorganError):
+        runs.tag(run, {"verified": differences[0] if differences else "bit for bit"})
+    return differences
+
+
+def _find_run(runs: TrainingRuns, space: str, wanted: str) -> TrainingRun:
+    stage, weights = f"train_{space}", paths.model(space) / WEIGHTS
+    if wanted:
+        return runs.named(stage, wanted)
+    run = runs.made(stage, io.sha256(weights)) if weights.is_file() else None
+    if run is None:
+        raise ColorganError(
+            f"no run of {stage} in MLflow made {weights}: name a run with --run; `python -m "
+            "colorgan ui` shows the runs"
+        )
+    return run
+
+
+def _read_patch(runs: TrainingRuns, run: TrainingRun, folder: Path) -> bytes:
+    """Return the changes of tracked files that were not committed when the run began."""
+    file = runs.artifact(run, "git.diff", folder)
+    if file is None and run.tags.get("git.dirty") == "true":
+        raise ColorganError(f"the code of {run} cannot be restored: its git.diff is missing")
+    lines = file.read_bytes().splitlines(keepends=True) if file else []
+    new = [line for line in lines if line.startswith(NEW_FILE)]
+    code = [line.removeprefix(NEW_FILE).decode().strip() for line in new if b"src/" in line]
+    if code:
+        raise ColorganError(
+            f"the code of {run} cannot be restored: {', '.join(code)} was not in git; commit "
+            "before you train"
+        )
+    return b"".join(line for line in lines if line not in new)
+
+
+@contextmanager
+def _worktree(folder: Path, run: TrainingRun, patch: bytes) -> Iterator[Path]:
+    """Yield this project as it was when the run began: a worktree of its commit, patched."""
+    commit = run.tags.get("mlflow.source.git.commit")
+    if not commit:
+        raise ColorganError(f"{run} was made without git, so its code is not known")
+    changes = " with uncommitted changes" if patch else ""
+    print(f"verify: {run}, commit {commit[:10]}{changes}", flush=True)
+    try:
+        _git("worktree", "add", "--quiet", "--detach", str(folder), commit)
+        if patch:
+            _git("-C", str(folder), "apply", "--whitespace=nowarn", "-", input=patch)
+        yield folder / _git("rev-parse", "--show-prefix").decode().strip()
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise ColorganError(
+            f"the code of {run} cannot be restored: git says {said!r} of commit {commit[:10]} or "
+            "of the recorded git.diff; if the commit is missing, fetch its branch"
+        ) from None
+    finally:
+        with suppress(subprocess.CalledProcessError):
+            _git("worktree", "remove", "--force", str(folder))
+
+
+def _git(*arguments: str, input: bytes | None = None) -> bytes:
+    # No hooks: one of DVC's would check out data.
+    command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
+    env = lineage.git_environment()
+    return subprocess.run(command, env=env, input=input, capture_output=True, check=True).stdout
+
+
+def _environment(run: TrainingRun, project: Path) -> dict[str, str]:
+    """Return the environment in which the worktree's code runs and records into the worktree."""
+    from colorgan.tracking.mlflow_read import sqlite_uri
+
+    inherited = lineage.git_environment().items()
+    env = {name: value for name, value in inherited if not name.startswith(("DVC_", "MLFLOW_"))}
+    env |= {
+        "PYTHONPATH": str(project / "src"),
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", ""))),
+        "MLFLOW_TRACKING_URI": sqlite_uri(project / "mlflow.db"),
+        "DVC_SITE_CACHE_DIR": str(project / ".dvc" / "tmp" / "site"),
+    }
+    # The sums of a CPU depend on its number of threads.
+    if threads := re.search(r"(\d+) threads", run.tags.get("device_name", "")):
+        env["OMP_NUM_THREADS"] = threads[1]
+    return env
+
+
+def _link_first_weights(runs: TrainingRuns, run: TrainingRun, project: Path) -> None:
+    """Provide the folder or the MLflow run that `train.init` names as a folder of the worktree."""
+    init = run.tags.get("init", "")
+    if init in ("", "pretrained") or (project / init).exists():
+        return
+    folder = Path(init).absolute()
+    if not folder.is_dir():
+        origin = runs.named(run.tags["stage"], init)
+        folder = project.parent / "init" / "model"
+        for name in (WEIGHTS, CONFIG):
+            runs.artifact(origin, f"model/{name}", folder.parent)
+    (project / init).parent.mkdir(parents=True, exist_ok=True)
+    (project / init).symlink_to(folder)
+
+
+def _link_arrays(space: SpaceName, run: TrainingRun, project: Path, env: Mapping[str, str]) -> None:
+    """Link data/processed/<space> into the worktree, or let DVC restore it there."""
+    arrays, digest = paths.processed(space), run.tags.get("data.digest", "")
+    if _digest(arrays) == digest:
+        (project / arrays).parent.mkdir(parents=True, exist_ok=True)
+        (project / arrays).symlink_to(arrays.resolve())
+        return
+    for name in ("cache", "config.local"):
+        if Path(".dvc", name).exists():
+            (project / ".dvc" / name).symlink_to(Path(".dvc", name).absolute())
+    command = [sys.executable, "-m", "dvc", "repro", f"preprocess@{space}"]
+    done = subprocess.run(command, cwd=project, env=dict(env), check=False)
+    if done.returncode or _digest(project / arrays) != digest:
+        raise ColorganError(
+            f"the photos of {run} are gone: neither {arrays} nor DVC's cache has those of digest "
+            f"{digest[:12]}, and preprocess does not make them again; `dvc pull`, or bring back "
+            f"what was in {space}.path"
+        )
+
+
+def _digest(arrays: Path) -> str:
+    with suppress(ColorganError):
+        return read_info(arrays).digest
+    return "none"
+
+
+def _train(space: SpaceName, project: Path, env: Mapping[str, str]) -> None:
+    command = [sys.executable, "-m", "colorgan", "train", space]
+    with subprocess.Popen(command, cwd=project, env=dict(env)) as training:
+        try:
+            code = training.wait()
+        except BaseException:
+            training.terminate()
+            raise
+    if code:
+        error = ColorganError(f"the training failed with exit code {code}: nothing was compared")
+        error.exit_code = code if code > 0 else 128 - code
+        raise error
+
+
+def _compare(
+    runs: TrainingRuns, run: TrainingRun, recorded: Path, space: SpaceName, project: Path
+) -> list[str]:
+    """Return how the worktree's generator differs from the recorded one, and likely reasons."""
+    from colorgan.tracking.mlflow_read import TrainingRuns, sqlite_uri
+
+    weights = project / paths.model(space) / WEIGHTS
+    if io.sha256(weights) == run.generator_sha256:
+        return []
+    found = "the retrained generator differs"
+    kept = runs.artifact(run, f"model/{WEIGHTS}", recorded)
+    if kept is None or io.sha256(kept) != run.generator_sha256:
+        found += "; MLflow has no copy of the recorded weights to compare with"
+    else:
+        found += f" {weights_difference(kept, weights)}"
+    packages = runs.artifact(run, "environment.txt", recorded)
+    then = packages.read_text(encoding="utf-8") if packages else ""
+    now: Mapping[str, str] = {}
+    with suppress(ColorganError):
+        repeated = TrainingRuns(sqlite_uri(project / "mlflow.db")).newest(f"train_{space}")
+        now = repeated.tags if repeated else {}
+    reasons = likely_reasons(run.tags, now, then, lineage.environment())
+    losses = losses_difference(runs.losses(run), project / paths.losses(space))
+    return [found, losses, *(reasons or ["no reason is known: device and packages are the same"])]
+
+
+def weights_difference(recorded: Path, retrained: Path) -> str:
+    """Say by how much the weights of two generator.safetensors differ."""
+    ours, theirs = load_file(recorded), load_file(retrained)
+    if {name: w.shape for name, w in ours.items()} != {n: w.shape for n, w in theirs.items()}:
+        return "in its layers or their shapes"
+    gaps = {name: float(np.abs(w - theirs[name]).max()) for name, w in ours.items()}
+    name = max(gaps, key=lambda name: gaps[name])
+    return (
+        f"by up to {gaps[name]:.3g}, in {name}, whose weights reach {np.abs(ours[name]).max():.3g}"
+    )
+
+
+def losses_difference(recorded: Mapping[str, Mapping[int, float]], file: Path) -> str:
+    """Say by how much the last row of losses.csv differs from the recorded losses."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    if not rows:
+        return "no losses were logged"
+    last, step = rows[-1], int(rows[-1]["iteration"])
+    gaps = [
+        (abs(float(last[name]) - points[step]), name)
+        for name, points in recorded.items()
+        if name in last and step in points
+    ]
+    gap, name = max(gaps, default=(float("nan"), "none recorded"))
+    return f"the losses at the last iteration, {step}, differ by up to {gap:.3g} ({name})"
+
+
+def likely_reasons(
+    then: Mapping[str, str], now: Mapping[str, str], packages_then: str, packages_now: str
+) -> list[str]:
+    """Return what may explain a difference: tags and packages that changed since the run."""
+    reasons = [
+        f"possible reason: {what} {then[tag]} then, {now[tag]} now"
+        for tag, what in DECIDES_BITS.items()
+        if tag in then and tag in now and then[tag] != now[tag]
+    ]
+    before, after = (
+        {line for line in text.splitlines() if line.startswith(COMPUTES)}
+        for text in (packages_then, packages_now)
+    )
+    if before and before != after:
+        was, is_now = (", ".join(sorted(lines)) for lines in (before - after, after - before))
+        reasons.append(f"possible reason: packages {was} then, {is_now} now")
+    if then.get("device", "cpu") != "cpu":
+        reasons.append(
+            "possible reason: a GPU repeats a run only with train.cudnn_deterministic: true and "
+            "train.cudnn_benchmark: false"
+        )
+    return reasons

@@ -1,0 +1,295 @@
+"""`verify` on real git and a real MLflow store, with a stand-in for the training.
+
+With the real training: tests/pipeline/test_verify.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from safetensors.numpy import save_file
+
+from colorgan import io, paths
+from colorgan.data.arrays import read_info
+from colorgan.errors import ColorganError
+from colorgan.tracking import lineage
+from colorgan.tracking.mlflow_read import sqlite_uri
+from colorgan.verify import likely_reasons, losses_difference, verify, weights_difference
+
+MAIN = Path("src/colorgan/__main__.py")
+# Trains: copies the generator that `value` names, and says what it was given.
+TRAINING = """
+import os, shutil, sys
+from pathlib import Path
+value = "1.0"
+assert sys.argv[1:] == ["train", "lab"]
+print(*(sorted(os.listdir("data/processed/lab"))))
+Path("models/lab").mkdir(parents=True)
+shutil.copy(f"MADE/{value}.safetensors", "models/lab/generator.safetensors")
+Path("reports/lab").mkdir(parents=True)
+Path("reports/lab/losses.csv").write_text(f"iteration,epoch,loss_D\\n2,1,{value}\\n")
+"""
+
+
+def git(*arguments: str) -> str:
+    identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
+    done = subprocess.run(["git", *identity, *arguments], capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+def weights(value: float) -> dict[str, np.ndarray]:
+    return {"a": np.full((2, 3), value, np.float32), "b": np.ones(4, np.float32)}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with its tables and no run, made once: it takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(sqlite_uri(path)).search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(project: Path, tables: Path) -> MlflowClient:
+    """MLflow's own client on the project's store, which has the experiment and no run."""
+    shutil.copy(tables, project / "mlflow.db")
+    client = MlflowClient(sqlite_uri(project / "mlflow.db"))
+    client.create_experiment("colorgan", (project / "mlartifacts").as_uri())
+    return client
+
+
+@pytest.fixture
+def committed(project: Path, write_arrays: Callable[..., Path]) -> str:
+    """The commit of the project, a repository in which `colorgan` is the stand-in."""
+    write_arrays("lab")
+    MAIN.parent.mkdir(parents=True)
+    MAIN.with_name("__init__.py").touch()
+    MAIN.write_text(TRAINING.replace("MADE", str(project / "made")))
+    (project / ".gitignore").write_text("/data\n/models\n/made\n/ml*\n/.resume\n")
+    (project / "made").mkdir()
+    for value in (1.0, 1.5):
+        save_file(weights(value), project / "made" / f"{value}.safetensors")
+    git("init", "--quiet", "--initial-branch=main")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    return git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def record(store: MlflowClient, project: Path, committed: str) -> Callable[..., str]:
+    """Return a function that records a run of `train_lab` of what is there now; its id."""
+    count = 0
+
+    def make(made: float | None = 1.0, name: str = "workspace / train_lab", **tags: str) -> str:
+        nonlocal count
+        count += 1
+        state = lineage.git_state(project)
+        defaults = {"stage": "train_lab", "space": "lab", "device": "cpu"}
+        defaults |= {"mlflow.source.git.commit": committed, "git.dirty": str(state.dirty).lower()}
+        defaults |= {"data.digest": read_info(paths.processed("lab")).digest}
+        experiment = store.get_experiment_by_name("colorgan").experiment_id
+        run = store.create_run(experiment, count, {**defaults, **tags}, name)
+        run_id: str = run.info.run_id
+        if state.diff:
+            store.log_text(run_id, state.diff, "git.diff")
+        store.log_metric(run_id, "train/loss_D", 1.0, step=2)
+        if made is not None:
+            folder = project / f"recorded{count}"
+            folder.mkdir()
+            save_file(weights(made), folder / "generator.safetensors")
+            (folder / "config.json").write_text("{}")
+            store.log_artifacts(run_id, str(folder), "model")
+            sha256 = io.sha256(folder / "generator.safetensors")
+            store.set_tag(run_id, "colorgan.generator_sha256", sha256)
+            shutil.rmtree(folder)
+        return run_id
+
+    return make
+
+
+@pytest.fixture
+def untouched(project: Path, committed: str) -> Callable[[], bool]:
+    """Return a function that says whether git and the project are as they were."""
+    status = git("status", "--porcelain")
+
+    def same() -> bool:
+        assert list((project / ".resume").glob("*")) == []
+        assert len(git("worktree", "list").splitlines()) == 1
+        return git("status", "--porcelain") == status
+
+    return same
+
+
+def test_a_run_with_uncommitted_changes_is_repeated(
+    record: Callable[..., str],
+    store: MlflowClient,
+    untouched: Callable[[], bool],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code = MAIN.read_text()
+    MAIN.write_text(code.replace("1.0", "1.5"))
+    Path("note.txt").write_text("new, and no code")
+    run_id = record(1.5)
+    git("checkout", "--quiet", str(MAIN))
+    Path("note.txt").unlink()
+    assert verify("lab", run_id) == []
+    out = capfd.readouterr().out
+    assert "with uncommitted changes" in out
+    assert "index.csv" in out, "the arrays are there"
+    assert store.get_run(run_id).data.tags["verified"] == "bit for bit"
+    assert untouched()
+
+
+def test_other_weights_are_told_by_how_much(
+    record: Callable[..., str],
+    store: MlflowClient,
+    untouched: Callable[[], bool],
+    colorgan: Callable[..., Any],
+) -> None:
+    run_id = record(1.5)
+    said = colorgan("verify", "lab", "--run", run_id)
+    assert said.code == 1
+    assert said.out.splitlines()[-3:] == [
+        "the retrained generator differs by up to 0.5, in a, whose weights reach 1.5",
+        "the losses at the last iteration, 2, differ by up to 0 (loss_D)",
+        "no reason is known: device and packages are the same",
+    ]
+    assert "by up to 0.5" in store.get_run(run_id).data.tags["verified"]
+    assert untouched()
+
+
+def test_a_training_that_fails_hands_on_its_exit_code(
+    record: Callable[..., str], untouched: Callable[[], bool], colorgan: Callable[..., Any]
+) -> None:
+    code = MAIN.read_text()
+    MAIN.write_text("raise SystemExit(3)")
+    run_id = record()
+    MAIN.write_text(code)
+    said = colorgan("verify", "lab", "--run", run_id)
+    assert said.code == 3
+    assert "exit code 3: nothing was compared" in said.err
+    assert untouched()
+
+
+def test_sigterm_ends_the_training_and_removes_the_worktree(
+    record: Callable[..., str], untouched: Callable[[], bool], project: Path
+) -> None:
+    code = MAIN.read_text()
+    MAIN.write_text(f"import os, time; open('{project}/made/pid', 'w').write(str(os.getpid()))\n"
+                    "time.sleep(60)")  # fmt: skip
+    run_id = record()
+    MAIN.write_text(code)
+    src = Path(io.__file__).parents[1]
+    env = {**os.environ, "PYTHONPATH": str(src)}
+    command = ["python", "-c", "from colorgan.cli import main; main()", "verify", "lab"]
+    verifying = subprocess.Popen([*command, "--run", run_id], env=env)
+    pid, end = project / "made" / "pid", time.monotonic() + 60
+    while not (pid.exists() and pid.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    verifying.terminate()
+    assert verifying.wait(30) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert untouched()
+
+
+def test_a_run_is_found_by_name_and_by_the_model_here(record: Callable[..., str]) -> None:
+    record(1.0, name="batch-32 / train_lab")
+    record(1.5)
+    assert verify("lab", "batch-32") == []
+    with pytest.raises(ColorganError, match="no run of train_lab in MLflow made models/lab/"):
+        verify("lab")
+    paths.model("lab").mkdir(parents=True)
+    save_file(weights(1.0), paths.model("lab") / "generator.safetensors")
+    assert verify("lab") == []
+
+
+def test_what_cannot_be_repeated_is_refused(
+    record: Callable[..., str], store: MlflowClient, untouched: Callable[[], bool]
+) -> None:
+    gone = record(**{"mlflow.source.git.commit": "f" * 40})
+    no_diff = record(**{"git.dirty": "true"})
+    MAIN.with_name("new.py").write_text("")
+    new_code = record()
+    MAIN.with_name("new.py").unlink()
+    MAIN.write_text("# edited\n")
+    other_commit = record(**{"mlflow.source.git.commit": git("commit-tree", "HEAD^{tree}:src",
+                                                             "-m", "other")})  # fmt: skip
+    git("checkout", "--quiet", str(MAIN))
+    sentences = {
+        record(None): "has no weights",
+        record(stage="evaluate"): "is of evaluate; name a run of train_lab",
+        record(**{"mlflow.source.git.commit": ""}): "was made without git",
+        gone: "invalid reference.*fetch its branch",
+        no_diff: r"git\.diff is missing",
+        new_code: r"src/colorgan/new\.py was not in git; commit",
+        other_commit: r"git says .*of the recorded git\.diff",
+        record(**{"data.digest": "ab" * 32}): r"digest abababababab.*lab\.path",
+    }
+    for run_id, sentence in sentences.items():
+        with pytest.raises(ColorganError, match=sentence):
+            verify("lab", run_id)
+        assert untouched()
+        assert "verified" not in store.get_run(run_id).data.tags
+
+
+def test_no_store_stays_no_store(project: Path) -> None:
+    with pytest.raises(ColorganError, match=r"mlflow\.db does not exist: no run was recorded yet"):
+        verify("lab")
+    assert not (project / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("init", ["models/first", "earlier"])
+def test_first_weights_come_from_a_folder_or_a_run(
+    record: Callable[..., str], init: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    record(1.5, name="earlier / train_lab")
+    if init == "models/first":
+        Path(init).mkdir(parents=True)
+        save_file(weights(1.5), Path(init, "generator.safetensors"))
+    code = MAIN.read_text()
+    MAIN.write_text(f"import os\nprint('begins with', os.stat('{init}/generator.safetensors'))\n"
+                    + code)  # fmt: skip
+    run_id = record(init=init)
+    MAIN.write_text(code)
+    assert verify("lab", run_id) == []
+    assert "begins with" in capfd.readouterr().out
+
+
+def test_how_far_weights_and_losses_are(tmp_path: Path) -> None:
+    one = weights(1.0)
+    one["b"][2] = -1
+    for name, content in {"recorded": weights(1.0), "other": one, "less": {"a": one["a"]}}.items():
+        save_file(content, tmp_path / name)
+    said = weights_difference(tmp_path / "recorded", tmp_path / "other")
+    assert said == "by up to 2, in b, whose weights reach 1"
+    said = weights_difference(tmp_path / "recorded", tmp_path / "less")
+    assert said == "in its layers or their shapes"
+    losses = tmp_path / "losses.csv"
+    losses.write_text("iteration,epoch,loss_D,loss_G_L1\n1,1,9,9\n3,1,0.5,0.25\n")
+    recorded = {"loss_D": {1: 0.1, 3: 0.5}, "loss_G_L1": {3: 0.2}, "loss_X": {3: 7.0}}
+    assert losses_difference(recorded, losses).endswith("3, differ by up to 0.05 (loss_G_L1)")
+
+
+def test_what_may_explain_a_difference() -> None:
+    packages = "Python 3.11.1\nLinux-6\n\npandas==2.2\ntorch==2.11.0\n"
+    newer = packages.replace("2.11.0", "2.12.0").replace("2.2", "2.3")
+    tags = {"device": "cpu", "device_name": "x86_64, 2 threads", "precision": "bf16"}
+    assert likely_reasons(tags, tags, packages, packages) == []
+    other = {**tags, "device_name": "x86_64, 4 threads"}
+    assert likely_reasons(tags, other, packages, newer) == [
+        "possible reason: device x86_64, 2 threads then, x86_64, 4 threads now",
+        "possible reason: packages torch==2.11.0 then, torch==2.12.0 now",
+    ]
+    (reason,) = likely_reasons({"device": "cuda"}, {}, "", packages)
+    assert "train.cudnn_deterministic" in reason
