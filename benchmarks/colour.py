@@ -40,7 +40,7 @@ from colorgan.tracking.store_uri import tracking_uri
 
 # Beside this file.
 from colour_rows import ROWS, Row  # isort: skip
-from colour_table import figures_of, keep, kept, markdown, put_into  # isort: skip
+from colour_table import figures_of, keep, kept, markdown  # isort: skip
 
 # After colorgan's, which tells MLflow what to be silent about.
 from mlflow import MlflowClient  # isort: skip
@@ -83,13 +83,8 @@ def run(
 
 
 @app.command()
-def table(
-    write: Annotated[Path | None, typer.Option(help="Markdown file to put it into")] = None,
-) -> None:
-    """Print the table as Markdown, or put it between a file's marks.
-
-    It is made from what MLflow holds, and for other rows from the figures that were kept.
-    """
+def table() -> None:
+    """Print the table as Markdown, from colour.csv and the runs that MLflow holds."""
     rows = kept()
     for space in SPACES:
         if (found := results(mean_of(space))) is not None:
@@ -106,11 +101,7 @@ def table(
             if figures.items() - rows.get(row.name, {}).items():
                 rows[row.name] = figures | {"processor": processor()}
     keep(rows)
-    lines = markdown([*BASELINES, *((row.name, row.change) for row in ROWS)], rows)
-    if write is None:
-        print(lines)
-    else:
-        put_into(write, lines)
+    print(markdown([*BASELINES, *((row.name, row.change) for row in ROWS)], rows))
 
 
 def processor() -> str:

@@ -1,4 +1,4 @@
-"""The table of docs/colour.md and the figures it is made from, which outlive the MLflow store."""
+"""The ablation table, made from reports/benchmarks/colour.csv, which outlives the MLflow store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pandas as pd
 
 FIGURES = Path(__file__).parents[1] / "reports" / "benchmarks" / "colour.csv"
 """A row a line of the table, by its name: figures, core minutes, and the machine's processor."""
-MARKS = "<!-- the table begins -->", "<!-- the table ends -->"
 SHOWN = {
     "ciede2000": ("CIEDE2000", 2),
     "frechet_lite2": ("FD Lite2", 1),
@@ -55,10 +54,3 @@ def markdown(titles: Iterable[tuple[str, str]], rows: Mapping[str, Mapping[str, 
             shown = [rows[name][column] for column in (*SHOWN, "core_minutes", "processor")]
             lines.append(f"| `{name}` | {title} | {' | '.join(shown)} |")
     return "\n".join(lines)
-
-
-def put_into(file: Path, table: str) -> None:
-    """Put the table between the marks of a Markdown file."""
-    before, _, rest = file.read_text(encoding="utf-8").partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    file.write_text(f"{before}{MARKS[0]}\n\n{table}\n\n{MARKS[1]}{after}", encoding="utf-8")

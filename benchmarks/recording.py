@@ -26,8 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from colorgan import io, paths, presets
-from colorgan.config import SpaceParams, flat
-from colorgan.config_file import check_params, load_params
+from colorgan.config import SpaceParams, check_params, flat, load_params
 from colorgan.data.arrays import open_split, read_info
 from colorgan.data.loader import TrainingBatches
 from colorgan.runs.checkpoint import Checkpoints, Position
@@ -65,7 +64,8 @@ def train_once(
 ) -> tuple[float, float, float]:
     """Train; return the seconds it took, those inside the recorder and inside checkpoints."""
     space, info = get_space(SPACE), read_info(folder)
-    runtime = Runtime.decide(own.train, load_params().runtime)
+    params = load_params()
+    runtime = Runtime.decide(own.train, params.runtime)
     runtime = replace(runtime, compile="off")
     batches = TrainingBatches(open_split(folder, "train"), own.train.batch_size, 1, 0, False)
     step = build_step(space, own, info.image_size, runtime)
@@ -81,6 +81,7 @@ def train_once(
         trainer = Trainer(
             space,
             own.train,
+            params.logging,
             step,
             batches,
             open_split(folder, "val"),

@@ -20,8 +20,7 @@ from ruamel.yaml import YAML
 
 from colorgan import paths, presets
 from colorgan.color import UInt8Array
-from colorgan.config import SPACES, SPLITS, Params
-from colorgan.config_file import check_params
+from colorgan.config import SPACES, SPLITS, Params, check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 
 ROOT = Path(__file__).parents[1]
@@ -81,8 +80,8 @@ def _tiny(changes: Mapping[str, Any]) -> dict[str, Any]:
     for space in SPACES:
         content[space] |= {"image_size": SIDE, "min_side": 16}
     content["model"] |= {"ngf": 2, "ndf": 2, "n_layers": 1}
-    content["train"] |= {"batch_size": 4, "epochs": 2, "decay_epochs": 1, "log_every": 2}
-    content["train"] |= {"amp": "off", "sample_photos": 2}
+    content["train"] |= {"batch_size": 4, "epochs": 2, "decay_epochs": 1, "amp": "off"}
+    content["logging"] |= {"log_every": 2, "sample_photos": 2}
     content["runtime"] |= {"device": "cpu", "num_workers": 0, "progress": "none"}
     for path, value in changes.items():
         *sections, name = path.split(".")

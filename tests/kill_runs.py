@@ -269,8 +269,8 @@ def make_place(
     tiny = {
         "lab.image_size": side, "lab.min_side": 16, "model.ngf": 2, "model.ndf": 2,
         "model.n_layers": 1, "train.batch_size": 4, "train.epochs": 2, "train.decay_epochs": 1,
-        "train.log_every": 2, "train.amp": "off", "train.compile": "off", "train.jitter": 0.1,
-        "train.sample_photos": 2, "runtime.device": "cpu", "runtime.progress": "lines",
+        "logging.log_every": 2, "train.amp": "off", "train.compile": "off", "train.jitter": 0.1,
+        "logging.sample_photos": 2, "runtime.device": "cpu", "runtime.progress": "lines",
         "runtime.num_workers": 0,
     }  # fmt: skip
     for path, value in {**tiny, **changes}.items():

@@ -213,7 +213,7 @@ def test_a_training_that_is_stopped_leaves_the_last_results(
     said: str,
 ) -> None:
     write_arrays("lab")
-    write_params({"train.epochs": 100_000, "train.log_every": 1, "train.val_every": 1000})
+    write_params({"train.epochs": 100_000, "logging.log_every": 1, "train.val_every": 1000})
     paths.model("lab").mkdir(parents=True)
     save_file({}, paths.model("lab") / "generator.safetensors")
     paths.losses("lab").parent.mkdir(parents=True)

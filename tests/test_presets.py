@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from colorgan import paths, presets
-from colorgan.config_file import load_params, read_yaml
+from colorgan.config import load_params, read_yaml
 from colorgan.errors import ColorganError
 
 ROOT = Path(__file__).parents[1]

@@ -20,8 +20,7 @@ from mlflow import MlflowClient
 from safetensors.numpy import save_file
 
 from colorgan import io, paths
-from colorgan.config import flat
-from colorgan.config_file import load_params
+from colorgan.config import flat, load_params
 from colorgan.data.arrays import DatasetInfo, read_info
 from colorgan.errors import ColorganError
 from colorgan.tracking import lineage

@@ -47,7 +47,7 @@ INTERRUPTED = 128 + signal.SIGINT
 @app.command(rich_help_panel=STAGE)
 def download(space: Space) -> None:
     """Fetch the photos of a space into data/raw."""
-    from colorgan.config_file import load_params
+    from colorgan.config import load_params
     from colorgan.data.download import download as run
 
     n_files = run(load_params(), space.value)
@@ -57,7 +57,7 @@ def download(space: Space) -> None:
 @app.command(rich_help_panel=STAGE)
 def preprocess(space: Space) -> None:
     """Turn the photos of a space into the arrays it trains on."""
-    from colorgan.config_file import load_params
+    from colorgan.config import load_params
     from colorgan.data.preprocess import preprocess as run
 
     info = run(load_params(), space.value)
@@ -71,7 +71,7 @@ def preprocess(space: Space) -> None:
 @app.command(rich_help_panel=STAGE)
 def train(space: Space) -> None:
     """Train the generator of a space against its discriminator; goes on where it was stopped."""
-    from colorgan.config_file import load_params
+    from colorgan.config import load_params
     from colorgan.training.train import train as run
 
     raise typer.Exit(run(load_params(), space.value))
@@ -82,7 +82,7 @@ def evaluate(space: OneSpace = None) -> None:
     """Measure the colours of the trained generators on the test photos."""
     from rich.console import Console
 
-    from colorgan.config_file import load_params
+    from colorgan.config import load_params
     from colorgan.evaluation.evaluate import evaluate as run
     from colorgan.evaluation.table import metrics_table
 
@@ -95,7 +95,7 @@ def evaluate(space: OneSpace = None) -> None:
 def render_grids(space: OneSpace = None) -> None:
     """Draw grids, curves and histograms, and write the report."""
     from colorgan import paths
-    from colorgan.config_file import load_params
+    from colorgan.config import load_params
     from colorgan.reporting.render_grids import render_grids as run
 
     run(load_params(), _spaces(space))
@@ -108,7 +108,7 @@ def summary() -> None:
     from rich.console import Console
 
     from colorgan import paths
-    from colorgan.config_file import load_params
+    from colorgan.config import load_params
     from colorgan.evaluation.table import metrics_table
 
     console = Console()

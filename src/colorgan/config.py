@@ -1,21 +1,36 @@
-"""params.yaml as typed, frozen, checked models; one class a section, no defaults.
+"""params.yaml: what each parameter means, and how the file is read and checked.
 
-Reading and checking the file, and what a user is told of it, are in `colorgan.config_file`.
+One class a section; under each field its meaning, unit and range. There are no default values:
+params.yaml holds them all. `load_params` reads the file by the rules of YAML 1.2, because DVC
+writes `-S train.lr=0.00002` as `2e-05`, which YAML 1.1 takes for a string.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from colorgan import paths
+from colorgan.errors import ParamsError
 
 SpaceName = Literal["rgb", "lab"]
 SPACES: tuple[SpaceName, ...] = ("rgb", "lab")
 SPLITS = ("train", "val", "test")
 
+Name = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
+Workers = Annotated[int, Field(ge=0, le=64)]
 
 
 class Section(BaseModel):
@@ -25,251 +40,220 @@ class Section(BaseModel):
 
 
 class Stl10Params(Section):
-    """Which parts of STL-10 are used; its own test part is always the test split."""
+    """The parts of STL-10 to use: 5,000 labelled photos, 8,000 for the test, 100,000 unlabelled."""
 
     train: bool
-    """The 5,000 labelled training photos."""
     test: bool
-    """The 8,000 labelled test photos."""
+    """These are always the test split."""
     unlabeled: bool
-    """The 100,000 photos without a label."""
 
 
 class ParquetParams(Section):
-    """The columns of Parquet files; an empty name means that there is no such column."""
+    """Names of the columns of Parquet files; an empty name means that there is no such column."""
 
-    image_column: Annotated[str, Field(min_length=1)]
+    image_column: Name
     """Encoded pictures, as bytes or as Hugging Face's struct with a field `bytes`."""
     label_column: str
-    """Class of each photo."""
     split_column: str
-    """train, val or test."""
+    """Says train, val or test."""
 
 
 class DataParams(Section):
-    """Where the photos of a space come from and how they are cut into arrays."""
+    """The photos of one space: where they come from and how they become arrays."""
 
     source: Literal["sample", "stl10", "kaggle", "folder", "parquet"]
-    """Where photos come from: `sample` is bundled, `stl10` and `kaggle` are downloaded, `folder`
-    and `parquet` are your own."""
+    """`sample` is in the project, `stl10` and `kaggle` are downloaded, `folder` and `parquet` are
+    your own photos."""
     path: str
-    """File or folder of a source on this machine; DVC watches it. The others leave it alone."""
+    """File or folder with the photos, for `sample`, `folder` and `parquet`; watched by DVC."""
     stl10: Stl10Params
-    """Parts of STL-10, for that source."""
     parquet: ParquetParams
-    """Columns, for that source."""
     image_size: Annotated[int, Field(ge=32, le=512, multiple_of=32)]
-    """Side of the square arrays in pixels, a multiple of 32."""
-    min_side: Positive
-    """Photos with a shorter side than this many pixels are rejected."""
+    """Side of the square arrays in pixels."""
+    min_side: Count
+    """Photos whose shorter side has fewer pixels are rejected."""
     min_chroma: Annotated[float, Field(ge=0, le=100)]
-    """Photos with less mean chroma (in Lab) are rejected: gray photos teach gray; 0 takes all."""
+    """Photos with a lower mean chroma (Lab units) are rejected as gray; 0 keeps all."""
     max_rejected: Annotated[float, Field(ge=0, le=1)]
-    """The stage stops if more than this share of the photos is rejected."""
+    """Preprocess fails if a larger share of the photos is rejected."""
     val_fraction: Fraction
-    """Share of the photos for validation, 0 up to 1, where the source has no split of its own."""
     test_fraction: Fraction
-    """Share of the photos for the test, likewise."""
-    limit: NotNegative
-    """At most this many photos, chosen at random, always the same ones; 0 takes all."""
+    """Shares of the photos for validation and test, where the source has no such splits."""
+    limit: CountOrZero
+    """Use at most this many photos, drawn at random (always the same ones); 0 uses all."""
 
     @model_validator(mode="after")
-    def _leaves_some_to_train_on(self) -> Self:
-        if self.val_fraction + self.test_fraction >= 1:
-            both = self.val_fraction + self.test_fraction
+    def _some_are_left_to_train_on(self) -> Self:
+        if (both := self.val_fraction + self.test_fraction) >= 1:
             raise ValueError(f"val_fraction + test_fraction is {both:g}; it should be less than 1")
         return self
 
 
 class ModelParams(Section):
-    """The two networks."""
+    """The generator and the discriminator."""
 
     generator: Literal["unet", "encoder_unet"]
-    """`unet`: the U-Net of pix2pix, its depth fitted to the image size. `encoder_unet`: a U-Net on
-    a backbone that has seen ImageNet."""
-    encoder: Annotated[str, Field(min_length=1)]
-    """The backbone of `encoder_unet`, by timm's name."""
-    encoder_weights: Annotated[str, Field(min_length=1)]
-    """Its first weights: `efficientnet_lite0` (comes with colorgan, for tf_efficientnet_lite0),
-    `imagenet` (any backbone, fetched by timm), a safetensors file, or `none`."""
-    color_queries: NotNegative
-    """Learnt queries of the decoder of `encoder_unet`, which ask the whole photo for its colours;
-    0 leaves them out."""
-    ngf: Positive
-    """Channels of the generator's first layer (64 in the paper); of `encoder_unet`, of its last."""
+    """`unet`: pix2pix's U-Net, its depth fitted to image_size. `encoder_unet`: a U-Net whose
+    encoder is an ImageNet-pretrained backbone."""
+    encoder: Name
+    """timm's name of the backbone of `encoder_unet`."""
+    encoder_weights: Name
+    """Initial weights of the backbone: `efficientnet_lite0` (installed with colorgan, for
+    tf_efficientnet_lite0), `imagenet` (downloaded by timm), a safetensors file, or `none`."""
+    color_queries: CountOrZero
+    """Number of learnt colour queries in the decoder of `encoder_unet` (DDColor); 0 is none."""
+    ngf: Count
+    """Channels of the first layer of `unet` (64 in the paper), or of the last of `encoder_unet`."""
     dropout: Fraction
-    """Probability of dropping a value in the three decoder blocks of `unet` next to the innermost
-    (0.5 in the paper); at 128 px there are two such blocks, at 64 px one, at sizes like 96 px
-    none."""
+    """Dropout probability in the inner decoder blocks of `unet` (0.5 in the paper): three blocks
+    at 256 px, two at 128, one at 64, none at sizes like 96."""
     norm: Literal["batch", "instance", "none"]
-    """Normalisation in `unet` and `patch`; `batch` in the paper. The others have their own."""
+    """Normalisation in `unet` and `patch`; `batch` in the paper."""
     discriminator: Literal["patch", "projected"]
-    """`patch`: the PatchGAN of pix2pix. `projected`: small ones on the features of a network that
-    has seen ImageNet, more telling for a generator that has learnt (`pretrain_epochs`)."""
-    ndf: Positive
-    """Channels of the discriminator's first layer (64 in the paper); of `projected`, of all."""
+    """`patch`: pix2pix's PatchGAN. `projected`: small convolutions on ImageNet features, better
+    against a generator that is already trained (pretrain_epochs)."""
+    ndf: Count
+    """Channels of the first layer of `patch` (64 in the paper), or of all layers of `projected`."""
     n_layers: Annotated[int, Field(ge=1, le=6)]
-    """Strided layers after the first of `patch`; 3 sees patches of 70x70 pixels."""
+    """Strided layers of `patch` after the first; with 3 each output sees 70x70 pixels."""
 
 
 class TrainParams(Section):
-    """Training of the two networks against each other."""
+    """Training of the generator and the discriminator."""
 
-    init: Annotated[str, Field(min_length=1)]
-    """Where the generator's first weights come from: `none` draws them at random (but for the
-    backbone of `encoder_unet`, see `encoder_weights`); `pretrained` is the model that comes with
-    colorgan; a model folder or the id of an MLflow run goes on from one's own."""
-    batch_size: Positive
-    """Photos of one update, all devices together."""
-    accumulation_steps: Positive
-    """Parts in which a device works through its share of a batch, to need less memory; gradients
-    add up, batch norm sees each part on its own."""
-    epochs: Positive
+    init: Name
+    """Initial weights of the generator: `none` (random, but for the backbone: encoder_weights),
+    `pretrained` (the model that comes with colorgan), a model folder, or an MLflow run id."""
+    batch_size: Count
+    """Photos in a batch, all devices together."""
+    epochs: Count
     """Passes over the training photos."""
-    pretrain_epochs: NotNegative
-    """The first of the epochs, in which the generator learns without the discriminator, from L1 and
-    the losses between pictures, before that joins; 0 as in the paper."""
+    pretrain_epochs: CountOrZero
+    """The first epochs, in which the generator trains without the discriminator; 0 in the paper."""
     keep: Literal["last", "best"]
-    """The weights that are kept: those of the end, or of the validation with the best score
-    (training/validate.py)."""
+    """Weights to keep: of the last epoch, or of the validation with the best score."""
     lr: Annotated[float, Field(gt=0)]
     """Learning rate of Adam, for both networks."""
     lr_schedule: Literal["linear", "cosine", "constant"]
-    """How it falls over the last `decay_epochs`: in equal steps an epoch as in the paper, as half
-    a cosine, or not at all."""
-    decay_epochs: NotNegative
-    """The last of the epochs, in which the learning rate falls towards 0."""
-    warmup_iterations: NotNegative
-    """The first iterations, in which the learning rate rises from 0; 0 leaves it out."""
-    grad_clip: Annotated[float, Field(ge=0)]
-    """Longest allowed gradient (2-norm over a network); longer ones are shortened; 0 allows all."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)]
-    """Decay of the exponential moving average of the generator's weights, which is then what is
-    validated and kept; 0 keeps the weights themselves."""
+    decay_epochs: CountOrZero
+    """How the learning rate falls towards 0 over the last epochs; `linear` in the paper."""
+    warmup_iterations: CountOrZero
+    """The first iterations, in which the learning rate rises from 0."""
+    grad_clip: Weight
+    """Largest gradient norm (2-norm over a network); larger ones are scaled down; 0 is no limit."""
+    ema_decay: Fraction
+    """Decay of the moving average of the generator's weights, which is then validated and kept;
+    0 keeps the weights themselves."""
     beta1: Fraction
-    """Adam's decay of the mean of the gradients."""
     beta2: Fraction
-    """Adam's decay of the mean of their squares."""
-    lambda_l1: Annotated[float, Field(ge=0)]
-    """Weight of L1 beside the adversarial loss (100 in the paper)."""
-    lambda_color: Annotated[float, Field(ge=0)]
-    """Weight of the colourfulness loss (training/losses.py), which L1's pale answers call for; 0
-    leaves it out, as in the paper."""
-    lambda_perceptual: Annotated[float, Field(ge=0)]
-    """Weight of the perceptual loss (training/losses.py), on features of a network that has seen
-    ImageNet; 0 leaves it out, as in the paper."""
+    """Betas of Adam (0.5 and 0.999 in the paper)."""
+    lambda_l1: Weight
+    """Weight of the L1 loss beside the adversarial loss (100 in the paper)."""
+    lambda_color: Weight
+    """Weight of the colourfulness loss, against the pale colours of L1; 0 in the paper."""
+    lambda_perceptual: Weight
+    """Weight of the perceptual loss on ImageNet features; 0 in the paper."""
     perceptual_size: Annotated[int, Field(ge=32)]
-    """Side in pixels to which pictures are brought for the perceptual loss, whose network has
-    learnt at 224; the larger, the longer it takes."""
+    """Side in pixels of the pictures in the perceptual loss, whose network was trained at 224."""
     gan_loss: Literal["vanilla", "lsgan", "hinge"]
-    """`vanilla` (binary cross-entropy), `lsgan` (least squares) or `hinge`."""
+    """Binary cross-entropy (the paper), least squares, or hinge."""
     flip: bool
     """Mirror half of the training photos left to right."""
     jitter: Fraction
-    """Enlarge by this share, then crop at random (0.117 is the paper's 286 to 256; 0 is none)."""
+    """Enlarge by this share, then crop at random (0.117 in the paper: 256 to 286 px); 0 is off."""
     noise: Fraction
-    """Strongest noise on the lightness of half of the training photos, as a standard deviation of a
-    range of 1 (0.05 is strong grain); 0 leaves it out, as in the paper."""
+    """Largest standard deviation of noise on half of the inputs (0..1; 0.05 is strong grain)."""
     amp: Literal["auto", "off", "fp16", "bf16"]
-    """Mixed precision; fp16 uses one GradScaler; `auto` takes what the device is fast at."""
+    """Mixed precision; `auto` takes what the device is fast at, fp16 uses a GradScaler."""
     channels_last: bool
-    """Keep activations channels last in memory."""
+    """Use the channels_last memory format."""
     compile: Literal["auto", "off", "default", "reduce-overhead"]
-    """torch.compile in one of its modes, the second with CUDA graphs; `auto` tries on long runs
-    whether it pays."""
+    """Mode of torch.compile (`reduce-overhead` uses CUDA graphs); `auto` compiles long runs."""
     sync_batchnorm: bool
-    """Let batch norm see the batches of all GPUs together."""
+    """Compute batch norm over the batches of all GPUs together."""
     cudnn_benchmark: bool
-    """Let cuDNN time its algorithms; with cudnn_deterministic it chooses among those alone."""
+    """Let cuDNN time its algorithms; with cudnn_deterministic, the deterministic ones alone."""
     cudnn_deterministic: bool
     """Use only algorithms that give the same bits every time."""
     allow_tf32: bool
-    """Let the matrix units round float32 to TF32 (`cuda.matmul` and cuDNN)."""
+    """Allow TF32 in float32 matrix products and convolutions."""
     seed: Annotated[int, Field(ge=0, le=1_000_000_000)]
-    """Seed of weights, order, augmentation and dropout."""
-    log_every: Positive
-    """Iterations between two recorded losses, each the mean over these iterations."""
-    val_every: Positive
-    """Epochs between two validations; the last is always validated."""
-    val_photos: NotNegative
-    """Validation photos that are used, spread over the split; 0 uses all."""
-    sample_every: Positive
-    """Epochs between two sample grids."""
-    sample_photos: Positive
-    """Photos in a sample grid."""
+    """Seed of initial weights, order of photos, augmentation and dropout."""
+    val_every: Count
+    """Epochs between two validations; the last epoch is always validated."""
+    val_photos: CountOrZero
+    """Number of validation photos to use, spread evenly over the split; 0 uses all."""
 
     @model_validator(mode="after")
-    def _parts_fit_their_wholes(self) -> Self:
-        if self.pretrain_epochs > self.epochs:
-            raise ValueError(
-                f"pretrain_epochs is {self.pretrain_epochs}; it should be at most epochs "
-                f"({self.epochs})"
-            )
-        if self.decay_epochs > self.epochs:
-            raise ValueError(
-                f"decay_epochs is {self.decay_epochs}; it should be at most epochs ({self.epochs})"
-            )
-        if self.batch_size % self.accumulation_steps:
-            raise ValueError(
-                f"accumulation_steps is {self.accumulation_steps}; it should divide batch_size "
-                f"({self.batch_size})"
-            )
+    def _parts_fit_into_the_epochs(self) -> Self:
+        for name in ("pretrain_epochs", "decay_epochs"):
+            if (value := getattr(self, name)) > self.epochs:
+                raise ValueError(f"{name} is {value}; it should be at most epochs ({self.epochs})")
         return self
 
 
-class EvaluateParams(Section):
-    """Measures on the test split."""
+class LoggingParams(Section):
+    """What a training writes down, and how often; it changes no result."""
 
-    batch_size: Positive
+    log_every: Count
+    """Iterations between two rows of losses.csv, each the mean over these iterations."""
+    sample_every: Count
+    """Epochs between two sample grids."""
+    sample_photos: Count
+    """Photos in a sample grid."""
+
+
+class EvaluateParams(Section):
+    """Metrics on the test split."""
+
+    batch_size: Count
     """Photos coloured at a time."""
     chromatic: Annotated[float, Field(ge=0, le=100)]
-    """Chroma (in Lab) from which on a pixel of the truth counts as chromatic."""
+    """Pixels of the original photo with at least this chroma (Lab units) count as chromatic."""
     hue_tolerance: Annotated[float, Field(gt=0, le=180)]
-    """A hue is right within this many degrees."""
+    """A hue within this many degrees is right."""
     frechet: bool
-    """Frechet distance on features of EfficientNet-Lite2 (`frechet_lite2`), whose weights come
-    from a package; too large on few photos, and no FID."""
+    """Frechet distance on EfficientNet-Lite2 features (`frechet_lite2`); it is not the FID."""
     fid: bool
-    """Frechet Inception distance by torchmetrics, which downloads its network."""
     lpips: bool
-    """LPIPS by torchmetrics, which downloads its network."""
+    """FID and LPIPS by torchmetrics, which downloads their networks."""
 
 
 class RenderParams(Section):
-    """Grids and report."""
+    """Grids of pictures and the report."""
 
-    rows: Positive
+    rows: Count
     """Photos in a grid."""
-    extremes: Positive
-    """Photos among the best and the worst."""
+    extremes: Count
+    """Photos in the grids of the best and of the worst."""
 
 
 class RuntimeParams(Section):
-    """How the machine is used: what changes no result, but for the number of devices."""
+    """How the machine is used. Only the number of devices can change a result."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
     devices: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
-    """Processes that train together on this machine, one a GPU; `auto` takes all GPUs. On the CPU
-    `auto` is 1. Dropout, and batch norm without `sync_batchnorm`, depend on how many there are."""
-    num_workers: Annotated[int, Field(ge=0, le=64)]
-    """Processes that read batches; 0 reads in the training process."""
-    preprocess_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=64)]
+    """Training processes on this machine, one a GPU; `auto` is all GPUs, or 1 on the CPU. Dropout,
+    and batch norm without sync_batchnorm, depend on the number."""
+    num_workers: Workers
+    """Processes that load batches; 0 loads in the training process."""
+    preprocess_workers: Literal["auto"] | Workers
     """Processes that convert photos; `auto` is one a core where there are many photos."""
     pin_memory: Literal["auto"] | bool
     """Page-locked batches, for faster copies to a GPU; `auto` is on for CUDA."""
     device_cache: Literal["auto"] | bool
-    """Keep all training photos in the GPU's memory; `auto` does where they fit in half of it."""
-    checkpoint_minutes: Annotated[float, Field(ge=0)]
-    """Minutes between two checkpoints, from which a killed training goes on."""
-    checkpoint_iterations: NotNegative
-    """Iterations between two checkpoints, besides the minutes; 0 leaves it to these."""
+    """Keep all training photos in GPU memory; `auto` does if they fit into half of it."""
+    checkpoint_minutes: Weight
+    """Minutes between two checkpoints, from which a killed training resumes."""
+    checkpoint_iterations: CountOrZero
+    """Also save a checkpoint each so many iterations; 0 is off."""
     progress: Literal["auto", "bar", "lines", "none"]
     """`auto` shows a bar in a terminal and plain lines elsewhere."""
 
 
 class SpaceParams(Section):
-    """Everything that decides the model of one space, overrides applied."""
+    """The parameters of one space, its overrides of `model` and `train` applied."""
 
     data: DataParams
     model: ModelParams
@@ -281,6 +265,7 @@ class Params(Section):
 
     rgb: SpaceParams
     lab: SpaceParams
+    logging: LoggingParams
     evaluate: EvaluateParams
     render: RenderParams
     runtime: RuntimeParams
@@ -288,6 +273,18 @@ class Params(Section):
     def space(self, name: str) -> SpaceParams:
         """Return the parameters of the space called `name`."""
         return {"rgb": self.rgb, "lab": self.lab}[name]
+
+
+OVERRIDABLE = ("model", "train")
+"""Shared sections of params.yaml that a space may override."""
+MOVED = {
+    "train.log_every": "is now logging.log_every",
+    "train.sample_every": "is now logging.sample_every",
+    "train.sample_photos": "is now logging.sample_photos",
+    "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
+    "does not fit into memory",
+}
+"""Parameters of earlier versions, and what is said of them."""
 
 
 def flat(section: Section, prefix: str = "") -> dict[str, str | int | float | bool]:
@@ -299,3 +296,134 @@ def flat(section: Section, prefix: str = "") -> dict[str, str | int | float | bo
         else:
             values[f"{prefix}{name}"] = value
     return values
+
+
+def load_params(path: Path = paths.PARAMS) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: the file is missing or not YAML, or a parameter is unknown, missing, mistyped
+            or out of range; one line each, with its path, its value and what is allowed.
+    """
+    return check_params(read_yaml(path), where=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML 1.2 file that holds a mapping; ParamsError if it does not."""
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_bytes())
+    except FileNotFoundError:
+        raise ParamsError(
+            f"{path} does not exist in {Path.cwd()}: run this in the project's folder, "
+            "the one with params.yaml and dvc.yaml"
+        ) from None
+    except (YAMLError, ValueError, TypeError) as error:  # ValueError: such as the 31st of February
+        problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+        if problem and mark:
+            # Of a duplicate key ruamel.yaml goes on with both values.
+            problem = re.sub(r"^(found duplicate key .*?) with.*", r"\1", problem, flags=re.S)
+            problem = f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+        problem = problem or " ".join(str(error).split())
+        raise ParamsError(f"{path} is not valid YAML: {problem}") from None
+    if not isinstance(content, dict):
+        sections = ", ".join(_names(Params))
+        raise ParamsError(f"{path} should be a mapping of sections, like {sections}")
+    return content
+
+
+def check_params(content: Mapping[str, Any], where: str = "params.yaml") -> Params:
+    """Check the content of params.yaml and apply the overrides of each space.
+
+    Raises:
+        ParamsError: as `load_params`; `where` is the file that its lines name.
+    """
+    sections = {name: value for name, value in content.items() if name not in OVERRIDABLE}
+    for space in SPACES:
+        if isinstance(values := content.get(space), dict):
+            data = {name: value for name, value in values.items() if name not in OVERRIDABLE}
+            sections[space] = {"data": data}
+            for part in OVERRIDABLE:
+                sections[space][part] = _overridden(content.get(part), values.get(part) or {})
+    try:
+        return Params.model_validate(sections)
+    except ValidationError as error:
+        lines: dict[str, str] = {}
+        for detail in error.errors():
+            name, sentence = _sentence(detail, content)
+            allowed = sentence.rpartition("it should be ")[2]
+            # `train` is checked for both spaces, and a value of two kinds for each kind.
+            if name not in lines:
+                lines[name] = f"{where}: {sentence}"
+            elif allowed not in lines[name]:
+                lines[name] += f" or {allowed}"
+        raise ParamsError("\n".join(lines.values())) from None
+
+
+def _overridden(shared: Any, own: Any) -> Any:
+    """Return a shared section with a space's own values, or the one of them that is none."""
+    if isinstance(shared, dict) and isinstance(own, dict):
+        return {**shared, **own}
+    return own or shared
+
+
+def _sentence(detail: ErrorDetails, content: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name of a parameter in params.yaml and what pydantic finds wrong with it."""
+    section: type[Section] = Params
+    field = ""
+    keys: list[Any] = []
+    for key in detail["loc"]:
+        keys.append(key)
+        inner: Any = section.model_fields[key].annotation if key in section.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, Section)):
+            field = str(key)
+            break  # what follows is the kind of value
+        section = inner
+    name, names, value = _name(keys, content), _names(section), detail["input"]
+    match detail["type"]:
+        case "extra_forbidden" | "invalid_key":
+            moved = MOVED.get(name.removeprefix("rgb.").removeprefix("lab."))
+            close = difflib.get_close_matches(field, names, n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            kind, where = ("section", "") if section is Params else ("parameter", " here")
+            known = f"{meant}the {kind}s{where} are {', '.join(names)}"
+            said = moved or f"is not a {kind}; {known}"
+        case "missing" if field:
+            kinds = _kind(section.model_fields[field].annotation)
+            said = f"is missing: add it with its value ({kinds})"
+        case "missing" | "model_type":
+            what = "missing" if detail["type"] == "missing" else repr(value)
+            said = f"is {what}; it should be a section of parameters ({', '.join(names)})"
+        case "value_error":
+            return name, f"{name}.{detail['ctx']['error']}"
+        case "string_too_short":
+            said = "is empty; it should be a name"
+        case _:
+            said = f"is {value!r}; {detail['msg'].replace('Input', 'it')}"
+    return name, f"{name} {said}"
+
+
+def _name(keys: Sequence[Any], content: Mapping[str, Any]) -> str:
+    """Return the name in params.yaml of a value of Params: without `data`, shared or overridden."""
+    if keys[0] in SPACES and len(keys) > 1:
+        space, part, *rest = keys
+        own = content[space].get(part) or {}
+        if part == "data":
+            keys = [space, *rest]
+        elif not own or (rest and rest[0] not in own):
+            keys = [part, *rest]
+    return ".".join(map(str, keys))
+
+
+def _names(section: type[Section]) -> list[str]:
+    """Return the names in a section of params.yaml."""
+    if section is Params:
+        return [*SPACES, *OVERRIDABLE, *(n for n in Params.model_fields if n not in SPACES)]
+    if section in (SpaceParams, DataParams):
+        return [*DataParams.model_fields, *OVERRIDABLE]
+    return list(section.model_fields)
+
+
+def _kind(annotation: Any) -> str:
+    """Say what a value may be: `float`, or `'off' or 'bf16'`."""
+    choices = " or ".join(_kind(choice) for choice in get_args(annotation))
+    return choices or getattr(annotation, "__name__", repr(annotation))

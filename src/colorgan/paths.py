@@ -40,7 +40,7 @@ def model(space: str) -> Path:
 
 
 def losses(space: str) -> Path:
-    """The training losses of `space`, a row each `train.log_every` iterations."""
+    """The training losses of `space`, a row each `logging.log_every` iterations."""
     return REPORTS / space / "losses.csv"
 
 

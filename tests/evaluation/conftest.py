@@ -13,8 +13,7 @@ import torch
 
 from colorgan import paths, presets
 from colorgan.color import UInt8Array
-from colorgan.config import Params
-from colorgan.config_file import check_params
+from colorgan.config import Params, check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 from colorgan.evaluation import evaluate as stage
 from colorgan.model import build_generator, save_model

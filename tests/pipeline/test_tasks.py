@@ -122,9 +122,7 @@ def test_what_is_there_is_shown_and_not_made_again(place: Project) -> None:
         "dvc exp run -S runtime.devices=auto",
         "dvc exp show",
         "python -m colorgan preset",
-        "python -m colorgan recover",
         "python -m colorgan summary",
-        "python -m colorgan shard lab --shards 8 --split train --out data/shards/lab",
     )
     assert place.stages_run(said) == []
     assert "lab generated" in said

@@ -12,8 +12,7 @@ import torch
 from made_up_results import LABELS, SIDE, make_classes, make_hues, make_photos, make_scores
 
 from colorgan import paths
-from colorgan.config import Params
-from colorgan.config_file import check_params, read_yaml
+from colorgan.config import Params, check_params, read_yaml
 from colorgan.data.arrays import DatasetInfo
 from colorgan.model import build_generator, save_model
 from colorgan.spaces import SPACES, get_space

@@ -40,7 +40,7 @@ EXACT = {
     "model.ndf": 4,
     "model.dropout": 0.0,
     "train.lr": 0.001,
-    "train.log_every": 1,
+    "logging.log_every": 1,
     "train.epochs": 10,
 }
 ALONE = """
@@ -110,7 +110,7 @@ LOGGED = [*range(3, TOTAL, 3), TOTAL]
 CHANGES = {
     "train.epochs": 8,
     "train.decay_epochs": 4,
-    "train.log_every": 3,
+    "logging.log_every": 3,
     "runtime.devices": 2,
     "runtime.checkpoint_minutes": 60,
     "runtime.checkpoint_iterations": 6,

@@ -23,7 +23,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 CHANGES = {
     "train.epochs": 8,
     "train.decay_epochs": 4,
-    "train.log_every": 3,
+    "logging.log_every": 3,
     "runtime.checkpoint_minutes": 60,
 }
 SLOWER = """

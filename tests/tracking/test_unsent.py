@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from torch import Tensor
 
 from colorgan import io, paths
-from colorgan.config_file import load_params
+from colorgan.config import load_params
 from colorgan.tracking.outbox import Outbox
 from colorgan.tracking.run import is_unsent, open_recorder
 from colorgan.training.step import Pix2Pix
@@ -46,7 +46,7 @@ def tiny(
     def write(**changes: object) -> None:
         write_arrays("lab", train=20)
         write_params(
-            {"train.log_every": 1, **{k.replace("__", "."): v for k, v in changes.items()}}
+            {"logging.log_every": 1, **{k.replace("__", "."): v for k, v in changes.items()}}
         )
 
     return write

@@ -20,8 +20,7 @@ import torch
 
 from colorgan import paths, presets
 from colorgan.color import UInt8Array
-from colorgan.config import SPACES, SPLITS, Params, SpaceName
-from colorgan.config_file import check_params
+from colorgan.config import SPACES, SPLITS, Params, SpaceName, check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 from colorgan.spaces import get_space
 from colorgan.tracking.run import CsvSink, Recorder, RunDescription
@@ -42,7 +41,6 @@ MODEL = {
 TRAIN = {
     "init": "none",
     "batch_size": 4,
-    "accumulation_steps": 1,
     "epochs": 5,
     "lr": 0.0002,
     "lr_schedule": "linear",
@@ -62,8 +60,8 @@ TRAIN = {
     "compile": "off",
     "sync_batchnorm": False,
     "seed": 1,
-    "log_every": 1,
 }
+LOGGING = {"log_every": 1}
 
 
 def photos() -> UInt8Array:
@@ -101,6 +99,7 @@ def _params() -> Params:
         content[space] |= {"image_size": SIDE, "model": {}, "train": {}}
     content["model"] |= MODEL
     content["train"] |= TRAIN
+    content["logging"] |= LOGGING
     content["runtime"] |= {"device": "cpu", "devices": 1, "num_workers": 0, "progress": "none"}
     return check_params(content)
 

@@ -123,7 +123,7 @@ def test_what_is_validated_and_kept(
 
     monkeypatch.setattr(trainer, "validate", observe_figures)
     monkeypatch.setattr(trainer, "sample_grid", observe_grid)
-    run("lab", {"train.ema_decay": decay, "train.lr": 0.01, "train.sample_every": 2})
+    run("lab", {"train.ema_decay": decay, "train.lr": 0.01, "logging.sample_every": 2})
     assert [n for n, _ in validated] == [3, 5]
     for n, found in validated:
         assert_close(found, averaged(states[:n], decay))

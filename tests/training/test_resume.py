@@ -55,8 +55,8 @@ def test_thirty_kills_leave_no_trace(nursery: Nursery, tmp_path: Path) -> None:
         "train.epochs": 15,
         "train.decay_epochs": 5,
         "train.ema_decay": 0.9,
-        "train.log_every": 1,
-        "train.sample_every": 5,
+        "logging.log_every": 1,
+        "logging.sample_every": 5,
         "runtime.checkpoint_iterations": 5,
     }
     unbroken = make_place(tmp_path / "unbroken", changes, train=80)
@@ -418,7 +418,7 @@ def test_where_it_was_stopped_does_not_tell(
         "train.jitter": 0.1,
         "train.noise": 0.1,
         "train.ema_decay": 0.9,
-        "train.log_every": 4,
+        "logging.log_every": 4,
         "runtime.num_workers": num_workers,
     }
     steps.of(run, "lab", changes)

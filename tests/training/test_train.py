@@ -297,7 +297,7 @@ def test_a_stopped_training_leaves_the_last_results(
 
     monkeypatch.setattr(Pix2Pix, "train_step", stopped)
     with pytest.raises(stop):
-        run("lab", {"train.log_every": 1, "train.seed": 2})
+        run("lab", {"logging.log_every": 1, "train.seed": 2})
     assert len(calls) == 4
     assert results() == before
     assert not list(Path().rglob("*.part"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -91,11 +92,12 @@ def test_losses_are_logged_every_so_often_and_at_the_end(
 ) -> None:
     """Five batches an epoch, two epochs: means over 4, 4 and the last 2 iterations."""
     write_arrays("lab", train=20, val=0)
-    run("lab", {"train.log_every": 1})
+    run("lab", {"logging.log_every": 1})
     every = [losses for _, _, losses in notes.losses]
     assert [(i, epoch) for i, epoch, _ in notes.losses] == [(i, 1 + (i > 5)) for i in range(1, 11)]
     notes.losses.clear()
-    run("lab", {"train.log_every": 4})
+    shutil.rmtree(".resume")
+    run("lab", {"logging.log_every": 4})
     assert [(i, epoch) for i, epoch, _ in notes.losses] == [(4, 1), (8, 2), (10, 2)]
     for (_, _, losses), part in zip(notes.losses, (every[:4], every[4:8], every[8:]), strict=True):
         assert list(losses) == ["loss_D", "loss_G_GAN", "loss_G_L1"]
@@ -107,7 +109,7 @@ def test_validation_and_grids_come_when_due_and_at_the_end(
     write_arrays: Callable[..., Path], run: Callable[..., None], notes: Notes
 ) -> None:
     write_arrays("lab", train=4, val=3)
-    run("lab", {"train.epochs": 7, "train.val_every": 3, "train.sample_every": 2})
+    run("lab", {"train.epochs": 7, "train.val_every": 3, "logging.sample_every": 2})
     assert notes.validated == [3, 6, 7]
     assert [(key, epoch) for key, epoch, _ in notes.grids] == [
         ("val/grid", epoch) for epoch in (0, 2, 4, 6, 7)
@@ -132,7 +134,7 @@ def test_validation_does_not_change_the_training(
     write_arrays("lab", train=8, val=3, side=64)
     for every in (1, 2):
         run_anew(
-            "lab", {"lab.image_size": 64, "train.val_every": every, "train.sample_every": every}
+            "lab", {"lab.image_size": 64, "train.val_every": every, "logging.sample_every": every}
         )
         weights.append((paths.model("lab") / "generator.safetensors").read_bytes())
         assert len(pd.read_csv(paths.validation("lab"))) == 2 // every
@@ -178,7 +180,7 @@ def make_trainer(
         lab = get_space("lab")
         progress = training_progress("none", "", 1, 1, 1)
         return Trainer(
-            lab, params.lab.train, step, [], None, 32,  # type: ignore[arg-type]
+            lab, params.lab.train, params.logging, step, [], None, 32,  # type: ignore[arg-type]
             Recorder(), progress, Position(), None, StopSignal(),
         )  # fmt: skip
 

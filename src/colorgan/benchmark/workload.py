@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from colorgan.benchmark.variants import Setting, Variant
-from colorgan.config import Params
-from colorgan.config_file import check_params, read_yaml
+from colorgan.config import Params, check_params, read_yaml
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, open_split
 from colorgan.data.loader import AUGMENTATION, Batch, ahead, open_batches, stream
 from colorgan.networks import convolution
@@ -32,7 +31,6 @@ from colorgan.training.build import build_step
 
 BASE_TRAIN: dict[str, Any] = {
     "init": "none",
-    "accumulation_steps": 1,
     "warmup_iterations": 0,
     "grad_clip": 0.0,
     "ema_decay": 0.0,

@@ -19,8 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from colorgan import io, paths
-from colorgan.config import SPACES
-from colorgan.config_file import check_params, read_yaml
+from colorgan.config import SPACES, check_params, read_yaml
 from colorgan.errors import ColorganError, ParamsError
 
 DEFAULT = "default"

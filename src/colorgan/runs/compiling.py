@@ -79,7 +79,7 @@ def _key(runtime: Runtime, params: SpaceParams, left: int) -> str:
     model = flat(params.model) | {
         name: value
         for name, value in flat(params.train).items()
-        if name in ("batch_size", "accumulation_steps", "amp", "channels_last")
+        if name in ("batch_size", "amp", "channels_last")
     }
     text = json.dumps([machine, model, params.data.image_size, runtime.precision, left])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -87,10 +87,9 @@ def build_step(
         _grouped(run_discriminator, runtime),
         WeightAverage(generator, train.ema_decay) if train.ema_decay else None,
         train.grad_clip,
-        train.accumulation_steps,
-        train.seed,
-        train.pretrain_epochs * iterations,
-        _picture_losses(space, train, runtime),
+        seed=train.seed,
+        pretrain_iterations=train.pretrain_epochs * iterations,
+        picture_losses=_picture_losses(space, train, runtime),
     )
 
 

@@ -45,15 +45,14 @@ def check_fit(
 
 
 def _check_batch(info: DatasetInfo, photos: Split, own: SpaceParams, processes: int) -> None:
-    batch_size, parts = own.train.batch_size, own.train.accumulation_steps
+    batch_size = own.train.batch_size
     if len(photos) < batch_size:
         raise ParamsError(
             f"params.yaml: train.batch_size is {batch_size}, which is more than the "
             f"{len(photos)} training photos of {info.space}; it should be at most {len(photos)}"
         )
-    if batch_size % (processes * parts):
-        shares = f"{processes} processes" + (f" of {parts} parts each" if parts > 1 else "")
+    if batch_size % processes:
         raise ParamsError(
-            f"params.yaml: train.batch_size is {batch_size}, which {shares} cannot share evenly; "
-            f"it should be a multiple of {processes * parts}"
+            f"params.yaml: train.batch_size is {batch_size}, which {processes} processes cannot "
+            f"share evenly; it should be a multiple of {processes}"
         )

@@ -266,13 +266,14 @@ class Job:
         if best and position.iteration == 0:
             best.forget()
         return Trainer(
-            self.space, train, step, batches, val, self.info.image_size,
+            self.space, train, self.params.logging, step, batches, val, self.info.image_size,
             recorder, progress, position, checkpoints, stop, best,
         )  # fmt: skip
 
     def _description(self, runtime: Runtime, position: Position) -> RunDescription:
         shared = (
-            flat(self.params.evaluate, "evaluate.")
+            flat(self.params.logging, "logging.")
+            | flat(self.params.evaluate, "evaluate.")
             | flat(self.params.render, "render.")
             | flat(self.params.runtime, "runtime.")
         )

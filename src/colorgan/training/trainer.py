@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from colorgan.config import TrainParams
+from colorgan.config import LoggingParams, TrainParams
 from colorgan.data.arrays import Split
 from colorgan.data.loader import AUGMENTATION, Batch, Batches, ahead, stream
 from colorgan.errors import ColorganError
@@ -45,6 +45,7 @@ class Trainer:
 
     space: Space
     train: TrainParams
+    logging: LoggingParams
     step: Pix2Pix
     batches: Batches
     val: Split
@@ -126,7 +127,7 @@ class Trainer:
     def _after_iteration(self, epoch: int) -> None:
         """Log, write a checkpoint and stop where it is time; a group agrees on it now and then."""
         iteration = self.position.iteration
-        logs = iteration % self.train.log_every == 0 or iteration == self.iterations
+        logs = iteration % self.logging.log_every == 0 or iteration == self.iterations
         due = self.checkpoints is not None and self.checkpoints.due(iteration)
         stop = bool(self.stop.received)
         if logs:
@@ -163,7 +164,7 @@ class Trainer:
         last = epoch == self.train.epochs
         if last or epoch % self.train.val_every == 0:
             self._validate(epoch)
-        if last or epoch % self.train.sample_every == 0:
+        if last or epoch % self.logging.sample_every == 0:
             self._draw(epoch)
 
     def _validate(self, epoch: int) -> None:
@@ -183,7 +184,7 @@ class Trainer:
         """Record a grid of validation photos."""
         if len(self.val):
             with self._model() as model:
-                grid = sample_grid(model, self.val, self.train.sample_photos)
+                grid = sample_grid(model, self.val, self.logging.sample_photos)
             self.recorder.log_picture(grid, "val/grid", epoch)
 
     @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from colorgan import paths
-from colorgan.config_file import read_yaml
+from colorgan.config import read_yaml
 from colorgan.errors import ColorganError
 from colorgan.tracking.lineage import git_environment
 
