@@ -168,7 +168,7 @@ def test_a_queue_runs_and_its_experiments_are_compared(place: Project) -> None:
     long = SHORT.replace("train.epochs=1", "train.epochs=2400")
     place.shell(f"dvc exp run --queue -n endless {long}")
     # Its worker lives on, and would keep a pipe open.
-    place.shell(f"{'dvc queue start -j 1'} > {os.devnull} 2>&1")
+    place.shell(f"dvc queue start -j 1 > {os.devnull} 2>&1")
     wait_for(place, "dvc queue status", "endless", "Running")
     wait_for(place, "dvc queue logs endless", "train lab: epoch")
     place.shell("dvc queue kill NAME", NAME="endless")
