@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,15 +72,15 @@ def test_its_cells_run_in_a_clone(tmp_path: Path) -> None:
     assert len(re.findall("displayed: .*Image", said)) == 3
     with Image.open(host.folder / "colorgan" / "coloured.png") as coloured:
         assert coloured.mode == "RGB"
-    model = Path("models", "lab", "generator.safetensors")
-    elsewhere = Project(tmp_path / "elsewhere", env)
     kept = tmp_path / "drive"
-    subprocess.run(
-        ["git", "clone", "--quiet", str(kept / "colorgan.bundle"), str(elsewhere.folder)],
-        check=True, env=env,
-    )  # fmt: skip
-    elsewhere.run("dvc", "remote", "add", "-d", "keep", str(kept / "dvc"))
-    elsewhere.run("dvc", "pull")
+    elsewhere = Project(tmp_path / "elsewhere", env)
+    elsewhere.folder.mkdir()
+    elsewhere.shell(
+        f"git clone --quiet {kept / 'colorgan.bundle'} .",
+        f"dvc remote add -d keep {kept / 'dvc'}",
+        "dvc pull",
+    )
+    model = Path("models", "lab", "generator.safetensors")
     there = (host.folder / "colorgan" / model).read_bytes()
     assert (elsewhere.folder / model).read_bytes() == there
     assert (kept / "mlflow.db").is_file()
