@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-fast check format ui summary lock clean distclean
+.PHONY: help setup repro test test-all check format ui summary lock clean distclean
 
 help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,15 +30,15 @@ repro: setup  ## Run the six stages on the bundled photos (only what changed), t
 	dvc repro
 	@python -m colorgan summary
 
-# So many processes share the tests, file by file (tests/conftest.py).
+# So many processes share the tests, each a file at a time, in the order of their names.
 JOBS ?= 2
-PYTEST := python -m pytest -n $(JOBS) --no-loadscope-reorder
+PYTEST := python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-test: setup  ## Run all tests
-	$(PYTEST)
-
-test-fast: setup  ## Run the tests that take seconds
+test: setup  ## Run the tests of a change: six minutes on two cores
 	$(PYTEST) -m "not slow"
+
+test-all: setup  ## Run the rest: kills, queues, presets, the notebook, a browser
+	$(PYTEST) -m slow
 
 check: setup  ## Lint, format and types, as pre-commit does
 	ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,42 +23,17 @@ from colorgan.color import UInt8Array
 from colorgan.config import SPACES, SPLITS, Params, check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 
-# As mlflow_log sets them; MLflow reads them when some test first imports it.
-os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
-
 ROOT = Path(__file__).parents[1]
 SIDE = 32
-SHARE_A_PROJECT = {
-    f"tests/pipeline/test_{name}.py" for name in ("pipeline", "recover", "tasks", "ui", "verify")
+
+# For this process and all that tests start. MLflow reads its settings when it is imported. Two
+# processes with two threads each, on two cores, wait for each other ten times as long as they work.
+os.environ |= {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "OMP_NUM_THREADS": "1",
 }
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the long tests where several processes share them, so that they end together."""
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: "pipeline" not in item.path.parts)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a file in one process: they share fixtures, or a port.
-
-    The files that use the project of tests/pipeline go together, because it takes a minute to make.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "project" if file in SHARE_A_PROJECT else file
-
-    return ByFile(config, log)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Tiny networks are faster so, and a hundred times where other work keeps the cores busy."""
-    torch.set_num_threads(1)
+torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -82,7 +58,6 @@ def _work_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     # The checkout around the temporary folder, should there be one, is not the project's.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(folder)
     _dump(_tiny({}))
 
@@ -218,3 +193,33 @@ def colorgan(
         return Said(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the browser puts what it downloads."""
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="session")
+def browser(downloads: Path) -> Iterator[Any]:
+    """A headless Chromium, which all tests that need one share."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no browser: install chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
+                     "--disable-background-networking", "--disable-component-update",
+                     "--disable-dev-shm-usage", "--disable-sync"):  # fmt: skip
+        options.add_argument(argument)
+    options.add_experimental_option(
+        "prefs", {"download.default_directory": str(downloads), "download.prompt_for_download": 0}
+    )
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(driver))
+    yield driver
+    driver.quit()

@@ -1,131 +1,128 @@
-"""The wheel as a user installs it: alone with what it says it needs, it colours a photo."""
+"""The wheel on a machine with nothing but what it requires, and a training without MLflow."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-import sysconfig
-import venv
+import zipfile
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
-pytestmark = pytest.mark.slow
+from colorgan import paths
+from colorgan.model import Model
 
 ROOT = Path(__file__).parents[1]
 COLOURS = """
 from PIL import Image
-from colorgan import Colorizer
+import colorgan
 with Image.open("photo.png") as image:
-    Colorizer.load().colorize(image).save("by python.png")
+    colorgan.Colorizer.load().colorize(image).save("by python.png")
+print(colorgan.__file__)
 """
-OPTIONAL = {"mlflow", "dvc", "starlette", "uvicorn", "onnx", "psutil", "selenium"}
-
-
-class Installed(NamedTuple):
-    """An environment with the wheel in it, and the packages that were put beside it."""
-
-    scripts: Path
-    packages: set[str]
-
-    def run(self, folder: Path, program: str, *arguments: str) -> str:
-        """Run one of its programs where nothing of the checkout is in reach."""
-        kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run(
-            [self.scripts / program, *arguments],
-            cwd=folder, env=kept, text=True, capture_output=True, timeout=600,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+# A machine that only trains has neither these nor any extra of the package.
+TRAINS = """
+import sys
+sys.modules |= dict.fromkeys(["kagglehub", "matplotlib", "onnxruntime", "pyarrow", "torchmetrics"])
+from colorgan.cli import main
+sys.argv = ["colorgan", "train", "lab"]
+main()
+"""
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel by pip, and by links what its metadata requires: to download torch takes long."""
+def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a machine with the wheel and what it requires, but no extra of it."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     [wheel] = folder.glob("*.whl")
-    place = folder / "environment"
-    venv.create(place, symlinks=os.name != "nt", with_pip=True)
-    base = {"base": str(place), "platbase": str(place)}
-    scripts = Path(sysconfig.get_path("scripts", "venv", base))
-    pip = [scripts / "python", "-m", "pip", "install", "-q", "--no-index", "--no-deps", wheel]
-    subprocess.run(pip, check=True, capture_output=True)
-    packages = Path(sysconfig.get_path("purelib", "venv", base))
-    [own] = metadata.distributions(name="colorgan", path=[str(packages)])
-    links = folder / "links"
-    links.mkdir()
-    for distribution in needed(own):
-        link(distribution, links)
-    (packages / "needed.pth").write_text(f"{links}\n", encoding="utf-8")
-    return Installed(scripts, {path.name for path in links.iterdir()})
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    [own] = metadata.distributions(name="colorgan", path=[str(folder / "site")])
+    there = packages(required(own)) | {"colorgan"}
+    absent = packages(list(metadata.distributions())) - there
+    assert {"mlflow", "dvc", "starlette", "onnx", "psutil", "selenium"} <= absent
+    # A None in sys.modules is found as no package at all.
+    hide = f"import sys\nsys.modules |= dict.fromkeys({sorted(absent)})\n"
+    (folder / "site" / "sitecustomize.py").write_text(hide, encoding="utf-8")
+    return os.environ | {"PYTHONPATH": str(folder / "site")}
 
 
-def needed(own: metadata.Distribution) -> list[metadata.Distribution]:
+def required(own: metadata.Distribution) -> list[metadata.Distribution]:
     """Return what a distribution requires, and what that requires, without extras unless named."""
-    found: dict[str, metadata.Distribution] = {}
-    seen: set[tuple[str, str]] = set()
-    todo = [Requirement(line) for line in own.requires or []]
-    todo = [one for one in todo if applies(one, "")]
+    found: dict[tuple[str, str], metadata.Distribution] = {}
+    todo = [(own, "")]
     while todo:
-        wanted = todo.pop()
-        name = canonicalize_name(wanted.name)
-        distribution = metadata.distribution(name)
-        assert wanted.specifier.contains(distribution.version, prereleases=True), wanted
-        found[name] = distribution
-        for extra in {"", *wanted.extras} - {extra for known, extra in seen if known == name}:
-            seen.add((name, extra))
-            lines = distribution.requires or []
-            todo += [one for one in map(Requirement, lines) if applies(one, extra)]
+        distribution, extra = todo.pop()
+        for wanted in map(Requirement, distribution.requires or ()):
+            if wanted.marker is None or wanted.marker.evaluate({"extra": extra}):
+                name = canonicalize_name(wanted.name)
+                for more in {"", *wanted.extras} - {e for n, e in found if n == name}:
+                    found[name, more] = metadata.distribution(name)
+                    todo.append((found[name, more], more))
     return list(found.values())
 
 
-def applies(requirement: Requirement, extra: str) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+def packages(distributions: list[metadata.Distribution]) -> set[str]:
+    """Return the names by which these distributions are imported."""
+    tops = {file.parts[0] for one in distributions for file in one.files or ()}
+    return {name for top in tops if (name := top.partition(".")[0]).isidentifier()}
 
 
-def link(distribution: metadata.Distribution, into: Path) -> None:
-    """Link all that a distribution has installed into a folder of packages."""
-    for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
-        place = into / top
-        if not place.exists():
-            place.symlink_to(Path(str(distribution.locate_file(top))))
+def run(bare: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on the bare machine, in the working directory."""
+    done = subprocess.run(
+        [sys.executable, *arguments], env=bare, text=True, capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
 
 
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    source = next((ROOT / "data" / "sample").glob("landscape/*.webp"))
-    with Image.open(source) as image:
-        image.convert("L").save(tmp_path / "photo.png")
-    return tmp_path / "photo.png"
-
-
-def test_only_what_it_requires_is_there(installed: Installed) -> None:
-    assert {"torch", "PIL", "numpy", "typer"} <= installed.packages
-    assert not installed.packages & (OPTIONAL | {"colorgan"})
-    where = "import colorgan; print(colorgan.__file__)"
-    assert str(installed.scripts.parent) in installed.run(Path.home(), "python", "-c", where)
-
-
-def test_it_colours_a_photo_by_python_and_by_the_command(installed: Installed, photo: Path) -> None:
-    installed.run(photo.parent, "python", "-c", COLOURS)
-    command = ("colorize", photo.name, "-o", "by command.png")
-    said = installed.run(photo.parent, "colorgan", *command)
-    assert said == "colorize: 1 coloured, in by command.png\n"
-    with Image.open(photo) as image:
+def test_it_colours_a_photo_by_python_and_by_the_command(
+    bare: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Image.open(next((ROOT / "data" / "sample").glob("landscape/*.webp"))) as image:
         size = image.size
+        image.convert("L").save("photo.png")
+    assert bare["PYTHONPATH"] in run(bare, "-c", COLOURS).stdout
+    command = ("-m", "colorgan", "colorize", "photo.png", "-o", "by command.png")
+    assert run(bare, *command).stdout == "colorize: 1 coloured, in by command.png\n"
     results = []
     for name in ("by python.png", "by command.png"):
-        with Image.open(photo.with_name(name)) as colored:
-            assert (colored.size, colored.mode) == (size, "RGB")
-            results.append(np.asarray(colored).astype(int))
+        with Image.open(name) as coloured:
+            assert (coloured.size, coloured.mode) == (size, "RGB")
+            results.append(np.asarray(coloured).astype(int))
     assert np.ptp(results[0], axis=-1).mean() > 4
     assert (results[0] == results[1]).all()
+
+
+def test_training_without_mlflow_records_to_files_and_says_so_once(
+    bare: dict[str, str],
+    write_arrays: Callable[..., Path],
+    write_params: Callable[[Mapping[str, Any]], None],
+) -> None:
+    write_arrays("lab")
+    write_params({"train.lr": 2e-05})
+    done = run(bare, "-c", TRAINS)
+    [said] = [line for line in done.stderr.splitlines() if "mlflow" in line.lower()]
+    assert said.startswith("mlflow is not installed")
+    losses = pd.read_csv(paths.losses("lab"))
+    assert len(losses) > 1
+    assert losses.notna().all(axis=None)
+    assert len(pd.read_csv(paths.validation("lab"))) > 0
+    assert json.loads((paths.model("lab") / "config.json").read_text())["space"] == "lab"
+    Model.load(paths.model("lab"))
+    assert not list(Path().rglob("mlflow.db"))

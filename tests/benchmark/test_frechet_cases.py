@@ -27,6 +27,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return frechet
 
 
+@pytest.mark.slow
 def test_what_is_nearer_the_truth_is_nearer(
     script: ModuleType,
     write_arrays: Callable[..., Path],

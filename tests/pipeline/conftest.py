@@ -1,20 +1,24 @@
-"""A project of its own for the tests: a copy of what git would commit, preset quick, run once."""
+"""A project that the real DVC has run once with preset quick, and copies of it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
-# What every experiment of a project shares, wherever it runs: DVC's own files, the MLflow store and
-# half-done work. What is compared is everything else.
+# Files here are replaced, never written into, so that copies of a project can share them.
+LINKED = (".dvc/cache", ".git/objects", "data", "docs/images", "models")
+# Not the workspace: DVC's own files, the MLflow store and half-done work.
 SHARED = (".git", ".dvc/tmp", ".dvc/cache", "mlflow.db", "mlartifacts", ".mlflow.lock", ".resume")
 
 
@@ -41,6 +45,17 @@ class Project:
             assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}"
         return done.stdout
 
+    def shell(self, *commands: str, **replaced: str) -> str:
+        """Run commands in one shell that stops at the first that fails; return what they printed.
+
+        `replaced` gives what to put in the place of words that stand for something of one's own.
+        """
+        script = "\n".join(("set -e", *commands))
+        for word, own in replaced.items():
+            assert word in script
+            script = script.replace(word, own)
+        return self.run("bash", "-c", script)
+
     def stages_run(self, output: str) -> list[str]:
         """Return the stages that DVC says it ran, in their order."""
         lines = [line for line in output.splitlines() if line.startswith("Running stage '")]
@@ -55,19 +70,32 @@ class Project:
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
 
+    def copy(self, folder: Path) -> Project:
+        """Return a copy that can be changed without changing this one."""
+
+        def link_or_copy(source: str, target: str) -> None:
+            name = Path(source).relative_to(self.folder).as_posix()
+            (os.link if name.startswith(LINKED) else shutil.copy2)(source, target)
+
+        shutil.copytree(self.folder, folder, symlinks=True, copy_function=link_or_copy)
+        # MLflow keeps absolute paths.
+        old, new = (path.joinpath("mlartifacts").as_posix() for path in (self.folder, folder))
+        with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
+            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+                store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
+        return Project(folder, self.env)
+
 
 def clean_environment() -> dict[str, str]:
     """Return the environment with the running Python first on PATH and nothing of DVC or MLflow."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))}
     env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env["PATH"]))
-    # Other tests keep the cores busy; threads that wait for one another then take long.
-    env["OMP_NUM_THREADS"] = "1"
     for role in ("AUTHOR", "COMMITTER"):
         env |= {f"GIT_{role}_NAME": "Tester", f"GIT_{role}_EMAIL": "tester@example.org"}
     return env
 
 
-def copy_project(folder: Path) -> Project:
+def new_project(folder: Path) -> Project:
     """Copy the files that git tracks or would track into `folder`, as a repository of its own."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -89,11 +117,30 @@ def copy_project(folder: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the project in which `dvc repro` has run once and its results are committed."""
-    copy = copy_project(tmp_path_factory.mktemp("project"))
-    output = copy.run("dvc", "repro")
-    assert "render_grids" in copy.stages_run(output)
-    copy.run("git", "add", "--all")
-    copy.run("git", "commit", "--quiet", "-m", "first run")
-    return copy
+def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project in which `dvc repro` has run and its results are committed; made once."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # what all processes of the session have in common
+    folder, done = base / "made", base / "made.done"
+    with FileLock(base / "made.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            project = new_project(folder)
+            assert "render_grids" in project.stages_run(project.run("dvc", "repro"))
+            project.run("git", "add", "--all")
+            project.run("git", "commit", "--quiet", "-m", "first run")
+            done.touch()
+    return Project(folder, clean_environment())
+
+
+@pytest.fixture(scope="session")
+def project(made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the made project for tests that only look at it, or put back what they change."""
+    return made.copy(tmp_path_factory.mktemp("shared") / "project")
+
+
+@pytest.fixture
+def own_project(made: Project, tmp_path: Path) -> Project:
+    """A copy of the made project for one test, which may change it."""
+    return made.copy(tmp_path / "project")

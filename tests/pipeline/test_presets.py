@@ -1,55 +1,49 @@
-"""`dvc exp run $(python -m colorgan preset NAME)`: every source up to a model, on few photos.
-
-What comes after is the same for all sources; with two of them it runs too.
-"""
+"""The presets: each source up to the arrays, every preset through all stages, and one by DVC."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import shutil
 import tarfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
+from ruamel.yaml import YAML
 
+from colorgan import presets
 from colorgan.color import UInt8Array
 from kaggle_server import KaggleServer, layout, zipped
 from loopback import Loopback, Page
-from pipeline.conftest import ROOT, Project, copy_project
+from pipeline.conftest import ROOT, new_project
 
-pytestmark = pytest.mark.slow
-
-PHOTOS = ROOT.parent / "shared" / "photos"
-# A preset sets sizes for a GPU and days; these keep its sources and its resolution.
+SAMPLE = ROOT / "data" / "sample"
+# A preset sets sizes for a GPU and days; these keep its sources and its recipe.
 TINY = {
-    "model.ngf": "4",
-    "model.ndf": "4",
-    "train.epochs": "1",
-    "train.decay_epochs": "0",
-    "train.batch_size": "4",
+    "model.ngf": 4,
+    "model.ndf": 4,
+    "train.epochs": 1,
+    "train.decay_epochs": 0,
+    "train.pretrain_epochs": 0,
+    "train.batch_size": 4,
     "train.amp": "auto",
-    "logging.log_every": "1",
-    "render.rows": "2",
-    "render.extremes": "1",
+    "render.rows": 2,
+    "render.extremes": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def own_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project in which nothing has run yet."""
-    return copy_project(tmp_path_factory.mktemp("sources"))
 
 
 def squares(n: int, side: int) -> UInt8Array:
     """Return the middle of n bundled photos, `(n, side, side, 3)`."""
     cut = []
-    for path in sorted((ROOT / "data" / "sample").glob("*/*.webp"))[:n]:
+    for path in sorted(SAMPLE.glob("*/*.webp"))[:n]:
         with Image.open(path) as image:
             cut.append(np.asarray(ImageOps.fit(image.convert("RGB"), (side, side))))
     return np.stack(cut)
@@ -77,102 +71,120 @@ def stl10_archive() -> bytes:
 
 
 @pytest.fixture
-def online(own_project: Project, tmp_path: Path) -> Iterator[tuple[Project, Loopback]]:
-    """The project with both download sites on the loopback."""
+def stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    """Both download sites on the loopback; the server of STL-10."""
     archive = stl10_archive()
     with Loopback(seconds=400) as stl10, KaggleServer(zipped(layout(squares(30, 224)))) as kaggle:
         stl10.pages["/stl10_binary.tar.gz"] = Page(archive)
-        env = {
-            **own_project.env,
-            **kaggle.environment,
+        env = kaggle.environment | {
             "COLORGAN_CACHE": str(tmp_path / "cache"),
             "COLORGAN_STL10_URL": stl10.url("/stl10_binary.tar.gz"),
             "COLORGAN_STL10_MD5": hashlib.md5(archive).hexdigest(),
             "KAGGLEHUB_CACHE": str(tmp_path / "kagglehub"),
+            "KAGGLE_CONFIG_DIR": str(tmp_path),
             "HOME": str(tmp_path),
             # Kaggle's client is led by a proxy, which the other server does without.
             "no_proxy": "127.0.0.1",
-            "KAGGLE_CONFIG_DIR": str(tmp_path),
         }
-        env = {name: value for name, value in env.items() if value}
-        yield replace(own_project, env=env), stl10
+        for name, value in env.items():
+            monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+        yield stl10
 
 
-def run_preset(project: Project, *preset: str, **more: str) -> dict[str, object]:
-    """Run the preset as the docs say, with small networks; return metrics.json."""
-    output = run_stages(project, *preset, **more)
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colorgan: Callable[..., Any]
+) -> Callable[..., None]:
+    """Return a function that runs a command in this process, in a folder with few photos."""
+    folder = tmp_path / "project"
+    photos = pd.read_csv(SAMPLE / "attribution.csv")[::6]
+    for name in photos["file"]:
+        place = folder / "data" / "sample" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SAMPLE / name, place)
+    photos.to_csv(folder / "data" / "sample" / "attribution.csv", index=False)
+    (folder / "models").mkdir()
+    (folder / "models" / "pretrained").symlink_to(ROOT / "models" / "pretrained")
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder))
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str) -> None:
+        said = colorgan(*arguments)
+        assert said.code == 0, said.err
+
+    return run
+
+
+def index_of(space: str) -> pd.DataFrame:
+    return pd.read_csv(Path("data", "processed", space, "index.csv"), keep_default_na=False)
+
+
+def write_parquet() -> None:
+    photos = [path.read_bytes() for path in sorted(SAMPLE.glob("*/*.webp"))[:12]]
+    columns = {"webp": photos, "label": ["sea"] * 12, "split": ["train", "val", "test"] * 4}
+    pq.write_table(pa.table(columns), "photos.parquet")
+
+
+@pytest.mark.parametrize(
+    ("preset", "space", "source", "side"),
+    [
+        ("stl10", "rgb", "stl10", 96),
+        ("paper", "lab", "kaggle", 256),
+        ("photos --path data/sample", "lab", "folder", 128),
+        ("photos --path photos.parquet", "lab", "parquet", 128),
+    ],
+)
+def test_a_source_up_to_the_arrays(
+    preset: str, space: str, source: str, side: int, run: Callable[..., None], stl10: Loopback
+) -> None:
+    write_parquet()
+    run("preset", *preset.split(), "--write")
+    run("download", space)
+    run("preprocess", space)
+    index = index_of(space)
+    assert set(index["source"]) == {source}
+    for split, count in index["split"].value_counts().items():
+        array = np.load(f"data/processed/{space}/{split}/target.npy")
+        assert array.shape[:3] == (count, side, side)
+    if source == "stl10":
+        assert dict(index["split"].value_counts())["test"] == 8, "STL-10's own test part"
+        assert set(index["label"]) == {"", "airplane", "bird", "car"}
+    if source == "folder":
+        assert "mammal" in set(index["label"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["encoder", "scratch", "stl10"])
+def test_a_preset_through_all_stages(
+    preset: str, run: Callable[..., None], stl10: Loopback
+) -> None:
+    content = presets.content(preset)
+    for name, value in TINY.items():
+        section, key = name.split(".")
+        content[section][key] = value
+    YAML().dump(content, Path("params.yaml"))
+    for space in ("rgb", "lab"):
+        run("download", space)
+        run("preprocess", space)
+        run("train", space)
+    run("evaluate")
+    run("render-grids")
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    assert metrics.keys() == {"rgb", "lab"}
+    assert Path("reports/report.html").is_file()
+    if preset == "stl10":
+        asked = [asked for asked in stl10.log if asked.method == "GET"]
+        assert len(asked) == 1, "fetched once for both spaces"
+
+
+@pytest.mark.slow
+def test_paper_by_dvc(stl10: Loopback, tmp_path: Path) -> None:
+    project = new_project(tmp_path / "project")
+    small = " ".join(f"-S {name}={value}" for name, value in TINY.items())
+    output = project.shell("dvc exp run $(python -m colorgan preset paper) " + small)
     assert project.stages_run(output)[-2:] == ["evaluate", "render_grids"]
     assert project.run("dvc", "status").strip() == "Data and pipelines are up to date."
     metrics = json.loads((project.folder / "reports" / "metrics.json").read_text())
-    go_back(project)
-    return dict(metrics)
-
-
-def run_to_a_model(project: Project, *preset: str, **more: str) -> None:
-    """Run the preset for LAB alone, up to its model."""
-    output = run_stages(project, *preset, last=("train_lab",), **more)
-    assert project.stages_run(output) == ["download@lab", "preprocess@lab", "train_lab"]
-    assert (project.folder / "models" / "lab" / "generator.safetensors").is_file()
-    go_back(project)
-
-
-def run_stages(project: Project, *preset: str, last: tuple[str, ...] = (), **more: str) -> str:
-    """Run the preset with small networks, up to some stages; return what was printed."""
-    options = project.run("python", "-m", "colorgan", "preset", *preset).split()
-    for path, value in (TINY | more).items():
-        options += ["-S", f"{path}={value}"]
-    return project.run("dvc", "exp", "run", *options, *last)
-
-
-def go_back(project: Project) -> None:
-    project.run("git", "checkout", "--quiet", "--force", "main")
-    project.run("git", "reset", "--quiet", "--hard")
-
-
-def index_of(project: Project, space: str) -> pd.DataFrame:
-    path = project.folder / "data" / "processed" / space / "index.csv"
-    return pd.read_csv(path, keep_default_na=False)
-
-
-def test_stl10(online: tuple[Project, Loopback]) -> None:
-    project, server = online
-    metrics = run_preset(project, "stl10")
     assert metrics.keys() == {"rgb", "lab"}
-    for space in ("rgb", "lab"):
-        index = index_of(project, space)
-        assert dict(index["split"].value_counts())["test"] == 8, "STL-10's own test part"
-        assert set(index["label"]) == {"", "airplane", "bird", "car"}
-        assert set(zip(index["width"], index["height"], strict=True)) == {(96, 96)}
-    assert len([asked for asked in server.log if asked.method == "GET"]) == 1, (
-        "fetched once for both"
-    )
-
-
-def test_paper(online: tuple[Project, Loopback]) -> None:
-    project, _ = online
-    metrics = run_preset(project, "paper")
-    assert metrics.keys() == {"rgb", "lab"}
-    assert set(index_of(project, "rgb")["source"]) == {"stl10"}
-    lab = index_of(project, "lab")
-    assert set(lab["source"]) == {"kaggle"}
-    assert len(lab) == 30
-    target = np.load(project.folder / "data/processed/lab/train/target.npy", mmap_mode="r")
-    assert target.shape[1:] == (256, 256, 2)
-
-
-def test_photos_in_a_folder(own_project: Project) -> None:
-    run_to_a_model(own_project, "photos", "--path", "data/sample", **{"lab.limit": "40"})
-    assert set(index_of(own_project, "lab")["source"]) == {"folder"}
-    assert "mammal" in set(index_of(own_project, "lab")["label"])
-
-
-@pytest.mark.skipif(
-    not PHOTOS.is_dir(), reason="the training photos beside the checkout are absent"
-)
-def test_photos_in_parquet_files(own_project: Project) -> None:
-    run_to_a_model(own_project, "photos", "--path", str(PHOTOS), **{"lab.limit": "60"})
-    index = index_of(own_project, "lab")
-    assert set(index["source"]) == {"parquet"}
-    assert len(index) == 60
-    params = (own_project.folder / "params.yaml").read_text(encoding="utf-8")
-    assert "path: data/sample" in params, "an experiment's values are gone from the workspace"

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -67,29 +66,6 @@ def _wait_for(address: str) -> None:
     raise AssertionError(f"{address} did not answer in {SECONDS_TO_WAIT} s")
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """A headless Chromium that asks nobody outside for anything."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1500,1800",
-        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
-    ):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
 def see(browser: webdriver.Chrome, *texts: str) -> None:
     """Wait until all texts are on the page."""
 
@@ -101,6 +77,7 @@ def see(browser: webdriver.Chrome, *texts: str) -> None:
 
 
 def test_runs_are_listed_by_experiment_and_stage(browser: webdriver.Chrome, address: str) -> None:
+    browser.set_window_size(1500, 1800)
     browser.get(f"{address}/#/experiments/1/runs")
     see(browser, "workspace / train_rgb", "workspace / train_lab", "data/processed/lab")
 
@@ -112,6 +89,7 @@ def test_a_run_shows_loss_curves_and_stepped_images(
     name = "workspace / train_lab"
     run = client.search_runs(["1"], filter_string=f"attributes.run_name = '{name}'")[0]
 
+    browser.set_window_size(1500, 1800)
     browser.get(f"{address}/#/experiments/1/runs/{run.info.run_id}/model-metrics")
     see(browser, "loss_D", "loss_G_GAN", "loss_G_L1", "psnr", "val/grid")
     WebDriverWait(browser, SECONDS_TO_WAIT).until(

@@ -1,1 +1,0 @@
-"""What each optimization of the training step brings on the machine at hand."""
