@@ -16,7 +16,7 @@ ROOT = PACKAGE.parents[1]
 LEVELS = (
     {"errors", "io", "paths", "processes"},
     {"color", "data.encoded", "config", "pictures"},
-    {"spaces", "presets", "pretrained", "runs.runtime"},
+    {"spaces", "presets", "runs.runtime"},
     {
         "networks",
         "data.arrays",

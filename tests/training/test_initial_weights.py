@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from colorgan import color, io, paths, pretrained
+from colorgan import color, io, paths
 from colorgan.color import UInt8Array
 from colorgan.config import Params
 from colorgan.data.arrays import open_split
@@ -194,18 +194,6 @@ def test_the_pretrained_weights_of_another_network(
         "train.init names pretrained, a network of another shape (for 32 px); model.* and "
         "lab.image_size in params.yaml should be those in models/pretrained/config.json"
     )
-
-
-def test_without_a_project_the_wheels_are_taken(
-    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(pretrained, "IN_THE_WHEEL", tmp_path / "wheel")
-    monkeypatch.setattr(pretrained, "IN_THE_CHECKOUT", tmp_path / "checkout")
-    assert pretrained.folder() == paths.model("pretrained")
-    (tmp_path / "wheel").mkdir()
-    assert pretrained.folder() == tmp_path / "wheel"
-    paths.model("pretrained").mkdir(parents=True)
-    assert pretrained.folder() == paths.model("pretrained")
 
 
 def test_weights_of_the_other_space(own: Path, make_params: Callable[..., Params]) -> None:

@@ -38,7 +38,6 @@ from colorgan.runs.lock import LOCK
 CODE = (
     "color.py",
     "model.py",
-    "pretrained.py",
     "spaces.py",
     "data/arrays.py",
     "data/loader.py",

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from colorgan import paths, pretrained
+from colorgan import paths
 from colorgan.config import ModelParams, SpaceParams
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.io import sha256
@@ -50,7 +50,7 @@ def first_weights(space: Space, params: SpaceParams) -> FirstWeights:
     init = params.train.init
     if init == NONE:
         return FirstWeights(sha256=_of_backbone(params.model))
-    if init == pretrained.NAME:
+    if init == paths.PRETRAINED:
         return _pretrained(space, params)
     folder = Path(init)
     # Also where it is not there: DVC has removed it by now.
@@ -68,13 +68,13 @@ def first_weights(space: Space, params: SpaceParams) -> FirstWeights:
 
 def _pretrained(space: Space, params: SpaceParams) -> FirstWeights:
     """Return the weights that come with the project, their ab turned into what the space adds."""
-    folder = pretrained.folder()
+    folder = paths.pretrained()
     model = Model.load(folder)
     state = model.generator.state_dict()
     for name in state.keys() & OF_COLORS:
         state[name] = torch.tensordot(space.from_ab(), state[name], dims=1)
-    _require_same_shapes(state, folder, model.image_size, pretrained.NAME, space, params)
-    return FirstWeights(state, model.sha256, pretrained.NAME)
+    _require_same_shapes(state, folder, model.image_size, paths.PRETRAINED, space, params)
+    return FirstWeights(state, model.sha256, paths.PRETRAINED)
 
 
 def _of_backbone(model: ModelParams) -> str:
@@ -91,7 +91,7 @@ def _of_run(init: str, space: Space, into: Path) -> Path:
         raise ParamsError(
             f"params.yaml: train.init is {init!r}, which is no folder here, and mlflow, which "
             "would know a run of that name, is not installed; it should be none, "
-            f"{pretrained.NAME}, or a folder with {WEIGHTS} and {CONFIG}"
+            f"{paths.PRETRAINED}, or a folder with {WEIGHTS} and {CONFIG}"
         ) from None
     try:
         runs = TrainingRuns()
@@ -99,7 +99,7 @@ def _of_run(init: str, space: Space, into: Path) -> Path:
     except ColorganError as error:
         raise ParamsError(
             f"params.yaml: train.init is {init!r}, which is no folder here; it should be none, "
-            f"{pretrained.NAME}, a folder with {WEIGHTS} and {CONFIG}, or the id or name of an "
+            f"{paths.PRETRAINED}, a folder with {WEIGHTS} and {CONFIG}, or the id or name of an "
             f"MLflow run ({error})"
         ) from None
     found = [runs.artifact(run, f"model/{name}", into) for name in (WEIGHTS, CONFIG)]
