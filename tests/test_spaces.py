@@ -101,7 +101,9 @@ def test_an_unknown_space_is_refused() -> None:
         get_space("hsv")
 
 
-def test_from_ab_maps_lab_outputs_to_residuals_to_gray(space: Space, real_photos: UInt8Array) -> None:
+def test_from_ab_maps_lab_outputs_to_residuals_to_gray(
+    space: Space, real_photos: UInt8Array
+) -> None:
     """Nearly: on pale photos the error is under a quarter of that of gray."""
     lab = color.lab_from_rgb(real_photos / np.float32(255))
     lab[..., 1:] *= 0.5
