@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from colorgan import color, pictures, pretrained
+from colorgan import color, paths, pictures
 from colorgan.color import FloatArray
 from colorgan.data.arrays import open_split
 from colorgan.evaluation.metrics import ciede2000
@@ -72,7 +72,9 @@ AGED: dict[str, Callable[[FloatArray], FloatArray]] = {
 }
 
 
-def main(folder: str = "data/processed/lab", sheet: str = "", model: str = pretrained.NAME) -> None:
+def main(
+    folder: str = "data/processed/lab", sheet: str = "", model: str = paths.PRETRAINED
+) -> None:
     split = open_split(Path(folder), "test")
     lab8 = np.concatenate((split.input[:][..., None], split.target[:]), axis=-1)
     truth = color.rgb8_from_lab8(lab8)

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from safetensors.torch import load_file, save
 
-from colorgan import io, paths, pretrained
+from colorgan import io, paths
 from colorgan.data.arrays import open_split
 from colorgan.inference.onnx_file import export
 from colorgan.model import CONFIG, WEIGHTS, Model
@@ -28,7 +28,7 @@ MOST_BYTES = 25_000_000
 
 def main(trained: Path) -> None:
     """Write models/pretrained and compare."""
-    target = paths.model(pretrained.NAME)
+    target = paths.model(paths.PRETRAINED)
     state = load_file(trained / WEIGHTS)
     halved = {n: t.half() if t.is_floating_point() and t.ndim > 1 else t for n, t in state.items()}
     content = save(halved)
@@ -40,7 +40,7 @@ def main(trained: Path) -> None:
     shutil.copyfile(trained / CONFIG, target / CONFIG)
 
     before, after = Model.load(trained), Model.load(target)
-    exported = export(after, target / pretrained.ONNX)
+    exported = export(after, target / paths.ONNX)
     halve(exported.path)
     test = open_split(paths.processed(after.space.name), "test")
     pairs = zip(before.colorize_split(test, 16), after.colorize_split(test, 16), strict=True)

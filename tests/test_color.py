@@ -52,11 +52,22 @@ def test_rgb_is_that_of_scikit_image(labs: np.ndarray, dtype: type, within: floa
     np.testing.assert_allclose(rgb, skimage_rgb(labs), atol=within, rtol=0)
 
 
-def test_what_lies_outside_srgb_is_clipped(labs: np.ndarray) -> None:
-    rgb = color.rgb_from_lab(labs)
-    assert rgb.min() == 0
-    assert rgb.max() == pytest.approx(1)
-    assert np.isfinite(rgb).all()
+def test_colours_outside_srgb_lose_chroma_and_keep_lightness_and_hue(labs: np.ndarray) -> None:
+    labs = labs[:5000].astype(np.float32)
+    rgb = color.rgb_within_srgb(labs)
+    assert rgb.min() >= 0
+    assert rgb.max() <= 1
+    inside = color.lab_from_rgb(rgb)
+    assert np.abs(inside[:, 0] - labs[:, 0]).max() < 0.1
+    (chroma, hue), (less, same) = color.chroma_and_hue(labs), color.chroma_and_hue(inside)
+    assert (less <= chroma + 0.1).all()
+    turned = np.abs(np.angle(np.exp(1j * (hue - same))))
+    assert turned[less > 5].max() < 0.02
+    # With two percent more of it they are outside.
+    reduced = less < 0.97 * chroma
+    assert reduced.sum() > 1000
+    linear = color.linear_from_lab(inside[reduced] * np.array([1, 1.02, 1.02], np.float32))
+    assert ((linear < 0) | (linear > 1)).any(axis=-1).mean() > 0.98
 
 
 def test_known_colours() -> None:
@@ -65,35 +76,17 @@ def test_known_colours() -> None:
     np.testing.assert_allclose(color.lab_from_rgb(rgb), known, atol=0.01)
 
 
-def test_there_and_back_again(pixels: UInt8Array) -> None:
-    rgb = color.unit_from_uint8(pixels)
-    np.testing.assert_allclose(color.rgb_from_lab(color.lab_from_rgb(rgb)), rgb, atol=1e-5)
-
-
-@pytest.mark.parametrize("convert", [color.lab_from_rgb, color.linear_from_srgb])
-def test_torch_and_numpy_agree_on_rgb(pixels: UInt8Array, convert) -> None:
-    rgb = color.unit_from_uint8(pixels)
-    tensor = convert(torch.from_numpy(rgb))
-    assert tensor.dtype == torch.float32
-    np.testing.assert_allclose(tensor.numpy(), convert(rgb), atol=1e-3)
-
-
-def test_torch_and_numpy_agree_on_lab(labs: np.ndarray) -> None:
-    labs = labs.astype(np.float32)
-    tensor = color.rgb_from_lab(torch.from_numpy(labs))
-    assert tensor.dtype == torch.float32
-    np.testing.assert_allclose(tensor.numpy(), color.rgb_from_lab(labs), atol=1e-4)
-
-
-def test_torch_and_numpy_agree_on_the_encodings(pixels: UInt8Array) -> None:
-    tensor = torch.from_numpy(pixels)
-    for convert in (color.unit_from_uint8, color.lightness_from_uint8, color.ab_from_uint8):
-        ours, theirs = convert(pixels), convert(tensor)
-        assert ours.dtype == np.float32
-        assert theirs.dtype == torch.float32
-        np.testing.assert_allclose(theirs.numpy(), ours, atol=1e-5)
-    unit = color.unit_from_uint8(pixels)
-    assert (color.uint8_from_unit(torch.from_numpy(unit)).numpy() == pixels).all()
+def test_torch_and_numpy_agree(pixels: UInt8Array, labs: np.ndarray) -> None:
+    for convert, values, within in (
+        (color.unit_from_uint8, pixels, 1e-6),
+        (color.ab_from_uint8, pixels, 0),
+        (color.lab_from_rgb, color.unit_from_uint8(pixels), 1e-3),
+        (color.rgb_from_lab, labs.astype(np.float32), 1e-4),
+        (color.uint8_from_unit, color.unit_from_uint8(pixels), 0),
+    ):
+        tensor, array = convert(torch.from_numpy(values)), convert(values)
+        assert tensor.numpy().dtype == array.dtype
+        np.testing.assert_allclose(tensor.numpy(), array, atol=within)
 
 
 def test_gradients_are_finite_at_black_and_white() -> None:
@@ -116,9 +109,7 @@ def test_lab8_comes_back_with_no_visible_difference(pixels: UInt8Array) -> None:
 
     In RGB that is 0.7 levels on average, though 25 for some dark and saturated colours.
     """
-    lab8 = color.lab8_from_rgb8(pixels)
-    lightness, ab = color.lightness_from_uint8(lab8[..., :1]), color.ab_from_uint8(lab8[..., 1:])
-    back = color.uint8_from_unit(color.rgb_from_lab(np.concatenate((lightness, ab), -1)))
+    back = color.rgb8_from_lab8(color.lab8_from_rgb8(pixels))
     off = np.linalg.norm(rgb2lab(back / 255.0) - rgb2lab(pixels / 255.0), axis=-1)
     assert off.max() < 1.5
     assert off.mean() < 0.5
@@ -127,15 +118,11 @@ def test_lab8_comes_back_with_no_visible_difference(pixels: UInt8Array) -> None:
     assert levels.mean() < 0.7
 
 
-def test_every_byte_comes_back() -> None:
-    levels = np.arange(256, dtype=np.uint8)
-    assert (color.uint8_from_unit(color.unit_from_uint8(levels)) == levels).all()
-
-
 def test_uint8_rounds_and_clips() -> None:
     values = np.array([-0.2, 0.49 / 255, 0.51 / 255, 1.0, 1.7])
     assert color.uint8_from_unit(values).tolist() == [0, 0, 1, 255, 255]
-    assert color.uint8_from_unit(torch.from_numpy(values)).tolist() == [0, 0, 1, 255, 255]
+    levels = np.arange(256, dtype=np.uint8)
+    assert (color.uint8_from_unit(color.unit_from_uint8(levels)) == levels).all()
 
 
 def test_gray_is_that_of_pil(pixels: UInt8Array) -> None:
@@ -144,12 +131,6 @@ def test_gray_is_that_of_pil(pixels: UInt8Array) -> None:
     assert gray.dtype == np.uint8
     assert np.abs(gray.astype(int) - by_pil).max() <= 1
     assert (gray == np.round(pixels @ (0.299, 0.587, 0.114))).mean() > 0.999
-
-
-def test_gray_pixels_have_no_chroma() -> None:
-    gray = np.repeat(np.linspace(0, 1, 256, dtype=np.float32)[:, None], 3, 1)
-    chroma, _ = color.chroma_and_hue(color.lab_from_rgb(gray))
-    assert chroma.max() < 0.02
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
@@ -169,7 +150,7 @@ def test_numpy_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("kind", ["uint8", "float64"])
 def test_lightness_and_luma_of_pixels_and_of_gray(pixels: UInt8Array, kind: str) -> None:
     photo = pixels[:50_000].reshape(100, 500, 3)
     wanted = rgb2lab(photo / 255.0)[..., 0]

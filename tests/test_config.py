@@ -19,57 +19,31 @@ ROOT = Path(__file__).parents[1]
 REFUSED = {
     "train.batch_size": [
         (0, "train.batch_size is 0; it should be greater than or equal to 1"),
-        (16.5, "train.batch_size is 16.5; it should be a valid integer"),
         (True, "train.batch_size is True; it should be a valid integer"),
         ("many", "train.batch_size is 'many'; it should be a valid integer"),
         (None, "train.batch_size is None; it should be a valid integer"),
         ([16, 32], "train.batch_size is [16, 32]; it should be a valid integer"),
-        ({"a": 1}, "train.batch_size is {'a': 1}; it should be a valid integer"),
     ],
     "train.lr": [
         (0, "train.lr is 0; it should be greater than 0"),
-        (-1e-4, "train.lr is -0.0001; it should be greater than 0"),
-        (float("inf"), "train.lr is inf; it should be a finite number"),
         (float("nan"), "train.lr is nan; it should be a finite number"),
         (False, "train.lr is False; it should be a valid number"),
-        ([1e-4], "train.lr is [0.0001]; it should be a valid number"),
     ],
     "train.beta1": [(1, "train.beta1 is 1; it should be less than 1")],
-    "train.jitter": [(-0.1, "train.jitter is -0.1; it should be greater than or equal to 0")],
-    "train.noise": [(1, "train.noise is 1; it should be less than 1")],
     "train.flip": [("yes", "train.flip is 'yes'; it should be a valid boolean")],
     "train.amp": [
         (False, "train.amp is False; it should be 'auto', 'off', 'fp16' or 'bf16'"),
         ("half", "train.amp is 'half'; it should be 'auto', 'off', 'fp16' or 'bf16'"),
     ],
-    "train.gan_loss": [
-        ("bce", "train.gan_loss is 'bce'; it should be 'vanilla', 'lsgan' or 'hinge'"),
-    ],
     "train.seed": [
-        (-1, "train.seed is -1; it should be greater than or equal to 0"),
         (10**30, f"train.seed is {10**30}; it should be less than or equal to 1000000000"),
     ],
     "train.init": [
         ("", "train.init is empty; it should be a name"),
         (None, "train.init is None; it should be a valid string"),
     ],
-    "train.lr_schedule": [
-        ("step", "train.lr_schedule is 'step'; it should be 'linear', 'cosine' or 'constant'"),
-    ],
-    "train.grad_clip": [(-1, "train.grad_clip is -1; it should be greater than or equal to 0")],
-    "train.ema_decay": [(1, "train.ema_decay is 1; it should be less than 1")],
-    "train.compile": [
-        (
-            False,
-            "train.compile is False; it should be 'auto', 'off', 'default' or 'reduce-overhead'",
-        ),
-    ],
     "train.decay_epochs": [(3, "train.decay_epochs is 3; it should be at most epochs (2)")],
     "model.n_layers": [(7, "model.n_layers is 7; it should be less than or equal to 6")],
-    "model.norm": [("layer", "model.norm is 'layer'; it should be 'batch', 'instance' or 'none'")],
-    "model.generator": [
-        ("resnet", "model.generator is 'resnet'; it should be 'unet' or 'encoder_unet'")
-    ],
     "rgb.source": [
         (
             "flickr",
@@ -80,38 +54,20 @@ REFUSED = {
     "lab.path": [(3, "lab.path is 3; it should be a valid string")],
     "lab.image_size": [
         (100, "lab.image_size is 100; it should be a multiple of 32"),
-        (0, "lab.image_size is 0; it should be greater than or equal to 32"),
-        (544, "lab.image_size is 544; it should be less than or equal to 512"),
     ],
     "lab.val_fraction": [
         (0.8, "lab.val_fraction + test_fraction is 1; it should be less than 1"),
     ],
     "evaluate.hue_tolerance": [
-        (0, "evaluate.hue_tolerance is 0; it should be greater than 0"),
         (200, "evaluate.hue_tolerance is 200; it should be less than or equal to 180"),
-    ],
-    "render.rows": [(0, "render.rows is 0; it should be greater than or equal to 1")],
-    "runtime.num_workers": [
-        (-1, "runtime.num_workers is -1; it should be greater than or equal to 0"),
     ],
     "runtime.devices": [
         (0, "runtime.devices is 0; it should be 'auto' or greater than or equal to 1"),
         ("all", "runtime.devices is 'all'; it should be 'auto' or a valid integer"),
     ],
-    "runtime.checkpoint_minutes": [
-        (-1, "runtime.checkpoint_minutes is -1; it should be greater than or equal to 0"),
-    ],
-    "runtime.pin_memory": [
-        ("maybe", "runtime.pin_memory is 'maybe'; it should be 'auto' or a valid boolean"),
-    ],
-    "runtime.device": [
-        ("tpu", "runtime.device is 'tpu'; it should be 'auto', 'cpu', 'cuda' or 'mps'"),
-    ],
     # Overrides of one space are named by their own path.
     "lab.train": [
         ({"lr": -1}, "lab.train.lr is -1; it should be greater than 0"),
-        ({"lr": "fast"}, "lab.train.lr is 'fast'; it should be a valid number"),
-        ({"epochs": 0}, "lab.train.epochs is 0; it should be greater than or equal to 1"),
         ({"decay_epochs": 3}, "lab.train.decay_epochs is 3; it should be at most epochs (2)"),
     ],
 }
@@ -138,7 +94,6 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(
     ("path", "start"),
     [
         ("train.batchsize", "train.batchsize is not a parameter; did you mean batch_size? the "),
-        ("train.cudnn_benchmarks", "train.cudnn_benchmarks is not a parameter; did you mean "),
         ("train.zzz", "train.zzz is not a parameter; the parameters here are init, batch_size, "),
         ("lab.sauce", "lab.sauce is not a parameter; did you mean source? the parameters here "),
         ("lab.evaluate", "lab.evaluate is not a parameter; the parameters here are source, path"),
@@ -146,7 +101,6 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(
         ("modle", "modle is not a section; did you mean model? the sections are rgb, lab, model, "),
         ("train.log_every", "train.log_every is now logging.log_every\n"),
         ("lab.train.sample_photos", "lab.train.sample_photos is now logging.sample_photos\n"),
-        ("train.accumulation_steps", "train.accumulation_steps was removed: "),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_one_meant(
@@ -157,6 +111,34 @@ def test_an_unknown_name_is_refused_with_the_one_meant(
     assert said.code == 2
     assert said.err.startswith(f"colorgan: params.yaml: {start}")
     assert said.err.count("\n") == 1
+
+
+def test_the_file_of_an_earlier_version() -> None:
+    content = shipped()
+    del content["logging"]
+    content["train"] |= {"accumulation_steps": 1, "log_every": 10}
+    with pytest.raises(ParamsError) as refusal:
+        check_params(content)
+    assert str(refusal.value).splitlines() == [
+        "params.yaml: train.accumulation_steps was removed: delete it, and lower train.batch_size "
+        "if a batch does not fit into memory",
+        "params.yaml: train.log_every is now logging.log_every",
+        "params.yaml: logging is missing; it should be a section of parameters (log_every, "
+        "sample_every, sample_photos)",
+    ]
+
+
+def test_a_wrong_shared_value_and_a_wrong_override_are_named_apart() -> None:
+    content = shipped()
+    content["train"]["lr"] = 0
+    content["lab"]["train"] = {"lr": -1, "epochs": "two"}
+    with pytest.raises(ParamsError) as refusal:
+        check_params(content)
+    assert str(refusal.value).splitlines() == [
+        "params.yaml: train.lr is 0; it should be greater than 0",
+        "params.yaml: lab.train.epochs is 'two'; it should be a valid integer",
+        "params.yaml: lab.train.lr is -1; it should be greater than 0",
+    ]
 
 
 def test_a_name_that_is_no_text_is_refused() -> None:
@@ -205,9 +187,12 @@ def test_a_missing_name_is_one_sentence_and_exit_code_2(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"train: [1,", "params.yaml is not valid YAML: "),
-        (b"train:\n\tlr: 1", "params.yaml is not valid YAML: "),
-        (b"train: {}\ntrain: {}", "params.yaml is not valid YAML: "),
+        (b"train: [1,", "params.yaml is not valid YAML: line 1, column 11: expected the node "),
+        (b"a: 2020-02-31", "params.yaml is not valid YAML: day is out of range for month"),
+        (
+            b"train: {}\ntrain: {}",
+            'params.yaml is not valid YAML: line 2, column 1: found duplicate key "train"\n',
+        ),
         (b"a: \xff\xfe", "params.yaml is not valid YAML: "),
         (b"a: !!python/object:os.system 1", "params.yaml is not valid YAML: "),
         (b"", "params.yaml should be a mapping of sections, like rgb, lab, "),
@@ -271,9 +256,6 @@ def test_an_override_is_for_its_space_alone(make_params: Callable[..., Params]) 
     assert (params.rgb.model.ngf, params.lab.model.ngf) == (7, 2)
     assert params.lab.train.epochs == params.rgb.train.epochs
     assert params.space("lab") is params.lab
-
-
-def test_no_overrides_may_be_left_out(make_params: Callable[..., Params]) -> None:
     assert make_params({"lab.train": None}).lab.train == make_params().lab.train
 
 

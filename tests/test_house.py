@@ -8,9 +8,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
-
 from colorgan.runs.resume import code_files
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "colorgan"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 
 from colorgan import paths, presets
 from colorgan.config import load_params, read_yaml
-from colorgan.errors import ColorganError
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "params.yaml"
@@ -70,18 +68,11 @@ def test_all_presets_are_listed_with_what_they_are_for(colorgan: Callable[..., A
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_preset_gives_valid_parameters_and_changes_nothing_else(name: str) -> None:
-    before = values(read_yaml(paths.PARAMS))
-    presets.write(name, path_of(name))
-    load_params()
-    after = values(read_yaml(paths.PARAMS))
-    assert after == before | wanted_of(name)
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_writing_touches_only_the_lines_of_its_values(name: str, shipped: str) -> None:
     presets.write(name, path_of(name))
     written = paths.PARAMS.read_text(encoding="utf-8")
+    load_params()
+    assert values(read_yaml(paths.PARAMS)) == values(read_yaml(SHIPPED)) | wanted_of(name)
     old, new = shipped.splitlines(), written.splitlines()
     assert len(old) == len(new)
     changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
@@ -91,18 +82,11 @@ def test_writing_touches_only_the_lines_of_its_values(name: str, shipped: str) -
     assert paths.PARAMS.read_text(encoding="utf-8") == written
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_default_goes_back_to_the_letter(name: str, colorgan: Callable[..., Any]) -> None:
-    assert colorgan("preset", *arguments_of(name), "--write").code == 0
-    assert colorgan("preset", "default", "--write").code == 0
-    assert paths.PARAMS.read_bytes() == SHIPPED.read_bytes()
-    assert [file.name for file in Path().iterdir()] == ["params.yaml"]
-
-
 def test_default_mends_a_broken_file(colorgan: Callable[..., Any]) -> None:
     paths.PARAMS.write_text("train: [")
     assert colorgan("preset", "default", "--write").code == 0
     assert paths.PARAMS.read_bytes() == SHIPPED.read_bytes()
+    assert [file.name for file in Path().iterdir()] == ["params.yaml"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -120,20 +104,10 @@ def test_options_name_every_value(name: str, colorgan: Callable[..., Any]) -> No
     }
 
 
-def test_a_preset_keeps_what_it_does_not_name() -> None:
-    text = paths.PARAMS.read_text().replace("jitter: 0.0", "jitter: 0.5  # mine")
-    paths.PARAMS.write_text(text)
-    presets.write("quick")
-    assert "jitter: 0.5  # mine\n" in paths.PARAMS.read_text()
-    assert load_params().rgb.train.epochs == 4
-
-
 def test_an_unknown_preset_is_refused(colorgan: Callable[..., Any]) -> None:
-    with pytest.raises(ColorganError, match=r"no preset is called 'quik'; there are .*default"):
-        presets.as_options("quik")
     said = colorgan("preset", "quik", "--write")
     assert said.code != 0
-    assert said.err.startswith("colorgan: no preset is called 'quik'")
+    assert said.err.startswith("colorgan: no preset is called 'quik'; there are default, ")
     assert paths.PARAMS.read_bytes() == SHIPPED.read_bytes()
 
 
@@ -168,12 +142,6 @@ def test_paper_is_the_published_experiment() -> None:
     assert (params.rgb.model.ngf, params.rgb.model.ndf) == (64, 64)
 
 
-def test_stl10_is_for_both_spaces() -> None:
-    presets.write("stl10")
-    for space in (load_params().rgb, load_params().lab):
-        assert (space.data.source, space.data.image_size) == ("stl10", 96)
-
-
 @pytest.mark.parametrize(
     ("files", "path", "source"),
     [
@@ -184,14 +152,13 @@ def test_stl10_is_for_both_spaces() -> None:
         (["x/a.txt"], "x", "folder"),
     ],
 )
-@pytest.mark.parametrize("absolute", [False, True])
-def test_photos_takes_its_source_from_what_lies_there(
-    project: Path, files: list[str], path: str, source: str, absolute: bool
+def test_photos_takes_its_source_from_the_files(
+    project: Path, files: list[str], path: str, source: str
 ) -> None:
     for name in files:
         Path(name).parent.mkdir(exist_ok=True, parents=True)
         Path(name).touch()
-    presets.write("photos", project / path if absolute else Path(path))
+    presets.write("photos", Path(path))
     for space in (load_params().rgb, load_params().lab):
         assert (space.data.source, space.data.path) == (source, str(project / path))
         assert (space.data.image_size, space.data.min_side) == (128, 64)
@@ -215,22 +182,8 @@ def test_what_photos_and_the_path_need(colorgan: Callable[..., Any]) -> None:
     assert paths.PARAMS.read_bytes() == SHIPPED.read_bytes()
 
 
-ODD = [
-    *(
-        "plain-1.0+x",
-        "a=b,c",
-        "ü",
-        "it's",
-        "it\\'s",
-        "end\\",
-        'q"',
-        "(a){b}",
-        "#x",
-        "~&;!",
-        "$HOME",
-    ),
-    *("a:b", "null", "%41@`id`"),
-]
+ODD = ["plain-1.0+x", "a=b,c:d", "ü", "it\\'s", "end\\", "(a){b}#$HOME", "null"]
+SPLIT = ["with space", "st*r", "${x}"]
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -252,7 +205,7 @@ def test_odd_paths_reach_dvc_through_the_shell(project: Path, name: str) -> None
         assert (space.data.source, space.data.path) == ("folder", str(folder))
 
 
-@pytest.mark.parametrize("name", [*ODD, "with space", "tab\there", "st*r", "wh?t", "[a]", "${x}"])
+@pytest.mark.parametrize("name", [*ODD, *SPLIT])
 def test_odd_paths_can_be_written(project: Path, name: str, colorgan: Callable[..., Any]) -> None:
     folder = project / name
     folder.mkdir()
@@ -260,7 +213,7 @@ def test_odd_paths_can_be_written(project: Path, name: str, colorgan: Callable[.
     assert load_params().lab.data.path == str(folder)
 
 
-@pytest.mark.parametrize("name", ["with space", "tab\there", "st*r", "wh?t", "[a]", "${x}"])
+@pytest.mark.parametrize("name", SPLIT)
 def test_a_path_that_cannot_be_a_word_is_to_be_written(
     name: str, colorgan: Callable[..., Any]
 ) -> None:
@@ -270,17 +223,6 @@ def test_a_path_that_cannot_be_a_word_is_to_be_written(
     assert said.out == ""
     assert f"{Path.cwd() / name} has " in said.err
     assert "--write" in said.err
-
-
-def test_the_documented_command(project: Path) -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "colorgan", "preset", "photos", "--path", str(PICTURES)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    assert f"-S rgb.source=folder -S rgb.path={PICTURES} -S lab.source=folder " in said.stdout
 
 
 def test_the_suffixes_are_those_of_the_sources() -> None:

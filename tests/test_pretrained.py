@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from safetensors import safe_open
 
-from colorgan import Colorizer, color, io
+from colorgan import Colorizer, color, io, paths
 from colorgan.errors import ColorganError
 from colorgan.evaluation.metrics import ciede2000, colorfulness
 from colorgan.inference.backends import TorchNetwork, load_network
@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[1]
 PRETRAINED = ROOT / "models" / "pretrained"
 COLOURS = """
 from PIL import Image
-from colorgan import Colorizer, pretrained
-print(pretrained.folder())
+from colorgan import Colorizer, paths
+print(paths.pretrained())
 colored = Colorizer.load().colorize(Image.linear_gradient("L"))
 print(colored.mode, colored.size[0], *(high > low for low, high in colored.getextrema()))
 """
@@ -85,6 +85,18 @@ def test_the_onnx_file_beside_it_is_the_same_network() -> None:
     assert np.mean([difference.mean() for difference in apart]) < 0.1
 
 
+def test_the_folder_is_of_the_project_or_else_of_the_wheel(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(paths, "IN_THE_WHEEL", tmp_path / "wheel")
+    monkeypatch.setattr(paths, "IN_THE_CHECKOUT", tmp_path / "checkout")
+    assert paths.pretrained() == paths.model("pretrained")
+    (tmp_path / "wheel").mkdir()
+    assert paths.pretrained() == tmp_path / "wheel"
+    paths.model("pretrained").mkdir(parents=True)
+    assert paths.pretrained() == paths.model("pretrained")
+
+
 def test_a_gpu_is_asked_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(load_network("pretrained", "cpu"), OnnxNetwork)
     with pytest.raises(ColorganError, match="--device is 'cuda', which this machine does not have"):
@@ -120,5 +132,5 @@ def test_the_wheel_carries_it(tmp_path: Path) -> None:
     folder, *said = done.stdout.split()
     assert folder == str(installed / "colorgan" / "models" / "pretrained")
     assert said == ["RGB", "256", "True", "True", "True"]
-    files = {path.name for path in (installed / "colorgan" / "app").iterdir()}
+    files = {path.name for path in (installed / "colorgan" / "serving").iterdir()}
     assert {"page.html", "page.css", "page.js"} <= files

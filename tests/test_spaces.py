@@ -101,8 +101,10 @@ def test_an_unknown_space_is_refused() -> None:
         get_space("hsv")
 
 
-def test_ab_becomes_what_is_added_to_gray(space: Space, real_photos: UInt8Array) -> None:
-    """Nearly: of photos that are half as colourful the error is a quarter of the colour."""
+def test_from_ab_maps_lab_outputs_to_residuals_to_gray(
+    space: Space, real_photos: UInt8Array
+) -> None:
+    """Nearly: on pale photos the error is under a quarter of that of gray."""
     lab = color.lab_from_rgb(real_photos / np.float32(255))
     lab[..., 1:] *= 0.5
     pale = color.uint8_from_unit(color.rgb_from_lab(lab))

@@ -1,11 +1,11 @@
-"""sRGB and CIE Lab, gray and the 8-bit encodings: the only place that knows colour formulas.
+"""Convert between sRGB, CIE Lab, gray and their 8-bit encodings.
 
-Every function takes NumPy arrays or torch tensors, channels last `(..., 3)`, and gives back the
-kind it was given. Lab is CIE 1976 L*a*b* under D65 (2 degree observer), as in scikit-image:
-L in 0..100, a and b about -128..127. All arithmetic is float32 or better: in bfloat16 Lab is off
-by 0.46, in float16 by 0.08.
+Functions take NumPy arrays or torch tensors, channels last `(..., 3)`, unless they say otherwise,
+and return the same kind. Lab is CIE 1976 L*a*b* under D65 (2 degree observer), as in scikit-image:
+L in 0..100, a and b in about -128..127. Use float32 or better: Lab in bfloat16 is off by 0.46, in
+float16 by 0.08.
 
-Reference: IEC 61966-2-1 (sRGB), CIE 15 (Lab), ITU-R BT.601 (luma).
+References: IEC 61966-2-1 (sRGB), CIE 15 (Lab), ITU-R BT.601 (luma).
 """
 
 from __future__ import annotations
@@ -25,31 +25,23 @@ XYZ_FROM_RGB = (
     (0.019334, 0.119193, 0.950227),
 )
 D65_WHITE = (0.95047, 1.0, 1.08883)
-# Lab's cube root is replaced by a line below (6/29)^3, so that its slope stays finite at black.
+# Below (6/29)^3 Lab has a line instead of the cube root, whose slope is infinite at black.
 LAB_EPSILON = 0.008856
 LAB_SLOPE = 7.787
 
 L_MAX = 100.0
 AB_OFFSET = 128.0
 AB_SCALE = 110.0
-"""ab is divided by this for the networks, as pix2pix does; photographs lie well within +-110."""
+"""The networks use ab / 110, as pix2pix does; photographs are well within +-110."""
 
 
 def _kit(x: Any) -> Any:
-    """Return the module (`numpy` or `torch`) that `x` belongs to; never imports torch itself."""
+    """Return the module of `x`: numpy or torch, which is imported only for tensors."""
     if isinstance(x, np.ndarray):
         return np
     import torch
 
     return torch
-
-
-def _constant(values: Any, like: Any) -> Any:
-    """Return `values` as an array of the kind, dtype and device of `like`."""
-    kit = _kit(like)
-    if kit is np:
-        return np.asarray(values, dtype=like.dtype)
-    return kit.tensor(values, dtype=like.dtype, device=like.device)
 
 
 def linear_from_srgb(srgb: Any) -> Any:
@@ -62,13 +54,13 @@ def srgb_from_linear(linear: Any) -> Any:
     """Apply the sRGB transfer curve; clipped to 0..1."""
     kit = _kit(linear)
     linear = kit.clip(linear, 0.0, 1.0)
-    # The power of an exact zero is fine, but its gradient is not: keep it off zero.
+    # The gradient of the power is not finite at zero.
     curved = 1.055 * kit.clip(linear, 1e-8, None) ** (1 / 2.4) - 0.055
     return kit.where(linear > 0.0031308, curved, linear * 12.92)
 
 
 def lab_from_rgb(rgb: Any) -> Any:
-    """Convert sRGB in 0..1, floating point, `(..., 3)` to Lab `(..., 3)`."""
+    """Convert floating-point sRGB in 0..1 to Lab."""
     linear = linear_from_srgb(rgb)
     return _kit(rgb).stack(_lab_planes(linear[..., 0], linear[..., 1], linear[..., 2]), -1)
 
@@ -76,7 +68,7 @@ def lab_from_rgb(rgb: Any) -> Any:
 def _lab_planes(red: Any, green: Any, blue: Any) -> tuple[Any, Any, Any]:
     """Convert planes of linear sRGB to planes of L, a and b.
 
-    Plane by plane, because a matrix product over a last axis of three is several times slower.
+    A matrix product over a last axis of three would be several times slower.
     """
     x, y, z = (
         _lab_f((m_red / white) * red + (m_green / white) * green + (m_blue / white) * blue)
@@ -86,7 +78,7 @@ def _lab_planes(red: Any, green: Any, blue: Any) -> tuple[Any, Any, Any]:
 
 
 def _lab_f(t: Any) -> Any:
-    """Apply Lab's cube root, a line near black."""
+    """Apply the cube root of Lab, near black a line."""
     kit = _kit(t)
     above = kit.clip(t, LAB_EPSILON, None)
     root = np.cbrt(above) if kit is np else above ** (1 / 3)
@@ -94,66 +86,59 @@ def _lab_f(t: Any) -> Any:
 
 
 def rgb_from_lab(lab: Any) -> Any:
-    """Convert Lab `(..., 3)` to sRGB in 0..1 `(..., 3)`; what lies outside sRGB is clipped."""
+    """Convert Lab to sRGB in 0..1; colours outside sRGB are clipped."""
     return srgb_from_linear(linear_from_lab(lab))
 
 
 def linear_from_lab(lab: Any) -> Any:
-    """Convert Lab `(..., 3)` to linear sRGB `(..., 3)`, below 0 or above 1 where sRGB ends."""
+    """Convert Lab to linear sRGB, which is below 0 or above 1 for colours outside sRGB."""
     kit = _kit(lab)
     y = (lab[..., 0] + 16) / 116
     x = y + lab[..., 1] / 500
-    # A z below zero has no meaning; scikit-image cuts it there too.
+    # A negative z has no meaning; scikit-image clips it too.
     z = kit.clip(y - lab[..., 2] / 200, 0.0, None)
     f = kit.stack((x, y, z), -1)
     threshold = LAB_SLOPE * LAB_EPSILON + 16 / 116
     xyz = kit.where(f > threshold, f**3, (f - 16 / 116) / LAB_SLOPE)
     from_white = np.linalg.inv(np.asarray(XYZ_FROM_RGB) / np.asarray(D65_WHITE)[:, None])
-    return xyz @ _constant(from_white.T, xyz)
+    if kit is np:
+        return xyz @ from_white.T.astype(xyz.dtype)
+    return xyz @ kit.tensor(from_white.T, dtype=xyz.dtype, device=xyz.device)
 
 
-def within_srgb(lab: Any) -> Any:
-    """Reduce the chroma of Lab `(..., 3)`, at the same L and hue, until sRGB holds the colour.
+def rgb_within_srgb(lab: FloatArray) -> FloatArray:
+    """Convert Lab to sRGB in 0..1; colours outside sRGB get less chroma, at the same L and hue.
 
-    Clipping sRGB instead changes lightness and hue. NumPy alone; what sRGB holds stays as it is.
+    Clipping would change lightness and hue.
     """
-    outside = ~_held(linear_from_lab(lab))
-    fitted = lab.copy()
-    fitted[outside] = _reduced(lab[outside])
-    return fitted
-
-
-def rgb_within_srgb(lab: Any) -> Any:
-    """Convert Lab `(..., 3)` to sRGB in 0..1 as `within_srgb` fits it, in half the time."""
     linear = linear_from_lab(lab)
-    outside = ~_held(linear)
-    linear[outside] = linear_from_lab(_reduced(lab[outside]))
-    return srgb_from_linear(linear)
+    outside = ~_in_srgb(linear)
+    linear[outside] = linear_from_lab(_largest_chroma(lab[outside]))
+    return cast(FloatArray, srgb_from_linear(linear))
 
 
-def _reduced(colors: Any) -> Any:
-    """Return Lab `(N, 3)` that sRGB does not hold, with as much of its chroma as it does."""
-    low, high = np.zeros(len(colors), colors.dtype), np.ones(len(colors), colors.dtype)
-    scaled = colors.copy()
-    # To a 4096th of the chroma, much less than a byte resolves.
-    for _ in range(12):
+def _largest_chroma(lab: FloatArray) -> FloatArray:
+    """Scale a and b of colours outside sRGB `(N, 3)` down until they are just inside."""
+    low, high = np.zeros(len(lab), lab.dtype), np.ones(len(lab), lab.dtype)
+    scaled = lab.copy()
+    for _ in range(12):  # to 1/4096 of the chroma, finer than 8 bits
         middle = (low + high) / 2
-        scaled[:, 1:] = colors[:, 1:] * middle[:, None]
-        fits = _held(linear_from_lab(scaled))
-        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-    scaled[:, 1:] = colors[:, 1:] * low[:, None]
+        scaled[:, 1:] = lab[:, 1:] * middle[:, None]
+        inside = _in_srgb(linear_from_lab(scaled))
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    scaled[:, 1:] = lab[:, 1:] * low[:, None]
     return scaled
 
 
-def _held(linear: Any) -> Any:
-    """Say of linear sRGB `(..., 3)` what lies in it; the tolerance is a twentieth of L at most."""
+def _in_srgb(linear: Any) -> Any:
+    """Return which colours of linear sRGB `(..., 3)` are inside; the tolerance is 0.05 of L."""
     return ((linear > -5e-5) & (linear < 1 + 1e-3)).all(axis=-1)
 
 
 def lightness_from_srgb(srgb: Any) -> Any:
     """Return L in 0..100 `(H, W)`, float32, of sRGB `(H, W, 3)` or gray `(H, W)`.
 
-    NumPy alone; uint8 or floating point in 0..1.
+    For NumPy arrays, uint8 or floating point in 0..1.
     """
     if srgb.dtype == np.uint8:
         linear = np.take(_LINEAR_OF_BYTE, srgb)
@@ -167,14 +152,14 @@ def lightness_from_srgb(srgb: Any) -> Any:
 def luma_from_srgb(srgb: Any) -> Any:
     """Return the BT.601 luma in 0..1 `(H, W)`, float32, of sRGB `(H, W, 3)` or gray `(H, W)`.
 
-    NumPy alone; uint8 or floating point in 0..1.
+    For NumPy arrays, uint8 or floating point in 0..1.
     """
     unit = unit_from_uint8(srgb) if srgb.dtype == np.uint8 else srgb.astype(np.float32)
     return unit @ np.asarray(BT601_LUMA, np.float32) if unit.ndim == 3 else unit
 
 
 def rgb_slope_over_ab() -> npt.NDArray[np.float32]:
-    """Return how sRGB in 0..1 changes with a and with b, `(3, 2)`, at a gray of L 60."""
+    """Return the derivative of sRGB in 0..1 by a and b, `(3, 2)`, at the gray with L 60."""
     beside = np.array([[60, 10, 0], [60, -10, 0], [60, 0, 10], [60, 0, -10]], np.float32)
     high_a, low_a, high_b, low_b = rgb_from_lab(beside)
     slope = np.stack((high_a - low_a, high_b - low_b), axis=1) / 20
@@ -189,7 +174,7 @@ def unit_from_uint8(rgb: Any) -> Any:
 
 
 def centred_from_uint8(x: Any, middle: float, half: float) -> Any:
-    """Return (x - middle) / half of a uint8 tensor in float32, with one allocation."""
+    """Return (x - middle) / half of a uint8 tensor, float32, with a single allocation."""
     return x.float().sub_(middle).div_(half)
 
 
@@ -204,20 +189,19 @@ def _uint8(x: Any) -> Any:
     return rounded.astype(np.uint8) if kit is np else rounded.to(kit.uint8)
 
 
-# 256 values of a byte have 256 linear values: a table costs a tenth of the power function.
+# A table is ten times as fast as the power function.
 _LINEAR_OF_BYTE = linear_from_srgb(np.arange(256, dtype=np.float64) / 255).astype(np.float32)
 
 
 def lab8_from_rgb8(rgb: UInt8Array) -> UInt8Array:
-    """Convert uint8 sRGB `(..., 3)` to the 8-bit encoding of Lab: L*255/100, a+128, b+128.
+    """Convert uint8 sRGB to 8-bit Lab: L*255/100, a+128, b+128, as OpenCV and the Kaggle set.
 
-    The encoding is OpenCV's and the Kaggle set's; the conversion is in float32 (OpenCV's own
-    8-bit path is off by up to 2.7).
+    Computed in float32; OpenCV's own 8-bit conversion is off by up to 2.7.
     """
     planes = (np.take(_LINEAR_OF_BYTE, rgb[..., i]) for i in range(3))
     lightness, a, b = _lab_planes(*planes)
     lab8 = np.empty(rgb.shape, np.uint8)
-    # All of sRGB lies within the bytes: adding a half and cutting off rounds, with no clipping.
+    # Adding a half and truncating rounds; all of sRGB fits into the bytes, so nothing is clipped.
     lab8[..., 0] = lightness * np.float32(255 / L_MAX) + np.float32(0.5)
     lab8[..., 1] = a + np.float32(AB_OFFSET + 0.5)
     lab8[..., 2] = b + np.float32(AB_OFFSET + 0.5)
@@ -225,7 +209,7 @@ def lab8_from_rgb8(rgb: UInt8Array) -> UInt8Array:
 
 
 def rgb8_from_lab8(lab8: UInt8Array) -> UInt8Array:
-    """Convert the 8-bit encoding of Lab `(..., 3)` back to uint8 sRGB `(..., 3)`."""
+    """Convert 8-bit Lab to uint8 sRGB."""
     lab = lab8.astype(np.float32)
     lab[..., 0] *= L_MAX / 255
     lab[..., 1:] -= AB_OFFSET
@@ -237,13 +221,8 @@ def gray8_from_rgb8(rgb: UInt8Array) -> UInt8Array:
     return cast(UInt8Array, _uint8(rgb.astype(np.float32) @ np.asarray(BT601_LUMA, np.float32)))
 
 
-def lightness_from_uint8(lightness: Any) -> Any:
-    """Convert 8-bit L (L*255/100) to float32 L in 0..100."""
-    return unit_from_uint8(lightness) * L_MAX
-
-
 def ab_from_uint8(ab: Any) -> Any:
-    """Convert 8-bit ab (a+128, b+128) to float32 a and b."""
+    """Convert 8-bit ab (a+128, b+128) to float32."""
     return (ab.astype(np.float32) if _kit(ab) is np else ab.float()) - AB_OFFSET
 
 

@@ -1,12 +1,12 @@
-"""Errors that a user can mend: one sentence each, shown without a traceback."""
+"""Errors that the user can fix. The command line shows their one sentence, without a traceback."""
 
 from __future__ import annotations
 
 
 class ColorganError(Exception):
-    """Something the user can mend; its text names the file or parameter and what would be right.
+    """An error that the user can fix: its text names the file or parameter and what is right.
 
-    `exit_code` is what the command line ends with.
+    `exit_code` is the exit status of the command line.
     """
 
     exit_code = 1

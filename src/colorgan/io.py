@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or not there: written aside, then renamed."""
+"""Write files and folders so that they are complete or absent: aside first, then renamed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from typing import Any
 def file_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary file name beside `path`; rename it to `path` if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{_shortened(path.name)}.{os.getpid()}.part")
+    name = path.name
+    if len(os.fsencode(name)) >= 200:  # file systems allow 255 bytes, prefix and suffix included
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    aside = path.with_name(f".{name}.{os.getpid()}.part")
     try:
         yield aside
         aside.replace(path)
@@ -25,23 +28,19 @@ def file_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def _shortened(name: str) -> str:
-    """Return a name that has room for more: systems end it at 255 bytes."""
-    content = os.fsencode(name)
-    return name if len(content) < 200 else hashlib.sha256(content).hexdigest()
-
-
 @contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
     """Yield a new empty folder beside `path`; put it in place of `path` if the block succeeds.
 
-    A folder cannot be replaced in one step, so the old one is renamed away first: at no moment
-    does the final name stand for a half-written folder.
+    A folder cannot be replaced in one step, so the old one is renamed first: an incomplete folder
+    never has the final name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    # mkdtemp makes the folder for its owner alone; a result is as readable as any other file.
-    aside.chmod(0o777 & ~_umask())
+    # mkdtemp allows its owner alone; a result should be as readable as any other folder.
+    mask = os.umask(0)
+    os.umask(mask)
+    aside.chmod(0o777 & ~mask)
     old = aside.with_suffix(".old")
     try:
         yield aside
@@ -56,9 +55,9 @@ def folder_aside(path: Path) -> Iterator[Path]:
 
 
 def remove_asides(folder: Path, name: str = "*") -> None:
-    """Remove what a kill has left of writing `folder / name` aside; `name` may be a pattern.
+    """Remove what a killed process left of writing `folder / name`; `name` may be a pattern.
 
-    Only who alone writes there may call this.
+    Call this only if no other process writes there.
     """
     for path in (*folder.glob(f".{name}.*.part"), *folder.glob(f".{name}.*.old")):
         if path.is_dir():
@@ -68,8 +67,8 @@ def remove_asides(folder: Path, name: str = "*") -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk itself, where the system can."""
-    if path.is_dir() and os.name == "nt":
+    """Flush a file, or the names in a folder, to the disk (fsync)."""
+    if path.is_dir() and os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -78,14 +77,8 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented JSON with a final newline, aside and then renamed."""
+    """Write `content` as indented JSON with a final newline."""
     with file_aside(path) as aside:
         aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

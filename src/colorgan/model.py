@@ -1,4 +1,4 @@
-"""A trained generator, saved and loaded: what evaluation, rendering and the tools stand on."""
+"""Save, load and run a trained generator: generator.safetensors and config.json in a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from colorgan.spaces import Space, get_space
 WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
 CONFIG_VERSION = 4
-# What a config.json of an earlier version does not say yet.
+# Parameters of the model since each version, with their values in older models.
 SINCE = {
     2: {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none"},
     3: {"discriminator": "patch"},
@@ -35,7 +35,7 @@ SINCE = {
 
 
 def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Module:
-    """Build the generator that `model` names, for a space and an image size; weights at random."""
+    """Build the generator that `model` describes, with random weights."""
     if model.generator == "encoder_unet":
         return EncoderUNet(
             space.in_channels, space.out_channels, model.ngf, model.encoder, model.color_queries
@@ -52,14 +52,14 @@ def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Mod
 
 @dataclass(frozen=True)
 class Model:
-    """A trained generator and the space it works in.
+    """A trained generator and its space.
 
     Attributes:
-        generator: the network, in evaluation mode (dropout off, running statistics).
-        space: what it is given and what it gives.
-        image_size: side in pixels it was trained on.
-        sha256: SHA-256 of its weights file, by which its training run is found.
-        device: where it runs.
+        generator: the network, in evaluation mode.
+        space: encodes its inputs and decodes its outputs.
+        image_size: side in pixels of its training photos.
+        sha256: SHA-256 of its weights file; MLflow tags the training run with it.
+        device: the device it runs on.
     """
 
     generator: nn.Module
@@ -73,7 +73,7 @@ class Model:
         """Load generator.safetensors and config.json of `folder`.
 
         Raises:
-            ColorganError: one is missing or not what this version reads; names the file.
+            ColorganError: a file is missing, damaged or of a newer version.
         """
         config = _read_config(folder / CONFIG)
         weights = folder / WEIGHTS
@@ -97,25 +97,25 @@ class Model:
 
     @property
     def multiple(self) -> int:
-        """What both sides of its input are multiples of."""
+        """Height and width of an input must be multiples of this."""
         return int(self.generator.multiple)  # type: ignore[arg-type]
 
     @torch.inference_mode()
     def predict(self, input: Tensor) -> Tensor:
-        """Map encoded inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`, about as far."""
+        """Run the generator: encoded inputs `(N, I, H, W)` to encoded outputs `(N, C, H, W)`."""
         output: Tensor = self.generator(channels_last(input.to(self.device)))
         return output
 
     def colorize_batch(self, input: Tensor) -> Tensor:
-        """Colour uint8 inputs `(N, H, W)` (gray or 8-bit L); pictures `(N, H, W, 3)` uint8."""
+        """Colour uint8 inputs `(N, H, W)` (gray or 8-bit L): uint8 sRGB `(N, H, W, 3)`."""
         encoded = self.space.encode_input(input.to(self.device))
         return pictures(self.space, encoded, self.predict(encoded))
 
     def colorize_split(self, split: Split, batch_size: int) -> Iterator[ColoredBatch]:
-        """Colour the photos of a split, a batch at a time, in their order."""
+        """Colour the photos of a split in order, a batch at a time."""
         for start in range(0, len(split), batch_size):
             rows = slice(start, start + batch_size)
-            # torch wants memory it could write to, which a read-only map is not: copy the batch.
+            # Copied, because torch does not take a read-only memory map.
             input = torch.from_numpy(split.input[rows].copy())
             target = torch.from_numpy(split.target[rows].copy())
             generated = self.colorize_batch(input)
@@ -129,13 +129,7 @@ class Model:
 
 @dataclass(frozen=True)
 class ColoredBatch:
-    """Pictures of the same photos, each `(N, H, W, 3)` uint8 sRGB.
-
-    Attributes:
-        gray: the photo without colour, as the space leaves it.
-        truth: the photo as it was.
-        generated: the photo as the generator coloured it.
-    """
+    """The same photos in gray, as they are and as generated, each `(N, H, W, 3)` uint8 sRGB."""
 
     gray: UInt8Array
     truth: UInt8Array
@@ -143,7 +137,7 @@ class ColoredBatch:
 
 
 def pictures(space: Space, encoded: Tensor, output: Tensor) -> Tensor:
-    """Make pictures `(N, H, W, 3)` uint8 of an encoded input and an output of the generator."""
+    """Decode encoded inputs and outputs of the generator to uint8 sRGB `(N, H, W, 3)`."""
     rgb: Tensor = color.uint8_from_unit(space.decode(encoded, output))
     return rgb
 
@@ -151,9 +145,9 @@ def pictures(space: Space, encoded: Tensor, output: Tensor) -> Tensor:
 def save_model(
     folder: Path, generator: nn.Module, space: Space, model: ModelParams, image_size: int
 ) -> None:
-    """Write generator.safetensors and config.json into `folder`: enough to load it anywhere."""
+    """Write generator.safetensors and config.json into `folder`."""
     state = {name: tensor.contiguous().cpu() for name, tensor in generator.state_dict().items()}
-    # Written here and not by safetensors, which makes the file readable for its owner alone.
+    # Not by safetensors.save_file, which makes the file readable for its owner alone.
     (folder / WEIGHTS).write_bytes(save(state))
     io.write_json(
         folder / CONFIG,
@@ -183,7 +177,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error in one line; the first of torch's and pydantic's says nothing by itself."""
+    """Return an error in one line; the first line of torch's and pydantic's says too little."""
     return textwrap.shorten(str(error), 240, placeholder=" ...")
 
 

@@ -1,8 +1,8 @@
-"""Where everything lies.
+"""Paths of files and folders.
 
-Code, params, data, models and reports are those of the working directory, which under
-`dvc exp run --temp` and `--queue` is a copy of the project inside `.dvc/tmp/exps`. What must
-outlive such a copy (the MLflow store) lies in the real project root, which DVC names in `DVC_ROOT`.
+Params, data, models and reports are in the working directory, which under `dvc exp run --temp` and
+`--queue` is a copy of the project inside `.dvc/tmp/exps`. What must outlive such a copy (the MLflow
+store and `.resume`) is in the real project root, which DVC gives in `DVC_ROOT`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,16 @@ HUES = REPORTS / "hues.csv"
 GRIDS = REPORTS / "grids"
 REPORT = REPORTS / "report.html"
 
+PRETRAINED = "pretrained"
+"""Name of the model that comes with colorgan."""
+ONNX = "generator.onnx"
+"""The same generator for ONNX Runtime, in the folder of the pretrained model."""
+IN_THE_WHEEL = Path(__file__).parent / "models" / PRETRAINED
+IN_THE_CHECKOUT = Path(__file__).parents[2] / "models" / PRETRAINED
+
 
 def raw(space: str) -> Path:
-    """The photos, or the source's own files, as downloaded for `space`."""
+    """The downloaded photos of `space`, or the files of its source."""
     return DATA / "raw" / space
 
 
@@ -39,21 +46,28 @@ def model(space: str) -> Path:
     return MODELS / space
 
 
+def pretrained() -> Path:
+    """The folder of the pretrained model: in the project here, the wheel, or the checkout."""
+    here = model(PRETRAINED)
+    folders = (here, IN_THE_WHEEL, IN_THE_CHECKOUT)
+    return next((folder for folder in folders if folder.is_dir()), here)
+
+
 def losses(space: str) -> Path:
-    """The training losses of `space`, a row each `logging.log_every` iterations."""
+    """The training losses of `space`: a row every `logging.log_every` iterations."""
     return REPORTS / space / "losses.csv"
 
 
 def validation(space: str) -> Path:
-    """The validation metrics of `space`, a row an epoch that was validated."""
+    """The validation metrics of `space`: a row for each validated epoch."""
     return REPORTS / space / "validation.csv"
 
 
 def resume(stage: str) -> Path:
-    """Where a stage keeps half-done work, out of reach of DVC, which deletes outs before a run."""
+    """Unfinished work of a stage; not in its outs, which DVC deletes before a run."""
     return project_root() / ".resume" / stage
 
 
 def project_root() -> Path:
-    """The real project root, also where the working directory is DVC's copy of it."""
+    """The real project root, also if the working directory is DVC's copy of it."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()

@@ -1,17 +1,16 @@
-"""The two formulations. RGB and LAB differ here, in params.yaml, and nowhere else.
+"""The two formulations, RGB and LAB. They differ here and in params.yaml, and nowhere else.
 
-A space says what is kept on disk of a photo, what the generator is given, what it must produce,
-and how its output becomes a picture again::
+A space defines the arrays on disk, the input and the target of the generator, and how its output
+becomes a picture. In training and evaluation (torch)::
 
-    photo (H, W, 3) uint8 --arrays--> input (H, W), target (H, W, C) uint8       (on disk)
-    (or the same from 8-bit Lab: a photo that is kept so is not converted to and fro)
-    batches of those ----encode--> input (N, I, H, W), target (N, C, H, W) in [-1, 1]
-    input, output    ----decode--> picture (N, H, W, 3), sRGB in 0..1
+    photo (H, W, 3) uint8    --arrays-->  input (H, W), target (H, W, C) uint8, on disk
+    a batch of these         --encode-->  input (N, I, H, W), target (N, C, H, W) in [-1, 1]
+    input, generator output  --decode-->  pictures (N, H, W, 3), sRGB in 0..1
 
-A photo to be coloured goes another way, of which a and b alone come back, for one photo of any
-size, in NumPy::
+To colour a photo of any size, only a and b are taken from the output (NumPy)::
 
-    sRGB or gray (H, W[, 3]) --network_input--> (I, H, W)   output (C, H, W) --ab--> (H, W, 2)
+    sRGB or gray (H, W[, 3]) --network_input-->  (I, H, W)
+    output (C, H, W)         --ab-->             (H, W, 2)
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from colorgan.color import FloatArray, UInt8Array
 from colorgan.config import SPACES, SpaceName
 
 if TYPE_CHECKING:
-    # For the types alone: preprocess works without torch, in processes that start in no time.
+    # Preprocess does not import torch, so that its worker processes start fast.
     from torch import Tensor
 
 
 class Space(ABC):
-    """One formulation of colouring.
+    """One formulation of colouring: its arrays, and the generator's inputs and outputs.
 
     Attributes:
         name: `rgb` or `lab`.
-        in_channels: channels of the generator's input.
-        out_channels: channels of its output, as many as the target array has.
+        in_channels: channels I of the generator's input.
+        out_channels: channels C of its output and of the target array.
     """
 
     name: SpaceName
@@ -48,39 +47,42 @@ class Space(ABC):
         """Split an sRGB photo `(H, W, 3)` into input `(H, W)` and target `(H, W, C)`, uint8."""
 
     def arrays_from_lab8(self, lab8: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
-        """Do the same with a photo in the 8-bit encoding of Lab `(H, W, 3)`."""
+        """Split a photo in 8-bit Lab `(H, W, 3)` likewise."""
         return self.arrays(color.rgb8_from_lab8(lab8))
 
     @abstractmethod
     def encode_input(self, input: Tensor) -> Tensor:
-        """Make the generator's input `(N, I, H, W)` in [-1, 1] of uint8 `(N, H, W)`."""
+        """Convert uint8 inputs `(N, H, W)` to `(N, I, H, W)` in [-1, 1]."""
 
     @abstractmethod
     def encode_target(self, target: Tensor) -> Tensor:
-        """Make the target `(N, C, H, W)` in [-1, 1] of uint8 `(N, H, W, C)`."""
+        """Convert uint8 targets `(N, H, W, C)` to `(N, C, H, W)` in [-1, 1]."""
 
     @abstractmethod
     def decode(self, input: Tensor, output: Tensor) -> Tensor:
-        """Make pictures `(N, H, W, 3)`, sRGB in 0..1, of an encoded input and an output."""
+        """Convert encoded inputs and generator outputs to sRGB in 0..1 `(N, H, W, 3)`."""
 
     @abstractmethod
     def from_ab(self) -> Tensor:
-        """Return `(C, 2)`, by which an output of LAB becomes nearly what is added to gray here."""
+        """Return the `(C, 2)` matrix that maps outputs of LAB to residuals to gray in this space.
+
+        With it the output layer of a LAB model initialises that of a model of this space.
+        """
 
     @abstractmethod
     def network_input(self, srgb: FloatArray) -> FloatArray:
-        """Make the generator's input `(I, H, W)` of sRGB `(H, W, 3)` or gray `(H, W)` in 0..1."""
+        """Convert sRGB `(H, W, 3)` or gray `(H, W)` in 0..1 to an encoded input `(I, H, W)`."""
 
     @abstractmethod
     def ab(self, output: FloatArray) -> FloatArray:
-        """Return a and b `(H, W, 2)` of an output `(C, H, W)` of the generator."""
+        """Return a and b `(H, W, 2)` of a generator output `(C, H, W)`."""
 
     def encode(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode both arrays of a batch: the generator's input and what it must produce."""
+        """Encode the uint8 inputs and targets of a batch."""
         return self.encode_input(input), self.encode_target(target)
 
     def gray_output(self, input: Tensor) -> Tensor:
-        """Return the output that leaves an encoded input gray: the baseline of every measure."""
+        """Return the output that decodes to the gray photo: the baseline of all metrics."""
         return input.new_zeros(len(input), self.out_channels, *input.shape[2:])
 
 
@@ -92,11 +94,11 @@ class RGB(Space):
     out_channels = 3
 
     def arrays(self, photo: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
-        """Keep the luma and the photo itself."""
+        """Return the luma and the photo itself."""
         return color.gray8_from_rgb8(photo), photo
 
     def encode_input(self, input: Tensor) -> Tensor:
-        """Scale gray to [-1, 1] and repeat it three times."""
+        """Scale gray to [-1, 1] and repeat it to three channels."""
         gray: Tensor = color.centred_from_uint8(input, 127.5, 127.5)
         return gray.unsqueeze(1).expand(-1, 3, -1, -1)
 
@@ -106,26 +108,26 @@ class RGB(Space):
         return rgb.movedim(-1, 1)
 
     def decode(self, input: Tensor, output: Tensor) -> Tensor:
-        """Scale the output back to 0..1; the input is not needed: the network redraws the photo."""
+        """Scale the output to 0..1; the input is not used."""
         return ((output.float() + 1) / 2).clamp(0, 1).movedim(1, -1)
 
     def from_ab(self) -> Tensor:
-        """Return the slope of sRGB over ab, where it is gray and of medium lightness."""
+        """Return the derivative of RGB by ab at a medium gray, an approximation elsewhere."""
         import torch
 
-        # Outputs are twice sRGB and ab by their scale.
-        slope: Tensor = torch.from_numpy(2 * color.AB_SCALE * color.rgb_slope_over_ab())
-        return slope
+        # Outputs are 2 * sRGB - 1 here, and ab / AB_SCALE in LAB.
+        matrix: Tensor = torch.from_numpy(2 * color.AB_SCALE * color.rgb_slope_over_ab())
+        return matrix
 
     def network_input(self, srgb: FloatArray) -> FloatArray:
-        """Scale the luma to [-1, 1] and repeat it three times."""
+        """Scale the luma to [-1, 1] and repeat it to three channels."""
         gray: FloatArray = 2 * color.luma_from_srgb(srgb) - 1
         return np.repeat(gray[None], 3, axis=0)
 
     def ab(self, output: FloatArray) -> FloatArray:
-        """Return those of the picture the network drew; its lightness is not used."""
-        drawn = np.clip((output + 1) / 2, 0, 1).transpose(1, 2, 0)
-        ab: FloatArray = color.lab_from_rgb(drawn)[..., 1:]
+        """Convert the RGB output to Lab; its L is not used."""
+        rgb = np.clip((output + 1) / 2, 0, 1).transpose(1, 2, 0)
+        ab: FloatArray = color.lab_from_rgb(rgb)[..., 1:]
         return ab
 
     def gray_output(self, input: Tensor) -> Tensor:
@@ -134,36 +136,36 @@ class RGB(Space):
 
 
 class LAB(Space):
-    """CIE L in, ab out: the lightness of the photo is kept, its colour is predicted."""
+    """CIE L in, ab out: the photo keeps its lightness, the generator predicts its colour."""
 
     name: SpaceName = "lab"
     in_channels = 1
     out_channels = 2
 
     def arrays(self, photo: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
-        """Keep L and ab in their 8-bit encodings."""
+        """Return L and ab of the photo in 8-bit Lab."""
         return self.arrays_from_lab8(color.lab8_from_rgb8(photo))
 
     def arrays_from_lab8(self, lab8: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
-        """Keep L and ab as they are."""
+        """Return L and ab."""
         return lab8[..., 0], lab8[..., 1:]
 
     def encode_input(self, input: Tensor) -> Tensor:
         """Scale L to [-1, 1]: L / 50 - 1."""
-        # 255 stands for L_MAX.
+        # 8-bit L is 255 at L_MAX.
         lightness: Tensor = color.centred_from_uint8(input, 127.5, 127.5)
         return lightness.unsqueeze(1)
 
     def encode_target(self, target: Tensor) -> Tensor:
-        """Scale ab by 1/110, channels first."""
+        """Divide ab by 110, channels first."""
         ab: Tensor = color.centred_from_uint8(target, color.AB_OFFSET, color.AB_SCALE)
         return ab.movedim(-1, 1)
 
     def decode(self, input: Tensor, output: Tensor) -> Tensor:
-        """Join the input's L and the output's ab; what lies outside sRGB is clipped."""
-        lightness = (input.float() + 1) * (color.L_MAX / 2)
+        """Convert L of the input and ab of the output; colours outside sRGB are clipped."""
         import torch
 
+        lightness = (input.float() + 1) * (color.L_MAX / 2)
         lab = torch.cat((lightness, output.float() * color.AB_SCALE), dim=1)
         rgb: Tensor = color.rgb_from_lab(lab.movedim(1, -1))
         return rgb
@@ -174,7 +176,7 @@ class LAB(Space):
         return lightness[None]
 
     def ab(self, output: FloatArray) -> FloatArray:
-        """Scale the output back by 110."""
+        """Multiply the output by 110."""
         return output.transpose(1, 2, 0) * np.float32(color.AB_SCALE)
 
     def from_ab(self) -> Tensor:

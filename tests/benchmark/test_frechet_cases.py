@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from colorgan import pretrained
+from colorgan import paths
 from colorgan.color import UInt8Array
 from colorgan.config import Params
 from colorgan.errors import ColorganError
@@ -39,7 +39,7 @@ def test_what_is_nearer_the_truth_is_nearer(
     arrays = (np.stack(x) for x in zip(*map(get_space("lab").arrays, photos), strict=True))
     for name, array in zip(("input", "target"), arrays, strict=True):
         np.save(folder / "test" / f"{name}.npy", array)
-    script.main(pretrained.IN_THE_CHECKOUT, folder)
+    script.main(paths.IN_THE_CHECKOUT, folder)
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
     assert [row[0] for row in rows] == list(script.CASES)
     distance, paired, error = ({row[0]: float(row[i]) for row in rows} for i in (1, 2, 3))

@@ -77,15 +77,6 @@ def test_what_is_seen_in_one_place_counts_in_all(queries: ColorQueries) -> None:
         before = after
 
 
-def test_each_photo_by_itself(queries: ColorQueries) -> None:
-    seen, last = maps_of(3)
-    together = queries(seen, last)
-    for i in range(3):
-        alone = queries([map_[i : i + 1] for map_ in seen], last[i : i + 1])
-        torch.testing.assert_close(together[i : i + 1], alone)
-    assert (together[0] - together[1]).abs().max() > 0.1
-
-
 def test_channels_last_and_half_precision(queries: ColorQueries) -> None:
     seen, last = maps_of(2)
     wanted = queries(seen, last)

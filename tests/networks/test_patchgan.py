@@ -20,7 +20,7 @@ def test_it_has_as_many_parameters_as_the_reference(in_channels: int, count: int
     assert sum(weight.numel() for weight in network.parameters()) == count
 
 
-@pytest.mark.parametrize(("side", "patches"), [(256, 30), (128, 14), (64, 6), (32, 2)])
+@pytest.mark.parametrize(("side", "patches"), [(256, 30), (64, 6)])
 def test_it_judges_overlapping_patches(side: int, patches: int) -> None:
     network = PatchGAN(3, ndf=2)
     logits = network(torch.randn(2, 1, side, side), torch.randn(2, 2, side, side))
@@ -41,19 +41,7 @@ def test_a_logit_sees_a_patch(n_layers: int, patch: int) -> None:
     assert seen.any(0).sum() == seen.any(1).sum() == patch
 
 
-def test_it_looks_at_both_the_condition_and_the_picture() -> None:
-    torch.manual_seed(0)
-    network = PatchGAN(3, ndf=4).eval()
-    condition = torch.randn(1, 1, 64, 64, requires_grad=True)
-    picture = torch.randn(1, 2, 64, 64, requires_grad=True)
-    network(condition, picture).sum().backward()
-    assert condition.grad is not None
-    assert picture.grad is not None
-    assert condition.grad.abs().sum() > 0
-    assert picture.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize("side", [32, 64, 96, 128, 256])
+@pytest.mark.parametrize("side", [32, 96, 256])
 def test_the_most_layers_leave_a_patch_and_one_more_leaves_none(side: int) -> None:
     photos = torch.randn(1, 1, side, side), torch.randn(1, 2, side, side)
     most = most_layers(side)
@@ -62,34 +50,19 @@ def test_the_most_layers_leave_a_patch_and_one_more_leaves_none(side: int) -> No
         PatchGAN(3, ndf=1, n_layers=most + 1).eval()(*photos)
 
 
-def test_every_parameter_gets_a_gradient() -> None:
+def test_condition_picture_and_every_parameter_get_a_gradient() -> None:
     torch.manual_seed(0)
     network = PatchGAN(3, ndf=2)
     initialise(network)
-    logits = network(torch.randn(4, 1, 64, 64), torch.randn(4, 2, 64, 64))
-    logits.square().mean().backward()
-    for name, weight in network.named_parameters():
-        assert weight.grad is not None, name
-        assert weight.grad.abs().sum() > 0, name
-
-
-def test_initial_weights_are_those_of_the_paper() -> None:
-    torch.manual_seed(0)
-    network = PatchGAN(3, ndf=32)
-    initialise(network)
-    scales = torch.cat([m.weight for m in network.modules() if isinstance(m, nn.BatchNorm2d)])
-    kernels = torch.cat([w.flatten() for w in network.parameters() if w.ndim == 4])
-    assert kernels.mean().item() == pytest.approx(0, abs=1e-4)
-    assert kernels.std().item() == pytest.approx(0.02, rel=0.01)
-    assert scales.mean().item() == pytest.approx(1, abs=0.005)
-    assert scales.std().item() == pytest.approx(0.02, rel=0.15)
-    assert all(
-        (bias == 0).all() for name, bias in network.named_parameters() if name.endswith("bias")
-    )
+    condition, picture = (torch.randn(4, n, 64, 64, requires_grad=True) for n in (1, 2))
+    network(condition, picture).square().mean().backward()
+    for weight in (condition, picture, *network.parameters()):
+        assert weight.grad is not None
+        assert weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("norm", ["instance", "none"])
-@pytest.mark.parametrize("side", [32, 64, 128])
+@pytest.mark.parametrize("side", [32, 64])
 def test_other_norms(norm: str, side: int) -> None:
     """At every depth that fits the photos, in training too, photo by photo."""
     for n_layers in range(1, most_layers(side) + 1):

@@ -1,4 +1,4 @@
-"""The discriminator on the features of a network that has seen ImageNet."""
+"""The projected discriminator: what trains, and what it learns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def photos(space: str = "lab", n: int = 4, side: int = SIDE) -> tuple[Tensor, Te
 
 
 @pytest.mark.parametrize("space", ["rgb", "lab"])
-@pytest.mark.parametrize(("side", "places"), [(32, 4), (64, 8), (128, 16)])
+@pytest.mark.parametrize(("side", "places"), [(32, 4), (64, 8)])
 def test_it_judges_places_at_four_scales(space: str, side: int, places: int) -> None:
     logits = discriminator(space)(*photos(space, side=side))
     assert logits.shape == (4, 4, places, places)
@@ -56,11 +56,6 @@ def test_the_features_stay_as_they_are_while_it_trains() -> None:
     network(*photos())
     assert all(map(torch.equal, statistics, network._features[0].buffers()))
     assert not network._features[0].training
-
-
-def test_its_features_go_where_it_goes() -> None:
-    network = discriminator().double()
-    assert next(network._features[0].parameters()).dtype == torch.double
 
 
 def test_it_passes_gradients_to_every_pixel_of_the_picture() -> None:

@@ -29,7 +29,7 @@ def test_it_has_as_many_parameters_as_the_reference(image_size: int, count: int)
 
 @pytest.mark.parametrize(
     ("image_size", "depth"),
-    [(32, 5), (64, 6), (96, 5), (128, 7), (160, 5), (192, 6), (256, 8), (384, 7), (512, 8)],
+    [(32, 5), (64, 6), (96, 5), (128, 7), (256, 8), (512, 8)],
 )
 def test_depth_is_fitted_to_the_image_size(image_size: int, depth: int) -> None:
     assert unet_depth(image_size) == depth
@@ -41,23 +41,18 @@ def test_depth_is_fitted_to_the_image_size(image_size: int, depth: int) -> None:
     assert image_size % network.multiple == 0
 
 
-@pytest.mark.parametrize("image_size", [64, 96, 128, 256])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 192)])
 @pytest.mark.parametrize(("channels_in", "channels_out"), [(1, 2), (3, 3)])
 def test_the_output_is_as_large_as_the_input(
-    image_size: int, channels_in: int, channels_out: int
+    height: int, width: int, channels_in: int, channels_out: int
 ) -> None:
-    network = UNet(channels_in, channels_out, ngf=2, image_size=image_size).eval()
-    output = network(torch.randn(2, channels_in, image_size, image_size))
-    assert output.shape == (2, channels_out, image_size, image_size)
+    network = UNet(channels_in, channels_out, ngf=2, image_size=64).eval()
+    output = network(torch.randn(2, channels_in, height, width))
+    assert output.shape == (2, channels_out, height, width)
     assert output.abs().max() <= 1
 
 
-def test_the_photo_need_not_be_square() -> None:
-    network = UNet(1, 2, ngf=2, image_size=64).eval()
-    assert network(torch.randn(1, 1, 64, 192)).shape == (1, 2, 64, 192)
-
-
-@pytest.mark.parametrize("image_size", [16, 48, 100, 250, 255])
+@pytest.mark.parametrize("image_size", [16, 48, 255])
 def test_a_size_that_cannot_be_halved_five_times_is_refused(image_size: int) -> None:
     with pytest.raises(ValueError, match=f"image_size is {image_size}; it should be a multiple of"):
         UNet(1, 2, image_size=image_size)
@@ -65,18 +60,15 @@ def test_a_size_that_cannot_be_halved_five_times_is_refused(image_size: int) -> 
 
 @pytest.mark.parametrize(("image_size", "dropouts"), [(64, 1), (96, 0), (128, 2), (256, 3)])
 def test_dropout_is_in_the_innermost_full_width_blocks(image_size: int, dropouts: int) -> None:
-    """Three at 256 px, after the block next to the innermost one, as in the reference's code."""
+    """Three at 256 px, beside the innermost block, as in the reference's code; 0 is none."""
     with torch.device("meta"):
         network = UNet(1, 2, ngf=1, image_size=image_size, dropout=0.25)
     places = [any(isinstance(m, nn.Dropout) for m in block.modules()) for block in network.up]
     assert places == [False] + [True] * dropouts + [False] * (len(places) - 1 - dropouts)
     assert all(m.p == 0.25 for m in network.modules() if isinstance(m, nn.Dropout))
-
-
-def test_no_dropout_leaves_none() -> None:
     with torch.device("meta"):
-        network = UNet(1, 2, ngf=1, dropout=0.0)
-    assert not any(isinstance(m, nn.Dropout) for m in network.modules())
+        without = UNet(1, 2, ngf=1, image_size=image_size, dropout=0.0)
+    assert not any(isinstance(m, nn.Dropout) for m in without.modules())
 
 
 def test_norm_is_everywhere_but_first_innermost_and_last() -> None:
@@ -98,17 +90,6 @@ def test_every_parameter_gets_a_gradient() -> None:
         assert weight.grad.abs().sum() > 0, name
 
 
-def test_a_corner_reaches_the_opposite_one() -> None:
-    torch.manual_seed(0)
-    network = UNet(1, 2, ngf=8, image_size=64).double().eval()
-    initialise(network, 0.2)
-    black = torch.zeros(1, 1, 64, 64, dtype=torch.double)
-    lit = black.clone()
-    lit[..., :8, :8] = 1
-    changed = (network(black) != network(lit)).any(1)
-    assert changed[0, -8:, -8:].any()
-
-
 def test_initial_weights_are_those_of_the_paper() -> None:
     torch.manual_seed(0)
     network = UNet(1, 2, ngf=16, image_size=64)
@@ -125,28 +106,11 @@ def test_initial_weights_are_those_of_the_paper() -> None:
     assert all((bias == 0).all() for bias in biases)
 
 
-@pytest.mark.parametrize("image_size", [32, 64, 128])
-def test_other_norms(image_size: int) -> None:
-    """Instance norm has no parameters; the bias that batch norm brings is then a convolution's."""
-    with torch.device("meta"):
-        batch, instance, none = (
-            UNet(1, 2, ngf=4, image_size=image_size, norm=norm)
-            for norm in ("batch", "instance", "none")
-        )
-    kinds = {type(m).__name__ for network in (instance, none) for m in network.modules()}
-    assert "BatchNorm2d" not in kinds
-    assert "InstanceNorm2d" in kinds
-    normed = [m for m in batch.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert sum(isinstance(m, nn.InstanceNorm2d) for m in instance.modules()) == len(normed)
-    assert not any(isinstance(m, nn.InstanceNorm2d) for m in none.modules())
-    weights = sum(m.num_features for m in normed)
-    assert parameters(instance) == parameters(none) == parameters(batch) - weights
-
-
 @pytest.mark.parametrize("norm", ["instance", "none"])
 def test_without_batch_norm_a_photo_does_not_depend_on_its_batch(norm: str) -> None:
     torch.manual_seed(0)
     network = UNet(1, 2, ngf=2, image_size=64, dropout=0.0, norm=norm)  # type: ignore[arg-type]
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
     initialise(network, 0.2)
     photos = torch.randn(4, 1, 64, 64)
     together = network(photos)

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
 from documented import commands
+
 from pipeline.conftest import Project, clean_environment
 
 PAGE = "recover.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
-from colorgan import paths, pretrained
+from colorgan import paths
 from colorgan.color import FloatArray
 from colorgan.config import SPACES
 from colorgan.errors import ColorganError
@@ -52,7 +52,7 @@ class TorchNetwork:
         return output
 
 
-def load_network(model: str | Path = pretrained.NAME, device: str = "auto") -> Network:
+def load_network(model: str | Path = paths.PRETRAINED, device: str = "auto") -> Network:
     """Load the network that `model` names, an ONNX file or what `load_model` takes.
 
     ONNX Runtime colours with the bundled model, unless a GPU is asked for: it does without
@@ -64,8 +64,8 @@ def load_network(model: str | Path = pretrained.NAME, device: str = "auto") -> N
     name = str(model)
     if name.endswith(".onnx"):
         return _of_onnx(Path(name), name)
-    quicker = pretrained.folder() / pretrained.ONNX
-    if name == pretrained.NAME and device in ("auto", "cpu") and _runs_onnx(quicker):
+    quicker = paths.pretrained() / paths.ONNX
+    if name == paths.PRETRAINED and device in ("auto", "cpu") and _runs_onnx(quicker):
         return _of_onnx(quicker, name)
     return TorchNetwork(load_model(name, device), name)
 
@@ -93,8 +93,8 @@ def load_model(name: str, device: str = "auto") -> Model:
     Raises:
         ColorganError: there is no such model, or it cannot be read.
     """
-    if name == pretrained.NAME:
-        return _of_folder(pretrained.folder(), device)
+    if name == paths.PRETRAINED:
+        return _of_folder(paths.pretrained(), device)
     for folder in (Path(name), paths.model(name)):
         if folder.is_dir():
             return _of_folder(folder, device)

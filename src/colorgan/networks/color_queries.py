@@ -1,4 +1,4 @@
-"""Colours that are asked for of the whole picture, beside those that a convolution sees nearby."""
+"""Colour queries: learnt vectors that attend to the whole picture."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ HEADS = 4
 
 
 class ColorQueries(nn.Module):
-    """Learnt queries look at the maps of a decoder, and then weigh the channels of its last one.
+    """Queries attend to feature maps of a decoder and become the weights of a 1x1 convolution.
 
-    Maps of the way up, coarse to fine, and the last, `(N, C, h, w)`, to `(N, out_channels, h, w)`.
-    In the source the queries' product with the last map is a map of its own, which a convolution
-    of 1x1 mixes. Both are linear: here they are one convolution of 1x1, whose weights are each
-    photo's own, and which spares the wide map.
+    The convolution maps the last feature map to colours, with weights of each photo's own. The
+    paper multiplies queries and feature map and mixes the product; this is the same sum, without
+    the large product.
 
     Args:
-        n_queries: how many there are.
-        channels: channels of the maps that are looked at, and then of the last.
+        n_queries: number of queries.
+        channels: channels of the feature maps to attend to, and last of the map to convolve.
         out_channels: channels of the output.
 
     Source: Kang et al., "DDColor: Towards Photo-Realistic Image Colorization via Dual Decoders"
@@ -30,24 +29,24 @@ class ColorQueries(nn.Module):
 
     def __init__(self, n_queries: int, channels: Sequence[int], out_channels: int) -> None:
         super().__init__()
-        *looked_at, last = channels
+        *attended, last = channels
         self.queries = nn.Parameter(torch.randn(n_queries, DIM) * 0.02)
-        self.layers = nn.ModuleList(_Layer(width) for width in looked_at)
+        self.layers = nn.ModuleList(_Layer(width) for width in attended)
         self.to_channels = nn.Linear(DIM, last)
         self.mix = nn.Linear(n_queries, out_channels, bias=False)
 
     def forward(self, maps: Sequence[Tensor], last: Tensor) -> Tensor:
-        """Map maps of the way up `(N, C, h, w)` and the last one to `(N, out_channels, h, w)`."""
+        """Attend to `maps`, coarse to fine, and convolve `last` to `(N, out_channels, h, w)`."""
         queries = self.queries.expand(len(last), -1, -1)
-        for layer, seen in zip(self.layers, maps, strict=True):
-            queries = layer(queries, seen)
+        for layer, features in zip(self.layers, maps, strict=True):
+            queries = layer(queries, features)
         weights = self.mix(self.to_channels(queries).transpose(1, 2))
-        colours: Tensor = _as_words(last) @ weights.to(last.dtype)
+        colours: Tensor = _tokens(last) @ weights.to(last.dtype)
         return colours.transpose(1, 2).reshape(len(last), -1, *last.shape[2:])
 
 
 class _Layer(nn.Module):
-    """Attention of the queries to a map and to each other, and a perceptron; each is added."""
+    """Transformer decoder layer: cross-attention, self-attention and an MLP, each a residual."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -58,21 +57,18 @@ class _Layer(nn.Module):
             nn.LayerNorm(DIM), nn.Linear(DIM, 4 * DIM), nn.GELU(), nn.Linear(4 * DIM, DIM)
         )
 
-    def forward(self, queries: Tensor, seen: Tensor) -> Tensor:
-        """Map queries `(N, n_queries, DIM)` and a map `(N, C, h, w)` to queries of the same."""
-        memory = self.memory(_as_words(seen))
+    def forward(self, queries: Tensor, features: Tensor) -> Tensor:
+        """Update queries `(N, n_queries, DIM)` from a feature map `(N, C, h, w)`."""
+        memory = self.memory(_tokens(features))
         queries = queries + self.cross_attention(self.cross_norm(queries), memory)
-        others = self.self_norm(queries)
-        queries = queries + self.self_attention(others, others)
-        added: Tensor = self.mlp(queries)
-        return queries + added
+        normed = self.self_norm(queries)
+        queries = queries + self.self_attention(normed, normed)
+        residual: Tensor = self.mlp(queries)
+        return queries + residual
 
 
 class _Attention(nn.Module):
-    """Attention of several heads.
-
-    Written out: with so few queries the matrices are small, and torch's own attention is slower on
-    the way back.
+    """Multi-head attention, for few queries faster in the backward pass than torch's own.
 
     Source: Vaswani et al., "Attention Is All You Need" (2017), section 3.2.
     """
@@ -83,22 +79,22 @@ class _Attention(nn.Module):
         self.out = nn.Linear(DIM, DIM)
 
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
-        """Map queries `(N, Q, DIM)` and what they look at, `(N, M, DIM)`, to `(N, Q, DIM)`."""
-        query = _in_heads(self.query(queries))
+        """Let queries `(N, Q, DIM)` attend to memory `(N, M, DIM)`: `(N, Q, DIM)`."""
+        query = _heads(self.query(queries))
         both = self.key_value(memory)
-        key, value = _in_heads(both[..., :DIM]), _in_heads(both[..., DIM:])
-        # Scaled before the product, which half precision then holds.
+        key, value = _heads(both[..., :DIM]), _heads(both[..., DIM:])
+        # Scaled before the product, which could overflow in half precision.
         weights = ((query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)).softmax(-1)
-        seen = weights.to(value.dtype) @ value
-        out: Tensor = self.out(seen.transpose(1, 2).flatten(2))
+        values = weights.to(value.dtype) @ value
+        out: Tensor = self.out(values.transpose(1, 2).flatten(2))
         return out
 
 
-def _in_heads(words: Tensor) -> Tensor:
-    """Return `(N, M, DIM)` as `(N, HEADS, M, DIM / HEADS)`."""
-    return words.reshape(*words.shape[:2], HEADS, -1).transpose(1, 2)
+def _heads(tokens: Tensor) -> Tensor:
+    """Reshape `(N, M, DIM)` to `(N, HEADS, M, DIM / HEADS)`."""
+    return tokens.reshape(*tokens.shape[:2], HEADS, -1).transpose(1, 2)
 
 
-def _as_words(map_: Tensor) -> Tensor:
-    """Return a map `(N, C, h, w)` as attention takes it, `(N, h * w, C)`."""
-    return map_.flatten(2).transpose(1, 2)
+def _tokens(features: Tensor) -> Tensor:
+    """Reshape a feature map `(N, C, h, w)` to tokens `(N, h * w, C)`."""
+    return features.flatten(2).transpose(1, 2)

@@ -1,9 +1,9 @@
-"""Depthwise convolutions that a CPU is fast at, also under autocast.
+"""Depthwise convolutions of timm's backbones that are fast on a CPU, and can be exported.
 
-In bfloat16 a CPU's depthwise convolutions are quick with 3x3 kernels of stride 1 alone; the others
-take 3 to 20 times as long as in float32 (measured on two cores with AVX512-BF16). Padding on one
-side alone, as TensorFlow's networks do it, costs a copy of the whole map each way; a kernel with a
-row and a column of zeros before it is the same sum.
+In bfloat16 a CPU's depthwise convolutions are fast only with 3x3 kernels of stride 1; the others
+take 3 to 20 times as long as in float32 (measured on two cores with AVX512-BF16). TensorFlow's
+"same" padding pads one side more, which costs a copy of the feature map in both passes; a kernel
+with a row and a column of zeros before it gives the same sum with equal padding.
 """
 
 from __future__ import annotations
@@ -14,16 +14,10 @@ from torch import Tensor, nn
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that stays in float32 on a CPU; `(N, C, H, W)` to `(N, C, h, w)`.
-
-    Takes over the weights of another one, and its place.
-
-    Args:
-        of: the convolution.
-    """
+    """Replaces a depthwise Conv2d, reusing its weights; computes in float32 on a CPU."""
 
     def __init__(self, of: nn.Conv2d) -> None:
-        # On no device: its weights are those of the other.
+        # On the meta device, because the weights are those of the other.
         super().__init__(
             of.in_channels,
             of.out_channels,
@@ -35,33 +29,36 @@ class DepthwiseConv2d(nn.Conv2d):
             device="meta",
         )
         self.weight, self.bias = of.weight, of.bias
-        self._same = type(of).__name__ == "Conv2dSame"
+        self.same_padding = type(of).__name__ == "Conv2dSame"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve; the output has the precision of the input."""
+        """Map `(N, C, H, W)` to `(N, C, h, w)` of the same dtype."""
         if x.device.type != "cpu":
-            return self._padded(x)
+            return self._convolve(x)
         with torch.autocast("cpu", enabled=False):
-            return self._padded(x.float()).to(x.dtype)
+            return self._convolve(x.float()).to(x.dtype)
 
-    def _padded(self, x: Tensor) -> Tensor:
-        if not self._same:
+    def _convolve(self, x: Tensor) -> Tensor:
+        if not self.same_padding:
             return super().forward(x)
         (size, _), (stride, _) = self.kernel_size, self.stride
         if any(side % stride for side in x.shape[2:]):
-            return F.conv2d(
-                _padded_same(x, size, stride), self.weight, self.bias, stride, groups=self.groups
-            )
-        # "Same" pads (k - s) // 2 before and the rest after. Padding and kernel grow alike before.
-        before = (size - stride) // 2
-        after = size - stride - before
-        zeros = after - before
+            x = _pad_same(x, size, stride)
+            return F.conv2d(x, self.weight, self.bias, stride, groups=self.groups)
+        zeros, padding = _equal_padding(size, stride)
         weight = F.pad(self.weight, (zeros, 0, zeros, 0))
-        return F.conv2d(x, weight, self.bias, self.stride, after, groups=self.groups)
+        return F.conv2d(x, weight, self.bias, self.stride, padding, groups=self.groups)
 
 
-def _padded_same(x: Tensor, size: int, stride: int) -> Tensor:
-    """Pad so that a side of s comes out as s / stride, rounded up."""
+def _equal_padding(size: int, stride: int) -> tuple[int, int]:
+    """Return the rows of zeros before a kernel, and the padding, that replace "same" padding."""
+    before = (size - stride) // 2
+    after = size - stride - before
+    return after - before, after
+
+
+def _pad_same(x: Tensor, size: int, stride: int) -> Tensor:
+    """Pad so that a side becomes side / stride, rounded up."""
     padding: list[int] = []
     for side in reversed(x.shape[2:]):
         total = max((-(-side // stride) - 1) * stride + size - side, 0)
@@ -70,33 +67,31 @@ def _padded_same(x: Tensor, size: int, stride: int) -> Tensor:
 
 
 def quicken_depthwise(network: nn.Module) -> None:
-    """Put a `DepthwiseConv2d` in the place of each slow one; names of weights stay as they are."""
+    """Replace the slow depthwise convolutions; names and values of weights stay the same."""
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            quick = module.kernel_size == (3, 3) and module.stride == (1, 1)
-            if not quick and module.dilation == (1, 1):
+            fast = module.kernel_size == (3, 3) and module.stride == (1, 1)
+            if not fast and module.dilation == (1, 1):
                 network.set_submodule(name, DepthwiseConv2d(module))
 
 
 def pad_evenly(network: nn.Module) -> None:
-    """Put plain convolutions, padded alike on all sides, in the place of those padded on one side.
+    """Replace convolutions with "same" padding by plain ones with equal padding, for export.
 
-    The same sums, for sides that are multiples of what the network takes; with nothing in them that
-    depends on the size, which is what a graph for other programs is made of.
+    For sides that are multiples of `multiple` the sums are the same, and the graph does not depend
+    on the size.
     """
     for name, module in list(network.named_modules()):
-        if type(module).__name__ == "Conv2dSame" or getattr(module, "_same", False):
+        if type(module).__name__ == "Conv2dSame" or getattr(module, "same_padding", False):
             assert isinstance(module, nn.Conv2d)
-            network.set_submodule(name, _padded_evenly(module))
+            network.set_submodule(name, _with_equal_padding(module))
 
 
-def _padded_evenly(of: nn.Conv2d) -> nn.Conv2d:
+def _with_equal_padding(of: nn.Conv2d) -> nn.Conv2d:
     (size, _), (stride, _) = of.kernel_size, of.stride
-    before = (size - stride) // 2
-    after = size - stride - before
-    zeros = after - before
+    zeros, padding = _equal_padding(size, stride)
     convolution = nn.Conv2d(
-        of.in_channels, of.out_channels, size + zeros, stride, after,
+        of.in_channels, of.out_channels, size + zeros, stride, padding,
         groups=of.groups, bias=of.bias is not None, device=of.weight.device,
     )  # fmt: skip
     with torch.no_grad():

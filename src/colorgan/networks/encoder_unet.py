@@ -1,4 +1,4 @@
-"""A U-Net whose way down is a backbone that has seen ImageNet."""
+"""A U-Net generator with an ImageNet-pretrained encoder."""
 
 from __future__ import annotations
 
@@ -13,35 +13,30 @@ from colorgan.networks.backbones import create_backbone
 from colorgan.networks.color_queries import ColorQueries
 from colorgan.networks.depthwise import quicken_depthwise
 
-MULTIPLE = 32
-"""A backbone halves five times: sides are multiples of this."""
 OF_COLORS = ("last.weight", "last.bias", "queries.mix.weight")
-"""Parameters whose first dimension is that of the output's channels."""
+"""Parameters whose first dimension is the channels of the output."""
 
 
 class EncoderUNet(nn.Module):
-    """U-Net on a pretrained backbone of timm, for gray or L; colour comes at half the size.
+    """U-Net whose encoder is a timm backbone; its weights are random until they are loaded.
 
-    `(N, in_channels, H, W)` in [-1, 1] to `(N, out_channels, H, W)`, which is meant for [-1, 1] and
-    not clamped (`Space.decode` clips the picture); H and W are multiples of 32.
-    Of the input the first channel alone is looked at (all are the same gray). Colours are computed
-    at half the side and enlarged: the eye sees colour no sharper, JPEG keeps no more, and three
-    quarters of the work at the widest layer are spared. An output with the channels of the input is
-    computed as what is to be added to it, so that it keeps the input's sharpness.
+    Inputs are in [-1, 1], all channels the same gray; outputs are not clamped to [-1, 1]. H and W
+    are multiples of 32. Colours are predicted at half the side and enlarged, which costs a quarter
+    and is as sharp as JPEG stores them. If input and output have the same channels (RGB), the
+    output layer predicts a residual to gray, so that the output is as sharp as the input.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        ngf: channels of the decoder at half the side; deeper blocks have 2, 4 and 8 times as many.
+        ngf: channels of the last decoder block; the others have 8, 4 and 2 times as many.
         encoder: timm's name of the backbone, such as `tf_efficientnet_lite0`.
-        color_queries: learnt queries beside the convolutions (`ColorQueries`); 0 leaves them out.
+        color_queries: number of learnt queries (`ColorQueries`); 0 is none.
 
     Raises:
-        ColorganError: timm is missing or has no such backbone, or it does not halve five times.
+        ColorganError: timm has no such backbone, or it does not halve the side five times.
 
-    Source: Ronneberger et al., "U-Net" (2015); Tan and Le, "EfficientNet" (2019), in the Lite
-    variant without squeeze-and-excitation; Iglovikov and Shvets, "TernausNet" (2018), for the
-    pretrained way down.
+    Source: Ronneberger et al., "U-Net" (2015); Iglovikov and Shvets, "TernausNet" (2018); Tan and
+    Le, "EfficientNet" (2019).
     """
 
     def __init__(
@@ -53,7 +48,7 @@ class EncoderUNet(nn.Module):
         color_queries: int = 0,
     ) -> None:
         super().__init__()
-        self.multiple = MULTIPLE
+        self.multiple = 32
         self.adds = in_channels == out_channels
         self.encoder = create_backbone(encoder, features_only=True, in_chans=1)
         maps: Any = self.encoder.feature_info
@@ -81,7 +76,7 @@ class EncoderUNet(nn.Module):
         for up in self.up:
             y = up(y, skips.pop())
             maps.append(y)
-        # Not in half precision, in which neighbouring colours would be steps apart.
+        # In half precision neighbouring colours would be visible steps apart.
         colours = self.last(y).float()
         if self.queries is not None:
             colours = colours + self.queries(maps[:-1], y).float()
@@ -90,7 +85,7 @@ class EncoderUNet(nn.Module):
 
 
 class _Up(nn.Module):
-    """Double the side, join the skip, and convolve twice."""
+    """Decoder block: double the side, concatenate the skip, convolve twice."""
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -100,7 +95,7 @@ class _Up(nn.Module):
         )
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Map `(N, in_channels, h, w)` and a skip of twice the side to the size of the skip."""
+        """Map `(N, in_channels, h, w)` and a skip `(N, C, 2h, 2w)` to the side of the skip."""
         enlarged = F.interpolate(x, scale_factor=2.0, mode="nearest")
         y: Tensor = self.convolutions(torch.cat((enlarged, skip), dim=1))
         return y

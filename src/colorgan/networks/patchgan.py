@@ -5,27 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from colorgan.networks.normalisation import NormName, norm_layer
+from colorgan.networks.layers import NormName, norm_layer
 
 
 def most_layers(image_size: int) -> int:
-    """Return the largest `n_layers` that leaves a patch: the last two layers take a pixel each."""
+    """Return the largest `n_layers` that an image size allows."""
+    # The last two layers make the side one pixel smaller each.
     return (image_size // 3).bit_length() - 1
 
 
 class PatchGAN(nn.Module):
-    """Say of each patch of a picture whether it looks real, given the input it belongs to.
-
-    Condition `(N, C1, H, W)` and picture `(N, C2, H, W)`, C1 + C2 = `in_channels`, to logits
-    `(N, 1, h, w)`: 30x30 at 256 px with three layers.
+    """Conditional discriminator that classifies patches of a picture as real or generated.
 
     Args:
         in_channels: channels of condition and picture together.
-        ndf: channels of the first layer.
+        ndf: channels of the first layer; deeper layers have up to 8 times as many.
         n_layers: strided layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels.
         norm: `batch`, `instance` or `none`.
 
-    Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks",
+    Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks" (2017),
     section 6.1.2.
     """
 
@@ -52,6 +50,9 @@ class PatchGAN(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, condition: Tensor, picture: Tensor) -> Tensor:
-        """Return logits `(N, 1, h, w)`, above 0 where a patch looks real."""
+        """Map condition `(N, C1, H, W)` and picture `(N, C2, H, W)` to logits `(N, 1, h, w)`.
+
+        A logit above 0 is real. At 256 px with three layers they are 30x30.
+        """
         logits: Tensor = self.layers(torch.cat((condition, picture), dim=1))
         return logits

@@ -6,19 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from colorgan.networks.convolution import DownConv, UpConv, same_layout_backwards
-from colorgan.networks.normalisation import NormName, norm_layer
+from colorgan.networks.layers import NormName, norm_layer
 
 MAX_DEPTH = 8
-"""Layers down to one pixel at 256 px, the size of the paper; a larger photo keeps this depth."""
+"""Of the paper, whose 256 px become one pixel; larger images have this depth too."""
 MIN_DEPTH = 5
 
 
 def unet_depth(image_size: int) -> int:
-    """Return how many times `image_size` pixels can be halved, at most 8.
-
-    Raises:
-        ValueError: it cannot be halved at least 5 times (it is no multiple of 32).
-    """
+    """Return how many times `image_size` can be halved, at most 8; ValueError if fewer than 5."""
     depth = min((image_size & -image_size).bit_length() - 1, MAX_DEPTH)
     if depth < MIN_DEPTH:
         raise ValueError(f"image_size is {image_size}; it should be a multiple of 32")
@@ -28,21 +24,19 @@ def unet_depth(image_size: int) -> int:
 class UNet(nn.Module):
     """U-Net with 4x4 convolutions of stride 2 and concatenated skips.
 
-    `(N, in_channels, H, W)` in [-1, 1] to `(N, out_channels, H, W)` in [-1, 1]; H and W are
-    multiples of 2 ** depth.
+    Inputs and outputs are in [-1, 1]; H and W are multiples of `multiple`, 2 ** depth.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        ngf: channels of the first layer; deeper ones have up to 8 times as many.
-        image_size: side in pixels that the depth is fitted to: 64, 128 and 256 go down to a
-            single pixel, as in the paper; others as far as they can be halved.
-        dropout: probability in the (at most three) innermost full-width decoder blocks.
-        norm: `batch`, `instance` or `none`.
+        ngf: channels of the first layer; deeper layers have up to 8 times as many.
+        image_size: side of the training photos in pixels, which decides the depth: 64, 128 and 256
+            become one pixel, as in the paper; others are halved as often as possible.
+        dropout: probability in the decoder blocks next to the innermost, three at most.
+        norm: `batch`, `instance` or `none`; not in the first, the innermost and the last layer.
 
-    Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks",
-    section 6.1.1, with the layout of the authors' code (batch norm everywhere but in the first,
-    the innermost down and the last layer).
+    Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks" (2017),
+    section 6.1.1, with the layers of the authors' code.
     """
 
     def __init__(
@@ -67,7 +61,7 @@ class UNet(nn.Module):
 
         self.up = nn.ModuleList()
         for i in reversed(range(1, depth)):
-            # The innermost block has no skip to join; the others get twice the channels.
+            # The innermost block has no skip; the others get twice the channels.
             before = widths[i] if i == depth - 1 else 2 * widths[i]
             dropped = dropout if 4 <= i < depth - 1 else 0.0
             self.up.append(_up(before, widths[i - 1], norm, dropped))
@@ -93,7 +87,8 @@ class UNet(nn.Module):
 def _down(
     in_channels: int, out_channels: int, norm: NormName | None, *, activate: bool
 ) -> nn.Sequential:
-    """Halve the side: (LeakyReLU) conv (norm). Not in place: the input is also a skip."""
+    """Halve the side: (LeakyReLU) conv (norm)."""
+    # Not in place, because the input is also a skip.
     layers: list[nn.Module] = [nn.LeakyReLU(0.2)] if activate else []
     after, bias = norm_layer(norm, out_channels) if norm else ([], False)
     layers.append(DownConv(in_channels, out_channels, bias))
@@ -103,11 +98,5 @@ def _down(
 def _up(in_channels: int, out_channels: int, norm: NormName, dropout: float) -> nn.Sequential:
     """Double the side: ReLU, transposed conv, norm, (dropout)."""
     after, bias = norm_layer(norm, out_channels)
-    layers: list[nn.Module] = [
-        nn.ReLU(),
-        UpConv(in_channels, out_channels, bias),
-        *after,
-    ]
-    if dropout:
-        layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers)
+    last = [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(nn.ReLU(), UpConv(in_channels, out_channels, bias), *after, *last)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from colorgan import paths, pretrained
+from colorgan import paths
 from colorgan.config import SPACES
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import Colorizer
@@ -72,8 +72,8 @@ class Studio:
     def choices(self) -> list[Choice]:
         """Return the models there are, the first one first."""
         found = {self._first: Choice(self._first, self._first)}
-        if pretrained.folder().is_dir():
-            found.setdefault(pretrained.NAME, Choice(pretrained.NAME, "pretrained"))
+        if paths.pretrained().is_dir():
+            found.setdefault(paths.PRETRAINED, Choice(paths.PRETRAINED, "pretrained"))
         for space in SPACES:
             if paths.model(space).is_dir():
                 found.setdefault(space, Choice(space, f"{space.upper()}, trained here"))

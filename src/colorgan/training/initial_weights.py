@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from colorgan import paths, pretrained
+from colorgan import paths
 from colorgan.config import SpaceParams
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.io import sha256
@@ -53,7 +53,7 @@ def read_initial_weights(space: Space, params: SpaceParams) -> InitialWeights:
         backbone = Path(params.model.encoder_weights)
         used = params.model.generator == "encoder_unet" and backbone.is_file()
         return InitialWeights(sha256=sha256(backbone) if used else "")
-    if init == pretrained.NAME:
+    if init == paths.PRETRAINED:
         return _pretrained(space, params)
     folder = Path(init)
     # Also where it does not exist: DVC has removed it by now.
@@ -71,13 +71,13 @@ def read_initial_weights(space: Space, params: SpaceParams) -> InitialWeights:
 
 def _pretrained(space: Space, params: SpaceParams) -> InitialWeights:
     """Return the pretrained weights, their ab output layer mapped to what the space produces."""
-    folder = pretrained.folder()
+    folder = paths.pretrained()
     model = Model.load(folder)
     state = model.generator.state_dict()
     for name in state.keys() & OF_COLORS:
         state[name] = torch.tensordot(space.from_ab(), state[name], dims=1)
     _require_same_shapes(state, model, folder, space, params)
-    return InitialWeights(state, model.sha256, pretrained.NAME)
+    return InitialWeights(state, model.sha256, paths.PRETRAINED)
 
 
 def _of_folder(folder: Path, space: Space, params: SpaceParams) -> InitialWeights:
@@ -100,7 +100,7 @@ def _download(init: str, space: Space, into: Path) -> Path:
         raise ParamsError(
             f"params.yaml: train.init is {init!r}, which is no folder here, and mlflow, which "
             "would know a run of that name, is not installed; it should be none, "
-            f"{pretrained.NAME}, or a folder with {WEIGHTS} and {CONFIG}"
+            f"{paths.PRETRAINED}, or a folder with {WEIGHTS} and {CONFIG}"
         ) from None
     try:
         runs = TrainingRuns()
@@ -108,7 +108,7 @@ def _download(init: str, space: Space, into: Path) -> Path:
     except ColorganError as error:
         raise ParamsError(
             f"params.yaml: train.init is {init!r}, which is no folder here; it should be none, "
-            f"{pretrained.NAME}, a folder with {WEIGHTS} and {CONFIG}, or the id or name of an "
+            f"{paths.PRETRAINED}, a folder with {WEIGHTS} and {CONFIG}, or the id or name of an "
             f"MLflow run ({error})"
         ) from None
     found = [runs.artifact(run, f"model/{name}", into) for name in (WEIGHTS, CONFIG)]
