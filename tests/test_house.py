@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from colorgan.runs.resume import code_files
+from colorgan.runs.run_dir import code_files
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -18,12 +18,12 @@ PACKAGE = ROOT / "src" / "colorgan"
 # package; where several fit, the longest decides.
 LAYERS = (
     "cli cli_photos __main__",
-    "serving benchmark recovery verification",
+    "serving verify",
     "data evaluation inference reporting training",
     "data.loader evaluation.frechet evaluation.metrics model pictures runs tracking",
     "data.arrays data.conversion data.decode data.encoded data.fetching data.manifest data.sources "
     "data.split networks spaces",
-    "color config errors io paths presets pretrained processes",
+    "color config errors io paths presets",
 )
 
 # The module of each stage. Stages speak through files alone.
@@ -41,14 +41,11 @@ DECIDES_NOTHING = {
     "errors": "sentences for the user",
     "io": "writes what it is given",
     "paths": "names of files that are outs and deps of the stages",
-    "processes": "says which processes live",
     "runs.checkpoint": "gives back what it was given, to the bit",
-    "runs.lock": "lets one process in",
-    "runs.resume": "keeps what it is given",
+    "runs.progress": "shows a line in the terminal",
+    "runs.run_dir": "keeps what it is given",
     "runs.stopping": "says when training stops, not what it computes",
     "tracking": "records a run",
-    "training.checks": "refuses, or lets pass",
-    "training.progress": "shows a line in the terminal",
 }
 DECIDES_NOTHING_IN = {"train": ("pictures",)}  # the sample grids of a run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -11,13 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from documented import commands
 
 from pipeline.conftest import Project, clean_environment
 
-PAGE = "recover.md"
+PAGE = Path(__file__).parents[2] / "docs" / "recover.md"
 LIST_TRAININGS, STOP, LIST_STASH, DISCARD, POP, SWITCH, DIFF, UNLOCK, OLD_LOCK = (
-    command.text for command in commands() if command.page == PAGE
+    line
+    for block in re.findall(r"^```\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    for line in block.splitlines()
 )
 EXPERIMENT = ("dvc", "exp", "run", "-S", "a.b=5")
 PARAMS = "a:\n  b: 1\n  c: 2\n"
