@@ -41,7 +41,6 @@ RUN: Mapping[str, tuple[str, ...]] = {
         "python -m colorgan preset",
         "python -m colorgan recover",
         "python -m colorgan summary",
-        "python -m colorgan shard lab --shards 8 --split train --out data/shards/lab",
     ),
     "test_a_run_is_repeated": ("python -m colorgan verify lab",),
     "test_training_begins_with_weights_of_ones_own": (
@@ -84,10 +83,6 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "tests/serving/test_web.py::test_a_photo_comes_back_in_its_format": (
         ".venv/bin/colorgan app",
         "python -m colorgan app",
-    ),
-    "tests/data/test_shards.py::test_two_processes_run_the_example_of_the_page": (
-        "python -m torch.distributed.run --standalone --nproc-per-node 2 train_shards.py "
-        "data/shards/lab",
     ),
     "tests/pipeline/test_pipeline.py::test_a_change_of_one_space_leaves_the_other": (
         "dvc exp run -S lab.limit=100",

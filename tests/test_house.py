@@ -15,18 +15,9 @@ ROOT = PACKAGE.parents[1]
 # What stands on a lower line never imports from a higher one.
 LEVELS = (
     {"errors", "io", "paths", "processes", "yaml12"},
-    {"color", "data.encoded", "config", "config_file", "pictures"},
+    {"color", "data.decode", "config", "config_file", "pictures"},
     {"spaces", "presets", "pretrained", "runs.runtime"},
-    {
-        "networks",
-        "data.arrays",
-        "data.conversion",
-        "data.decode",
-        "data.fetching",
-        "data.manifest",
-        "data.sources",
-        "data.split",
-    },
+    {"networks", "data.arrays", "data.conversion", "data.sources"},
     {"tracking", "model", "data.loader", "evaluation.frechet", "evaluation.metrics"},
     {"data", "evaluation", "inference", "reporting", "runs", "training"},
     {"benchmark", "recovery", "serving", "verification"},
