@@ -21,13 +21,14 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from colorgan.config_file import load_params
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from colorgan import io, paths
-from colorgan.data.conversion import Conversion, convert_all, square
-from colorgan.data.decode import EncodedPhoto
+from colorgan.data.conversion import Converter, convert_all, square
+from colorgan.data.sources import RawPhoto
 
 SIDE = 128
 
@@ -41,10 +42,10 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(self, rows: Sequence[int]) -> Iterator[EncodedPhoto]:
+    def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
         """Read the files one by one."""
         for row in rows:
-            yield EncodedPhoto(self.paths[row].read_bytes(), self.paths[row].name, "", None)
+            yield RawPhoto(self.paths[row].read_bytes(), self.paths[row].name)
 
 
 def make_photos(folder: Path, n: int, long_side: int = 500) -> tuple[Path, ...]:
@@ -84,9 +85,10 @@ def decode_and_resize(photos: Files) -> None:
 
 def ours(photos: Files, n_workers: int) -> None:
     """Convert as the stage does."""
+    data = load_params().lab.data.model_copy(update={"image_size": SIDE, "min_side": 64})
     with tempfile.TemporaryDirectory() as folder:
-        work = Conversion(photos, "lab", SIDE, 64, 2.0, Path(folder))
-        convert_all(work, range(len(photos)), n_workers)
+        converter = Converter("lab", data, Path(folder) / "scratch")
+        convert_all(converter, photos.read(range(len(photos))), n_workers)
 
 
 def seconds(work: Callable[[], None]) -> float:

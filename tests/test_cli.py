@@ -23,7 +23,7 @@ from colorgan.spaces import get_space
 
 SOURCE = Path(__file__).parents[1] / "src"
 STAGES = ("download", "preprocess", "train", "evaluate", "render-grids")
-TOOLS = ("summary", "preset", "shard", "ui")
+TOOLS = ("summary", "preset", "ui")
 
 
 def python_m_colorgan(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

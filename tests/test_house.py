@@ -8,8 +8,9 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from colorgan.runs.run_dir import code_files
 from ruamel.yaml import YAML
+
+from colorgan.runs.run_dir import code_files
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "colorgan"
@@ -21,8 +22,7 @@ LAYERS = (
     "serving verify",
     "data evaluation inference reporting training",
     "data.loader evaluation.frechet evaluation.metrics model pictures runs tracking",
-    "data.arrays data.conversion data.decode data.encoded data.fetching data.manifest data.sources "
-    "data.split networks spaces",
+    "data.arrays data.conversion data.decode data.sources networks spaces",
     "color config errors io paths presets",
 )
 

@@ -147,24 +147,6 @@ def preset(
 
 
 @app.command(rich_help_panel=TOOLS)
-def shard(
-    space: Space,
-    shards: Annotated[int, typer.Option(help="How many; a multiple of the processes")] = 8,
-    split: Annotated[str, typer.Option(help="train, val or test")] = "train",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder; data/shards/<space> if left out")
-    ] = None,
-) -> None:
-    """Write the arrays of a space as Parquet shards, for training on many machines."""
-    from colorgan import paths
-    from colorgan.data.shards import write_shards
-
-    out = out or paths.DATA / "shards" / space.value
-    write_shards(paths.processed(space.value), split, out, shards)
-    typer.echo(f"shard {space.value}: {shards} shards of {split} in {out}")
-
-
-@app.command(rich_help_panel=TOOLS)
 def benchmark(
     quick: Annotated[bool, typer.Option("--quick", help="A small network, under a minute")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,34 +66,31 @@ def test_arrays_that_are_not_there_yet(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "start"),
-    [
-        (b"", "is not valid JSON ("),
-        (b'{"version": 1,', "is not valid JSON ("),
-        (b"\xff\xfe", "is not valid JSON ("),
-        (b"[]", "is of version None, this code reads 1: "),
-        (b"null", "is of version None, this code reads 1: "),
-        (b"{}", "is of version None, this code reads 1: "),
-        (b'{"version": 2}', "is of version 2, this code reads 1: "),
-        (b'{"version": 1}', "lacks some of its entries: "),
-    ],
-)
-def test_a_damaged_dataset_json(folder: Path, text: bytes, start: str) -> None:
+@pytest.mark.parametrize("text", [b"", b'{"version": 1,', b"\xff\xfe", b"[]", b"null", b"{}"])
+def test_a_damaged_dataset_json(folder: Path, text: bytes) -> None:
     (folder / "dataset.json").write_bytes(text)
-    refused(folder, f"{folder / 'dataset.json'} {start}")
+    refused(folder, f"{folder / 'dataset.json'} is damaged (")
 
 
-@pytest.mark.parametrize("counts", [{}, {"train": 10, "val": 3}, {"train": "ten"}, 10, None])
+@pytest.mark.parametrize("change", [{"version": 2}, {"space": "rgb"}])
+def test_a_dataset_json_of_something_else(folder: Path, change: dict[str, object]) -> None:
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(content | change))
+    refused(folder, f"{folder / 'dataset.json'} is of version ")
+
+
+@pytest.mark.parametrize(
+    "counts", [{"train": 10, "val": 3}, {"train": "ten", "val": 3, "test": 0}, 10]
+)
 def test_counts_that_are_none(folder: Path, counts: object) -> None:
     content = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps(content | {"counts": counts}))
-    with pytest.raises(ColorganError, match=r"dataset.json lacks some of its entries: run `dvc"):
+    with pytest.raises(ColorganError, match=r"dataset.json is (damaged|of version).*: run `dvc"):
         read_info(folder)
 
 
 @pytest.mark.parametrize("name", ["input.npy", "target.npy"])
-@pytest.mark.parametrize("kept", [0, 5, 40, 200, -1])
+@pytest.mark.parametrize("kept", [0, 40, -1])
 def test_an_array_cut_short(folder: Path, name: str, kept: int) -> None:
     path = folder / "train" / name
     path.write_bytes(path.read_bytes()[:kept])
@@ -130,13 +128,6 @@ def test_a_pickle_is_not_opened(folder: Path) -> None:
     refused(folder, f"{path} is not a whole .npy file (")
 
 
-def test_an_archive_is_not_an_array(folder: Path) -> None:
-    path = folder / "train/input.npy"
-    with path.open("wb") as file:
-        np.savez(file, a=np.zeros(3))
-    refused(folder, f"{path} is not a whole .npy file (")
-
-
 @pytest.mark.parametrize("change", [-1, 1])
 def test_an_index_of_another_length(folder: Path, change: int) -> None:
     lines = (folder / "index.csv").read_text().splitlines()
@@ -148,12 +139,10 @@ def test_an_index_of_another_length(folder: Path, change: int) -> None:
     )
 
 
-@pytest.mark.parametrize("column", ["id", "split", "label", "source", "width", "height"])
-def test_an_index_without_a_column(folder: Path, column: str) -> None:
-    text = (folder / "index.csv").read_text().replace(f"{column},", "x,", 1)
-    text = text.replace(f",{column}\n", ",x\n", 1)
+def test_an_index_without_a_column(folder: Path) -> None:
+    text = (folder / "index.csv").read_text().replace("label,", "x,", 1)
     (folder / "index.csv").write_text(text)
-    refused(folder, f"{folder / 'index.csv'} lacks the column {column}: ")
+    refused(folder, f"{folder / 'index.csv'} lacks the column label: ")
 
 
 @pytest.mark.parametrize("text", [None, b"", b"\xff\xfe\x00"])
@@ -173,3 +162,12 @@ def test_labels_and_ids_stay_text(write_arrays: Callable[..., Path]) -> None:
     index = open_split(folder, "train").index
     assert list(index["id"]) == ["0012", "1e5"]
     assert list(index["label"]) == ["NA", ""]
+
+
+def test_a_split_is_pickled_as_its_path_not_as_its_photos(folder: Path) -> None:
+    split = open_split(folder, "train")
+    pickled = pickle.dumps(split)
+    assert len(pickled) < 1000
+    assert (pickle.loads(pickled).input == split.input).all()
+    part = pickle.loads(pickle.dumps(split.take([3, 1])))
+    assert (part.target == split.target[[3, 1]]).all()

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from colorgan.data.decode import EncodedPhoto, decode
-from colorgan.data.encoded import UnreadablePhoto
+from colorgan.data.decode import UnreadablePhoto, decode
+from colorgan.data.sources import RawPhoto
 
 ROOT = Path(__file__).parents[2]
 SRGB = ImageCms.createProfile("sRGB")
@@ -326,13 +326,13 @@ def test_pictures_of_one_pixel_and_of_one_row_are_taken() -> None:
 
 
 def test_ids() -> None:
-    one = EncodedPhoto(b"abc", "one", "", None)
-    assert one.id == EncodedPhoto(b"abc", "two", "x", "val").id == "ba7816bf8f01cfea"
+    one = RawPhoto(b"abc", "one")
+    assert one.id == RawPhoto(b"abc", "two", "x", "val").id == "ba7816bf8f01cfea"
     # Files without content are no duplicates of one another.
-    assert EncodedPhoto(b"", "one", "", None).id != EncodedPhoto(b"", "two", "", None).id
-    assert len(EncodedPhoto(b"", "\udcff", "", None).id) == 16
+    assert RawPhoto(b"", "one").id != RawPhoto(b"", "two").id
+    assert len(RawPhoto(b"", "\udcff").id) == 16
 
 
 def test_a_problem_of_the_source_is_the_reason() -> None:
     with pytest.raises(UnreadablePhoto, match=r"^unreadable: Permission denied$"):
-        EncodedPhoto(b"", "x.jpg", "", None, "unreadable: Permission denied").decode(64)
+        RawPhoto(b"", "x.jpg", "", None, "unreadable: Permission denied").decode(64)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colorgan.data.fetching import cache_folder, extract_members, fetch_file
 
 from colorgan.data import fetching
-from colorgan.data.fetching import cache_folder, extract_members, fetch_file
 from colorgan.errors import ColorganError
 from loopback import Asked, Loopback, Page
 

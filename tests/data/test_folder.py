@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from colorgan.config import DataParams, Params
-from colorgan.data.encoded import UnreadablePhoto
+from colorgan.data.decode import UnreadablePhoto
 from colorgan.data.sources import folder as module
 from colorgan.data.sources import get_source
 from colorgan.data.sources.parquet import ParquetPhotos

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
+import random
 import shutil
-from collections.abc import Callable
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +22,12 @@ from colorgan.config import SPACES, SPLITS, Params, SpaceName
 from colorgan.data import conversion
 from colorgan.data import preprocess as stage
 from colorgan.data.arrays import DatasetInfo, open_split, read_info
+from colorgan.data.conversion import Converter
+from colorgan.data.decode import DecodedPhoto
 from colorgan.data.download import download
-from colorgan.data.preprocess import preprocess
+from colorgan.data.preprocess import assign_splits, preprocess
+from colorgan.data.sources import RawPhoto
+from colorgan.data.sources.sample import SamplePhotos
 from colorgan.errors import ColorganError
 from colorgan.spaces import get_space
 
@@ -144,39 +153,63 @@ def test_a_limit_takes_a_choice_that_stays_the_same(
     assert sum(run(limit=50).counts.values()) == 20
 
 
-def test_processes_make_the_same_arrays_and_go_on_where_they_stopped(
+def test_processes_make_the_same_arrays(
     write_photos: Callable[..., list[str]],
     make_params: Callable[..., Params],
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(conversion, "CHUNK", 4)
     write_photos(sea=20, forest=3)
     alone = make_params({"runtime.preprocess_workers": 0})
     download(alone, "lab")
     first = preprocess(alone, "lab")
     before = listing(paths.processed("lab"))
-    work = conversion.Conversion.convert_chunk
-    done: list[int] = []
+    for name, value in (("CHUNK_PHOTOS", 4), ("CHUNK_BYTES", 1)):
+        monkeypatch.setattr(conversion, name, value)
+        assert preprocess(make_params({"runtime.preprocess_workers": 2}), "lab") == first
+        assert listing(paths.processed("lab")) == before
 
-    def stops(self: conversion.Conversion, first: int, rows: object) -> None:
-        if len(done) == 3:
-            raise KeyboardInterrupt
-        done.append(first)
-        work(self, first, rows)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(conversion.Conversion, "convert_chunk", stops)
-    with pytest.raises(KeyboardInterrupt):
-        preprocess(alone, "lab")
-    monkeypatch.setattr(conversion.Conversion, "convert_chunk", work)
-    assert done == [0, 4, 8]
-    capfd.readouterr()
-    assert preprocess(make_params({"runtime.preprocess_workers": 2}), "lab") == first
-    assert "going on after 3 of 6 chunks" in capfd.readouterr().out
-    assert listing(paths.processed("lab")) == before
-    assert not list(paths.resume("preprocess_lab").parent.rglob("*.json")), (
-        "nothing half-done stays"
-    )
+def test_a_process_that_dies_is_said_in_a_sentence(
+    write_photos: Callable[..., list[str]], make_params: Callable[..., Params]
+) -> None:
+    write_photos(sea=3)
+    params = make_params({"runtime.preprocess_workers": 1})
+    download(params, "lab")
+    with pytest.raises(ColorganError, match="ended abruptly, perhaps for want of memory"):
+        conversion.convert_all(Converter("lab", params.lab.data, Path("scratch")), [Bomb()], 1)
+
+
+@dataclass(frozen=True)
+class Bomb(RawPhoto):
+    """A photo that kills the process that decodes it."""
+
+    content: bytes = b"x"
+    name: str = "x"
+
+    def decode(self, side: int) -> DecodedPhoto:
+        os._exit(9)
+
+
+def test_photos_are_read_as_they_are_converted(
+    make_params: Callable[..., Params], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many photos there are, few of them are in memory."""
+    monkeypatch.setattr(conversion, "CHUNK_PHOTOS", 5)
+    converter = Converter("lab", make_params().lab.data, Path("scratch"))
+    alive: list[weakref.ref[RawPhoto]] = []
+    most = 0
+
+    def photos() -> Iterator[RawPhoto]:
+        nonlocal most
+        for i in range(200):
+            photo = RawPhoto(b"no picture", str(i))
+            alive.append(weakref.ref(photo))
+            most = max(most, sum(ref() is not None for ref in alive))
+            yield photo
+
+    records = conversion.convert_all(converter, photos(), 2)
+    assert [record.name for record in records] == [str(i) for i in range(200)]
+    assert most < 60
 
 
 def test_again_is_the_same_to_the_byte(
@@ -218,8 +251,7 @@ def test_no_photo_to_train_on(
         f"{paths.raw('lab')} leaves no photo to train on: of 3 photos 3 were rejected, "
         "the others are all for validation and test"
     )
-    assert not paths.processed("lab").exists()
-    assert not (paths.DATA / "processed").exists()
+    assert not list((paths.DATA / "processed").iterdir())
 
 
 def test_preprocess_before_download(project: Path, colorgan: Callable[..., object]) -> None:
@@ -235,7 +267,7 @@ def test_preprocess_before_download(project: Path, colorgan: Callable[..., objec
 @pytest.mark.parametrize(
     "failure", [OSError(errno.ENOSPC, "no space left"), KeyboardInterrupt()], ids=repr
 )
-@pytest.mark.parametrize("place", ["square", "_copy_rows", "_digest"])
+@pytest.mark.parametrize("place", ["square", "_write_arrays", "_digest"])
 def test_a_failure_leaves_the_last_arrays(
     write_photos: Callable[..., list[str]],
     run: Callable[..., DatasetInfo],
@@ -273,18 +305,75 @@ def test_a_full_disk_is_said_in_a_sentence(
     def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(stage, "_copy_rows", full)
+    monkeypatch.setattr(stage, "_write_arrays", full)
     said = colorgan("preprocess", "lab")
     assert said.code == 1
     assert said.err.startswith("colorgan: no space left on the disk of ")
     assert said.err.count("\n") == 1
 
 
-def test_arrays_are_not_written_through_a_map(
-    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
+def test_a_source_that_loses_photos_is_found_out(
+    write_photos: Callable[..., list[str]],
+    run: Callable[..., DatasetInfo],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a full disk, writing to a memory map kills the process: no sentence, no cleaning up."""
-    for module in (stage, conversion):
-        source = Path(module.__file__).read_text(encoding="utf-8")
-        assert "open_memmap" not in source
-        assert source.count("np.memmap(") == source.count('np.memmap(file, np.uint8, "r")')
+    write_photos(sea=5)
+    monkeypatch.setattr(SamplePhotos, "__len__", lambda self: 6)
+    read = SamplePhotos.read
+    monkeypatch.setattr(SamplePhotos, "read", lambda self, rows: read(self, range(5)))
+    with pytest.raises(ColorganError, match="should hold 6 photos, but 5 could be read"):
+        run()
+
+
+# The split: fixed, stratified, in exact shares.
+
+Photos = list[tuple[str, str, str]]
+
+
+def made_up(**labels: int) -> Photos:
+    rng = random.Random(0)
+    return [
+        (label, f"{rng.getrandbits(64):016x}", "") for label, n in labels.items() for _ in range(n)
+    ]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 99, 100, 205, 1000])
+@pytest.mark.parametrize(("val", "test"), [(0.1, 0.2), (0, 0.25), (0.15, 0), (0, 0), (0.05, 0.9)])
+def test_shares_are_exact_up_to_rounding(n: int, val: float, test: float) -> None:
+    counts = Counter(assign_splits(made_up(sea=n), val, test))
+    assert sum(counts.values()) == n
+    assert abs(counts["test"] - n * test) <= 0.5
+    assert abs(counts["val"] - n * val) <= 1
+    if not val:
+        assert not counts["val"]
+    if not test:
+        assert not counts["test"]
+
+
+def test_each_label_gets_its_share() -> None:
+    some = made_up(sea=100, forest=40, bird=12, one=1)
+    splits = assign_splits(some, 0.1, 0.2)
+    for label, n in (("sea", 100), ("forest", 40), ("bird", 12)):
+        counts = Counter(s for (of, _, _), s in zip(some, splits, strict=True) if of == label)
+        assert abs(counts["test"] - 0.2 * n) <= 1
+        assert abs(counts["val"] - 0.1 * n) <= 1.5
+
+
+def test_the_order_of_the_photos_does_not_matter() -> None:
+    some = made_up(sea=30, forest=20)
+    splits = dict(zip(some, assign_splits(some, 0.2, 0.2), strict=True))
+    shuffled = random.Random(1).sample(some, len(some))
+    assert dict(zip(shuffled, assign_splits(shuffled, 0.2, 0.2), strict=True)) == splits
+
+
+def test_the_source_keeps_its_own_splits() -> None:
+    own: Photos = [("sea", f"{i:03}", "test" if i % 4 == 0 else "") for i in range(100)]
+    splits = assign_splits(own, 0.2, 0.5)
+    assert all((s == "test") == (photo[2] == "test") for photo, s in zip(own, splits, strict=True))
+    # Of the 75 that have none; nothing is drawn for a test there already is.
+    assert Counter(splits) == {"test": 25, "val": 15, "train": 60}
+
+
+def test_a_whole_split_of_the_source_is_left_as_it_is() -> None:
+    own: Photos = [("", f"{i}", name) for i, name in enumerate(("train", "val", "test"))]
+    assert assign_splits(own, 0.3, 0.3) == ["train", "val", "test"]

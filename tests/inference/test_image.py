@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorgan.data import encoded
+from colorgan.data import decode as encoded
 from colorgan.errors import ColorganError
 from colorgan.inference.image import TURNS, Photo
 

@@ -19,16 +19,18 @@ import mmap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.lib.format import open_memmap
 
 from colorgan import io
 from colorgan.color import UInt8Array
 from colorgan.config import SPLITS
 from colorgan.errors import ColorganError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERSION = 1
 INDEX_COLUMNS = ("id", "split", "label", "source", "width", "height")
@@ -79,7 +81,7 @@ class Split:
     folder: Path | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Open it anew in another process: a pickled memory map would be a copy of the file."""
+        """Pickle the path, not the photos: a worker process opens the files itself."""
         if self.folder is None:
             return Split, (self.name, self.input, self.target, self.index)
         return open_split, (self.folder, self.name)
@@ -88,12 +90,12 @@ class Split:
         return len(self.input)
 
     def release(self) -> None:
-        """Let go of the pages read so far, which count as this process's memory.
+        """Release the pages read so far, which count as this process's memory.
 
-        The system keeps them in its own cache, so that reading them again costs next to nothing.
+        They stay in the system's file cache, so that reading them again costs next to nothing.
         """
         for array in (self.input, self.target):
-            # NumPy keeps the map to itself; without it there is no way to advise the system.
+            # Private, but NumPy has no other way to the map.
             mapped = getattr(array, "_mmap", None)
             if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
                 mapped.madvise(mmap.MADV_DONTNEED)
@@ -111,30 +113,23 @@ def read_info(folder: Path) -> DatasetInfo:
     Raises:
         ColorganError: it is not there, unreadable, or of another version.
     """
-    path = folder / "dataset.json"
-    space = folder.name
+    path, space = folder / "dataset.json", folder.name
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        info = DatasetInfo(**content)
+        counts = {name: int(info.counts[name]) for name in SPLITS}
     except FileNotFoundError:
         raise ColorganError(
             f"{path} does not exist: run `dvc repro preprocess@{space}` "
             f"(or `python -m colorgan preprocess {space}`) first"
         ) from None
-    except ValueError as error:
-        raise ColorganError(f"{path} is not valid JSON ({error}): {_remake(space)}") from None
-    version = content.get("version") if isinstance(content, dict) else None
-    if version != VERSION:
+    except (ValueError, KeyError, TypeError) as error:
+        raise ColorganError(f"{path} is damaged ({error}): {_remake(space)}") from None
+    if (info.version, info.space, info.counts) != (VERSION, space, counts):
         raise ColorganError(
-            f"{path} is of version {version}, this code reads {VERSION}: {_remake(space)}"
+            f"{path} is of version {info.version} and the space {info.space}; it should be of "
+            f"version {VERSION} and {space}: {_remake(space)}"
         )
-    try:
-        info = DatasetInfo(**content)
-        for name in SPLITS:
-            int(info.counts[name])
-    except (KeyError, TypeError, ValueError):
-        raise ColorganError(f"{path} lacks some of its entries: {_remake(space)}") from None
-    if info.space != space:
-        raise ColorganError(f"{path} is of the space {info.space}: {_remake(space)}")
     return info
 
 
@@ -161,6 +156,9 @@ def open_split(folder: Path, name: str) -> Split:
 
 def read_index(folder: Path, space: str) -> pd.DataFrame:
     """Read index.csv: a row a photo, columns `INDEX_COLUMNS`."""
+    # Imported here: the processes that preprocess starts do without it, and start faster.
+    import pandas as pd
+
     path = folder / "index.csv"
     try:
         index = pd.read_csv(path, dtype={"id": str, "label": str}, keep_default_na=False)

@@ -1,77 +1,168 @@
-"""Encoded pictures of any kind to sRGB pixels, or a reason why not."""
+"""Encoded pictures (JPEG, PNG, ...): opened and decoded to upright sRGB, or refused with a reason.
+
+Training and colouring share the steps `opened`, `orientation`, `load` and `srgb`; `decode` does
+all of them for a photo to train on.
+"""
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
 
-from PIL import Image
+from PIL import Image, ImageCms, UnidentifiedImageError
 
-from colorgan.data import encoded
-from colorgan.data.encoded import GRAY_MODES, TURNED, UPRIGHT, UnreadablePhoto
-from colorgan.data.sources.base import Pixels, content_id
-
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+"""The formats that are tried, whatever the file's name. Not all that Pillow knows: EPS runs
+Ghostscript, and some formats are plain text, for which any text file could be taken."""
+GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How a picture with an EXIF orientation is turned upright."""
+SIDEWAYS = (5, 6, 7, 8)
+"""The EXIF orientations that swap width and height."""
 OPAQUE_FROM = 250
 """Alpha from which on a pixel counts as opaque; scanners and editors leave 254 behind."""
 
+_STDERR = threading.Lock()
+
+# Pillow logs oddities of a TIFF; without any handler, logging would print them to the terminal.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+class UnreadablePhoto(Exception):  # noqa: N818 - a finding about a photo, not a fault
+    """A photo cannot be used; its text is the reason, the same whenever the bytes are."""
+
 
 @dataclass(frozen=True)
-class EncodedPhoto:
-    """A photo as the bytes of a picture file.
+class DecodedPhoto:
+    """A decoded photo: three bytes a pixel, and what they mean.
 
     Attributes:
-        problem: why there are no bytes, where the source could not get them; empty otherwise.
+        image: mode RGB, whatever the encoding.
+        encoding: `srgb`, or `lab` for the 8-bit encoding of CIE Lab (L*255/100, a+128, b+128).
+        size: width and height of the photo before it was decoded to a smaller one.
     """
 
-    content: bytes
-    name: str
-    label: str
-    split: str | None
-    problem: str = ""
-
-    @property
-    def id(self) -> str:
-        """A hash of the bytes; of the name where there are none, which makes no duplicates."""
-        return content_id(self.content or self.name.encode("utf-8", "surrogateescape"))
-
-    def decode(self, side: int) -> Pixels:
-        """Decode the bytes; see `decode`."""
-        if self.problem:
-            raise UnreadablePhoto(self.problem)
-        return decode(self.content, side)
+    image: Image.Image
+    encoding: Literal["srgb", "lab"]
+    size: tuple[int, int]
 
 
-def decode(content: bytes, side: int) -> Pixels:
+def decode(content: bytes, side: int) -> DecodedPhoto:
     """Decode a picture file to sRGB, upright: the first picture where it holds several.
 
     A JPEG much larger than `side` is decoded at a half, quarter or eighth of its size. Embedded
     colour profiles are converted to sRGB; CMYK without one by Pillow's plain formula. Gray and
-    transparent pictures are refused, for there is no (whole) photo in colour in them.
+    transparent pictures are refused: they do not hold a whole photo in colour.
 
     Raises:
-        UnreadablePhoto: with the reason, which is the same whenever the bytes are.
+        UnreadablePhoto: with the reason.
     """
-    with encoded.opened(content) as image:
-        return _upright_srgb(image, side)
+    with opened(content) as image:
+        if image.mode in GRAY_MODES:
+            raise UnreadablePhoto(f"gray: mode {image.mode} has no colour to learn from")
+        size, turn = image.size, orientation(image)
+        # MPO is a JPEG with another picture after it, as many phones write.
+        if image.format in ("JPEG", "MPO"):
+            # Both sides stay at least `side` long.
+            image.draft(None, (side, side))
+        load(image)
+        upright = srgb(_opaque(image))
+        if turn in UPRIGHT:
+            upright = upright.transpose(UPRIGHT[turn])
+        return DecodedPhoto(upright, "srgb", size[::-1] if turn in SIDEWAYS else size)
 
 
-def _upright_srgb(image: Image.Image, side: int) -> Pixels:
-    if image.mode in GRAY_MODES:
-        raise UnreadablePhoto(f"gray: mode {image.mode} has no colour to learn from")
-    size = image.size
-    orientation = encoded.orientation(image)
-    # MPO is a JPEG with another picture after it, as many phones write.
-    if image.format in ("JPEG", "MPO"):
-        # Both sides stay at least `side` long: the cosine transform does the first halvings.
-        image.draft(None, (side, side))
-    encoded.load(image)
-    upright = encoded.srgb(_opaque(image))
-    if orientation in UPRIGHT:
-        upright = upright.transpose(UPRIGHT[orientation])
-    return Pixels(upright, "srgb", size[::-1] if orientation in TURNED else size)
+@contextmanager
+def opened(content: bytes) -> Iterator[Image.Image]:
+    """Open a picture file without decoding its pixels.
+
+    Any exception inside the block counts as a fault of the file.
+
+    Raises:
+        UnreadablePhoto: it is empty, no picture, damaged, or of more pixels than Pillow's limit,
+            `Image.MAX_IMAGE_PIXELS`.
+    """
+    if not content:
+        raise UnreadablePhoto("unreadable: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            # Half-known metadata is no reason to leave a photo out.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                # Up to twice its limit, Pillow only warns.
+                limit = Image.MAX_IMAGE_PIXELS
+                if limit is not None and image.width * image.height > limit:
+                    raise Image.DecompressionBombError
+                if image.format == "PNG":
+                    # Unless its checksums are verified, a damaged PNG may come out black.
+                    Image.open(io.BytesIO(content), formats=FORMATS).verify()
+                yield image
+    except Image.DecompressionBombError as error:
+        raise UnreadablePhoto(f"too large: over {Image.MAX_IMAGE_PIXELS} pixels") from error
+    except UnreadablePhoto:
+        raise
+    except UnidentifiedImageError as error:
+        # Pillow's own text holds an address in memory, another one each time.
+        reason = f"unreadable: not a {', '.join(FORMATS)}, or a damaged one"
+        raise UnreadablePhoto(reason) from error
+    except Exception as error:
+        # Decoders raise nearly anything for damaged files: OSError, SyntaxError, struct.error, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadablePhoto(f"unreadable: {reason}") from error
+
+
+def load(image: Image.Image) -> None:
+    """Decode the pixels of an opened picture."""
+    if image.format == "TIFF":
+        with _no_stderr():
+            image.load()
+    else:
+        image.load()
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 if there is none or the metadata is damaged.
+
+    Not `ImageOps.exif_transpose`: it copies every picture, and fails where it cannot write the
+    other metadata back. Pillow itself turns a TIFF upright.
+    """
+    if image.format == "TIFF":
+        return 1
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:
+        return 1
+
+
+def srgb(image: Image.Image) -> Image.Image:
+    """Convert to sRGB by the embedded profile; by Pillow's formula where none fits."""
+    profile = image.info.get("icc_profile")
+    transform = _transform(profile, image.mode) if profile else None
+    if transform is not None:
+        return transform.apply(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Return the picture without palette and alpha; refuse one that shows what is behind it."""
+    """Return the picture without palette and alpha; refuse one with transparent parts."""
     if "transparency" in image.info and image.mode in ("P", "RGB"):
         image = image.convert("RGBA")
     elif image.mode == "P":
@@ -83,3 +174,32 @@ def _opaque(image: Image.Image) -> Image.Image:
             raise UnreadablePhoto("transparent: parts of the picture are not there")
         image = image.convert("RGB")
     return image
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Keep what libtiff prints about a damaged file off the terminal; it is an exception anyway.
+
+    One thread at a time, or the second would take the first one's null device for stderr.
+    """
+    with _STDERR, Path(os.devnull).open("wb") as nowhere:
+        kept = os.dup(2)
+        try:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return the transform from a profile to sRGB; cached, for photos of a camera share theirs.
+
+    None for a damaged profile, or one for another mode: the pixels are still a photo.
+    """
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from colorgan import io, paths
 from colorgan.config import Params, SpaceName
-from colorgan.data.manifest import write_manifest
-from colorgan.data.sources import get_source
+from colorgan.data.sources import MANIFEST, get_source
 
 
 def download(params: Params, space: SpaceName) -> int:
     """Fetch the photos of a space; return the number of files.
 
-    The folder is whole or not there: files arrive beside it, and it is renamed at the end.
+    The folder is whole or not there: files arrive beside it, and it is renamed at the end. Its
+    manifest.json holds the source and the SHA-256 of every file, and no times: the same photos
+    make the same folder.
     """
     data = params.space(space).data
     with io.folder_aside(paths.raw(space)) as folder:
         get_source(data.source).fetch(data, folder)
-        return write_manifest(folder, data.source)
+        files = {
+            path.relative_to(folder).as_posix(): io.sha256(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        io.write_json(folder / MANIFEST, {"source": data.source, "files": files})
+    return len(files)

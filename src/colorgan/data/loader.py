@@ -1,15 +1,14 @@
-"""Batches of a split: one fancy-indexed copy each, in an order that depends on seed and epoch.
+"""Batches of a split, shuffled by seed and epoch: the DataLoader of a training.
 
 Every random number of a training is a function of the seed and of a place in it (an epoch, an
-iteration), never of what was drawn before. So nothing about random numbers has to be kept for a
-training to go on after a kill, and neither the number of workers nor that of devices changes them.
+iteration), never of what was drawn before. So a resumed training needs no state of random number
+generators, and neither the number of workers nor that of devices changes a draw.
 """
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,20 +20,16 @@ from colorgan.data.arrays import Split
 from colorgan.runs.runtime import Group
 
 Batch = tuple[Tensor, Tensor]
-
+"""`(input (n, H, W), target (n, H, W, C))`, uint8: a quarter of the bytes of floats to copy."""
 
 MAPPED_AT_MOST = 64 << 20
-"""Bytes of the memory maps that are kept before their pages are let go."""
+"""Bytes of the memory maps that are kept before their pages are released."""
 MAPPED_AROUND = 64 << 10
 """Bytes that Linux maps around each place that is read."""
 
 
 class Batches(Protocol):
-    """The training batches of one process of a group.
-
-    Batches are `(input (n, H, W), target (n, H, W, C))`, uint8, n = batch_size / world_size: a
-    quarter of the bytes of floats to copy to a GPU.
-    """
+    """The training batches of one process of a group: n = batch_size / world_size photos each."""
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch, the same for every process."""
@@ -44,7 +39,7 @@ class Batches(Protocol):
 
 
 class _Photos(Dataset[Batch]):
-    """A split as DataLoader wants it: a whole batch is fetched at once."""
+    """A split as a Dataset whose items are fetched a whole batch at once."""
 
     def __init__(self, split: Split) -> None:
         self._split = split
@@ -104,13 +99,13 @@ class TrainingBatches:
         self._loader: DataLoader[Batch] = DataLoader(
             _Photos(split),
             batch_sampler=self._order,
-            collate_fn=_as_it_is,
+            collate_fn=_uncollated,
             num_workers=num_workers,
-            worker_init_fn=_leave_stopping_to_the_trainer,
+            worker_init_fn=_ignore_signals,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
-            # Left to itself it draws from torch's own random numbers, more often without workers
-            # than with: dropout, which draws from them too, would differ with num_workers.
+            # By default it draws seeds from torch's global generator, which dropout uses too:
+            # dropout would then differ with num_workers.
             generator=torch.Generator(),
         )
 
@@ -121,9 +116,7 @@ class TrainingBatches:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
         self._order.epoch, self._order.start = number, start
-        with _signals_held_back():
-            batches = iter(self._loader)
-        yield from batches
+        yield from self._loader
 
 
 class DeviceBatches:
@@ -159,30 +152,25 @@ def _on_device(array: np.ndarray[Any, np.dtype[np.uint8]], device: torch.device)
     return whole
 
 
-def fits_on_device(split: Split, device: torch.device) -> bool:
-    """Say whether the arrays take at most half of the memory that a GPU has free."""
-    if device.type != "cuda":
-        return False
-    free, _ = torch.cuda.mem_get_info(device)
-    return split.input.nbytes + split.target.nbytes <= free / 2
-
-
 def open_batches(
     split: Split, batch_size: int, seed: int, num_workers: int, device: torch.device,
     pin_memory: bool, device_cache: str | bool, group: Group,
 ) -> Batches:  # fmt: skip
-    """Return batches from the device's own memory where asked for or where they fit, else read.
+    """Return the training batches, from the device's own memory or read from disk.
 
-    `device_cache` is true, false or `auto`; the batches are the same ones.
+    `device_cache` is true, false, or `auto`: true where the arrays take at most half of a GPU's
+    free memory. The batches are the same either way.
     """
-    cached = fits_on_device(split, device) if device_cache == "auto" else bool(device_cache)
-    if cached:
+    if device_cache == "auto":
+        size = split.input.nbytes + split.target.nbytes
+        device_cache = device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] / 2
+    if device_cache:
         return DeviceBatches(split, batch_size, seed, device, group)
     return TrainingBatches(split, batch_size, seed, num_workers, pin_memory, group)
 
 
 def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield batches on `device`; on a GPU the next one is copied while the present one is used."""
+    """Yield batches on `device`, prefetching on a GPU: the next one is copied during a step."""
     if device.type != "cuda":
         for input, target in batches:
             yield input.to(device), target.to(device)
@@ -204,7 +192,7 @@ def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
 
 
 def _arrived(batch: Batch, copied: torch.cuda.Event) -> Batch:
-    """Let the present stream wait for a copy, and its memory for the present stream."""
+    """Make the current stream wait for a copy, and keep its memory until that stream is done."""
     current = torch.cuda.current_stream(batch[0].device)
     current.wait_event(copied)
     for tensor in batch:
@@ -212,48 +200,30 @@ def _arrived(batch: Batch, copied: torch.cuda.Event) -> Batch:
     return batch
 
 
-def _as_it_is(batch: Any) -> Any:
-    """Leave a batch that was fetched whole; not a lambda, which a spawned worker cannot get."""
+def _uncollated(batch: Any) -> Any:
+    """Return a batch unchanged; not a lambda, which cannot be pickled for a spawned worker."""
     return batch
 
 
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back, also in workers that are started here, which begin like that.
+def _ignore_signals(worker: int) -> None:  # noqa: ARG001
+    """Ignore Ctrl-C and SIGTERM in a worker: a terminal sends them to the whole process group.
 
-    One that came to a worker before it could ignore it would end the worker.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _leave_stopping_to_the_trainer(worker: int) -> None:  # noqa: ARG001
-    """Ignore Ctrl-C and SIGTERM, which reach the whole group of processes, in a worker.
-
-    The trainer finishes its iteration and writes a checkpoint; it ends its workers itself, and
-    they end by themselves if it is killed.
+    The trainer still needs batches to finish its iteration; it ends its workers itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-# What random numbers are for; shards have the streams from 16 on, dropout those from DROPOUT on,
-# one a process.
 ORDER, AUGMENTATION, DROPOUT = 0, 1, 4096
+"""What random numbers are used for; dropout has the uses from DROPOUT on, one a process."""
 
 
 def stream(seed: int, place: int, use: int) -> torch.Generator:
-    """Return random numbers of their own for a place in a training (an epoch, an iteration)."""
+    """Return a generator for one use at one place of a training (an epoch, an iteration)."""
     return torch.Generator().manual_seed(seed_of(seed, place, use))
 
 
 def seed_of(seed: int, place: int, use: int) -> int:
-    """Return the seed of a place in a training; uses are kept apart."""
-    # The primes only spread neighbouring seeds; any injective mix would do.
+    """Return the seed for one use at one place of a training."""
+    # The factors only keep neighbouring seeds and places apart.
     return (seed * 1_000_003 + place) * 8191 + use

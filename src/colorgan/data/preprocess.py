@@ -1,30 +1,30 @@
-"""The stage preprocess: photos of data/raw/<space> into the uint8 arrays that a space trains on."""
+"""The stage preprocess: photos of data/raw/<space> into the uint8 arrays that a space trains on.
+
+1. convert: every photo is decoded, checked and cropped, and becomes a row of a scratch file.
+2. split: the photos that were not rejected are divided into train, val and test.
+3. copy: the rows of each split go into its arrays, in the order of index.csv.
+"""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
 import os
-import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 from numpy.lib.format import write_array_header_1_0
 
 from colorgan import io, paths
 from colorgan.config import SPLITS, DataParams, Params, SpaceName
-from colorgan.data import conversion
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
-from colorgan.data.conversion import Conversion
-from colorgan.data.manifest import MANIFEST, read_manifest
-from colorgan.data.sources import get_source
-from colorgan.data.split import assign_splits
+from colorgan.data.conversion import Converter, PhotoRecord, convert_all
+from colorgan.data.sources import MANIFEST, get_source
 from colorgan.errors import ColorganError
 from colorgan.spaces import get_space
 
@@ -35,51 +35,70 @@ WORTH_PROCESSES = 1000
 def preprocess(params: Params, space_name: SpaceName) -> DatasetInfo:
     """Make the arrays of a space; see `colorgan.data.arrays` for what is written.
 
-    A run that was interrupted goes on where it stopped.
-
     Raises:
         ColorganError: there are no raw photos, too many of them are rejected, or none is left to
             train on.
     """
-    data, space = params.space(space_name).data, get_space(space_name)
-    raw = paths.raw(space_name)
-    source = read_manifest(raw)["source"]
+    data, raw = params.space(space_name).data, paths.raw(space_name)
+    source = _read_source(raw)
     photos = get_source(source).open(data, raw)
     rows = _chosen(len(photos), data.limit)
-    work = Conversion(
-        photos,
-        space_name,
-        data.image_size,
-        data.min_side,
-        data.min_chroma,
-        _work_folder(data, raw, space_name),
-    )
     n_workers = _workers(params.runtime.preprocess_workers, len(rows))
-    table = _without_duplicates(conversion.convert_all(work, rows, n_workers))
-    rejected = table.loc[table["reason"] != "", ["name", "id", "reason"]]
-    _check_rejected(len(rows), rejected["reason"], data, space_name)
-    index = _index(table[table["reason"] == ""], data, source)
-    _check_counts(len(rows), index, len(rejected), raw)
     with io.folder_aside(paths.processed(space_name)) as folder:
-        _write_splits(folder, index, work, space.out_channels)
-        index[list(INDEX_COLUMNS)].to_csv(folder / "index.csv", index=False)
-        rejected.to_csv(folder / "rejected.csv", index=False)
-        counts = Counter(index["split"])
+        converter = Converter(space_name, data, folder / "scratch")
+        records = _mark_duplicates(convert_all(converter, photos.read(rows), n_workers))
+        if len(records) != len(rows):
+            raise ColorganError(
+                f"{raw} should hold {len(rows)} photos, but {len(records)} could be read: run "
+                f"`dvc repro -f download@{space_name}` to fetch them again"
+            )
+        rejected = [record for record in records if record.reason]
+        _check_rejected(len(records), rejected, data, space_name)
+        kept = _with_splits([record for record in records if not record.reason], data)
+        if not any(record.split == "train" for record in kept):
+            raise ColorganError(
+                f"{raw} leaves no photo to train on: of {len(records)} photos {len(rejected)} were "
+                "rejected, the others are all for validation and test"
+            )
+        for split in SPLITS:
+            if some := [record.row for record in kept if record.split == split]:
+                _write_arrays(converter, some, folder / split)
+        converter.scratch.unlink()
+        index = [(r.id, r.split, r.label, source, *r.size) for r in kept]
+        _write_csv(folder / "index.csv", INDEX_COLUMNS, index)
+        reasons = [(r.name, r.id, r.reason) for r in rejected]
+        _write_csv(folder / "rejected.csv", ("name", "id", "reason"), reasons)
+        counts = Counter(record.split for record in kept)
         info = DatasetInfo(
             space=space_name,
             image_size=data.image_size,
-            out_channels=space.out_channels,
-            counts={name: counts[name] for name in SPLITS},
+            out_channels=get_space(space_name).out_channels,
+            counts={split: counts[split] for split in SPLITS},
             rejected=len(rejected),
             digest=_digest(folder),
         )
         info.write(folder)
-    shutil.rmtree(work.folder.parent)
     return info
 
 
+def _read_source(raw: Path) -> str:
+    """Return the name of the source that filled a raw folder, from its manifest."""
+    path = raw / MANIFEST
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["source"])
+    except FileNotFoundError:
+        raise ColorganError(
+            f"{path} does not exist: run `dvc repro download@{raw.name}` "
+            f"(or `python -m colorgan download {raw.name}`) first"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ColorganError(
+            f"{path} is damaged ({error}): run `dvc repro -f download@{raw.name}` to fetch it again"
+        ) from None
+
+
 def _chosen(n_photos: int, limit: int) -> Sequence[int]:
-    """Return the rows of the photos that are used: all, or a random choice, always the same."""
+    """Return the rows of the photos that are used: all, or always the same random choice."""
     if not limit or limit >= n_photos:
         return range(n_photos)
     chosen = np.random.default_rng(0).permutation(n_photos)[:limit]
@@ -92,95 +111,104 @@ def _workers(wanted: Literal["auto"] | int, n_photos: int) -> int:
     return (os.cpu_count() or 1) if n_photos >= WORTH_PROCESSES else 0
 
 
-def _work_folder(data: DataParams, raw: Path, space: SpaceName) -> Path:
-    """Return where half-done work is kept: another place for other parameters, photos or code."""
-    package = Path(__file__).parents[1]
-    code = [package / "color.py", package / "spaces.py", *sorted(package.glob("data/**/*.py"))]
-    parts = [
-        json.dumps(data.model_dump(), sort_keys=True),
-        io.sha256(raw / MANIFEST),
-        *(io.sha256(file) for file in code),
-    ]
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    return paths.resume(f"preprocess_{space}") / digest
-
-
-def _without_duplicates(table: pd.DataFrame) -> pd.DataFrame:
-    """Give a reason to photos with the same content as an earlier one."""
-    good = table[table["reason"] == ""]
-    again = good[good["id"].duplicated()]
-    if len(again):
-        first = good.drop_duplicates("id").set_index("id")["name"]
-        table.loc[again.index, "reason"] = "duplicate: of " + again["id"].map(first)
-    return table
+def _mark_duplicates(records: Iterable[PhotoRecord]) -> list[PhotoRecord]:
+    """Give a reason to photos with the same content as an earlier one that is kept."""
+    names: dict[str, str] = {}
+    marked = []
+    for record in records:
+        if record.reason or record.id not in names:
+            marked.append(record)
+        else:
+            marked.append(record._replace(reason=f"duplicate: of {names[record.id]}"))
+        if not record.reason:
+            names.setdefault(record.id, record.name)
+    return marked
 
 
 def _check_rejected(
-    n_photos: int, reasons: pd.Series[str], data: DataParams, space: SpaceName
+    n_photos: int, rejected: Sequence[PhotoRecord], data: DataParams, space: SpaceName
 ) -> None:
     """Stop if more is rejected than is allowed, with a table of the reasons."""
-    share = len(reasons) / max(n_photos, 1)
+    share = len(rejected) / max(n_photos, 1)
     if share <= data.max_rejected and n_photos:
         return
-    kinds = Counter(str(reason).split(":")[0] for reason in reasons)
+    kinds = Counter(record.reason.split(":")[0] for record in rejected)
     listed = "".join(f"\n{count:>8}  {kind}" for kind, count in kinds.most_common())
     raise ColorganError(
-        f"{len(reasons)} of {n_photos} photos in {paths.raw(space)} are rejected ({share:.0%}), "
+        f"{len(rejected)} of {n_photos} photos in {paths.raw(space)} are rejected ({share:.0%}), "
         f"{space}.max_rejected in params.yaml allows {data.max_rejected:.0%}: mend the photos, or "
         f"raise it (see also {space}.min_side, {data.min_side} px, and {space}.min_chroma, "
         f"{data.min_chroma:g}); the reasons:{listed}"
     )
 
 
-def _index(kept: pd.DataFrame, data: DataParams, source: str) -> pd.DataFrame:
-    """Return index.csv, split by split, with the row each photo has in the converted arrays."""
-    photos = list(zip(kept["label"], kept["id"], (s or None for s in kept["split"]), strict=True))
-    index = kept.drop(columns=["name", "reason"])
-    splits = assign_splits(photos, data.val_fraction, data.test_fraction)
-    index["split"] = pd.Categorical(splits, SPLITS, ordered=True)
-    index["source"] = source
-    return index.sort_values(["split", "label", "id"], ignore_index=True)
+def _with_splits(kept: Sequence[PhotoRecord], data: DataParams) -> list[PhotoRecord]:
+    """Return the records with their splits, in the order of index.csv."""
+    splits = assign_splits(
+        [(record.label, record.id, record.split) for record in kept],
+        data.val_fraction,
+        data.test_fraction,
+    )
+    index = [record._replace(split=split) for record, split in zip(kept, splits, strict=True)]
+    return sorted(index, key=lambda record: (SPLITS.index(record.split), record.label, record.id))
 
 
-def _check_counts(n_photos: int, index: pd.DataFrame, n_rejected: int, raw: Path) -> None:
-    """Every photo is either kept or listed with its reason, and some are there to train on."""
-    if len(index) + n_rejected != n_photos:
-        raise ColorganError(
-            f"{raw} has {n_photos} photos, of which {len(index)} were kept and {n_rejected} "
-            "rejected: some were lost; this is a fault of colorgan, please tell us"
-        )
-    if not (index["split"] == "train").any():
-        raise ColorganError(
-            f"{raw} leaves no photo to train on: of {n_photos} photos {n_rejected} were rejected, "
-            "the others are all for validation and test"
-        )
+def assign_splits(
+    photos: Sequence[tuple[str, str, str]], val_fraction: float, test_fraction: float
+) -> list[str]:
+    """Return the split of each photo, given as (label, id, split of the source or "").
 
-
-def _write_splits(folder: Path, index: pd.DataFrame, work: Conversion, out_channels: int) -> None:
-    """Copy each split's rows out of the converted arrays."""
-    square = (work.side, work.side)
-    for name in SPLITS:
-        rows = index.loc[index["split"] == name, "row"].to_numpy()
-        if len(rows):
-            (folder / name).mkdir()
-            _copy_rows(work.input_file, square, rows, folder / name / "input.npy")
-            _copy_rows(
-                work.target_file, (*square, out_channels), rows, folder / name / "target.npy"
-            )
-
-
-def _copy_rows(file: Path, shape: tuple[int, ...], rows: npt.NDArray[np.intp], npy: Path) -> None:
-    """Copy rows, each an array of `shape`, out of a bare file into a .npy, one by one.
-
-    Read and not mapped: mapped pages count as this process's memory.
+    A split that the source has is left as it is; the others are drawn from the photos without
+    one: ordered by label and content hash, every k-th photo is taken. That gives each label its
+    share, up to rounding, and the same photos in any order of the source.
     """
-    size = math.prod(shape)
-    with file.open("rb", buffering=0) as source, npy.open("wb") as out:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *shape)}
-        write_array_header_1_0(out, header)
+    given = {split for _, _, split in photos}
+    order = sorted((i for i, photo in enumerate(photos) if not photo[2]), key=lambda i: photos[i])
+    drawn: dict[int, str] = {}
+    left = 1.0
+    for name, fraction in (("test", test_fraction), ("val", val_fraction)):
+        if name not in given:
+            taken = {i for k, i in enumerate(order) if _is_taken(k, fraction / left)}
+            drawn |= dict.fromkeys(taken, name)
+            order = [i for i in order if i not in taken]
+            left -= fraction
+    return [split or drawn.get(i, "train") for i, (_, _, split) in enumerate(photos)]
+
+
+def _is_taken(k: int, fraction: float) -> bool:
+    """Say whether the k-th of a sequence is taken, so that each stretch of it gives its share."""
+    return math.floor((k + 1) * fraction + 0.5) > math.floor(k * fraction + 0.5)
+
+
+def _write_arrays(converter: Converter, rows: Sequence[int], folder: Path) -> None:
+    """Write input.npy and target.npy of a split from rows of the scratch file.
+
+    Photo by photo, and not through memory maps: their pages would count as this process's memory.
+    """
+    folder.mkdir()
+    height, width, channels = converter.shape
+    with (
+        converter.scratch.open("rb", buffering=0) as scratch,
+        (folder / "input.npy").open("wb") as input,
+        (folder / "target.npy").open("wb") as target,
+    ):
+        shape = (len(rows), height, width)
+        for file, whole in ((input, shape), (target, (*shape, channels - 1))):
+            header = {"descr": "|u1", "fortran_order": False, "shape": whole}
+            write_array_header_1_0(file, header)
         for row in rows:
-            source.seek(int(row) * size)
-            out.write(source.read(size))
+            scratch.seek(row * math.prod(converter.shape))
+            photo = np.frombuffer(scratch.read(math.prod(converter.shape)), np.uint8)
+            photo = photo.reshape(converter.shape)
+            input.write(photo[..., 0].tobytes())
+            target.write(photo[..., 1:].tobytes())
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def _digest(folder: Path) -> str:

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from colorgan import io
 from colorgan.color import FloatArray
-from colorgan.data import encoded
-from colorgan.data.encoded import UnreadablePhoto
+from colorgan.data import decode as encoded
+from colorgan.data.decode import UnreadablePhoto
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.compare import Comparison, compare

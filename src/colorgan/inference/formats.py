@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from colorgan.color import UInt8Array
-from colorgan.data import encoded
+from colorgan.data import decode as encoded
 from colorgan.inference.colorizer import srgb_profile
 from colorgan.inference.image import TURNS, Photo
 

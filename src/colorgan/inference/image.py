@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorgan.color import FloatArray, UInt8Array, uint8_from_unit
-from colorgan.data import encoded
-from colorgan.data.encoded import GRAY_MODES
+from colorgan.data import decode as encoded
+from colorgan.data.decode import GRAY_MODES
 from colorgan.errors import ColorganError
 
 Pixels = UInt8Array | FloatArray

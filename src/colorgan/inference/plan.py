@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from colorgan.data import encoded
+from colorgan.data import decode as encoded
 from colorgan.errors import ColorganError
 from colorgan.inference.compare import ENDINGS, Comparison
 from colorgan.inference.formats import FORMAT_OF, SUFFIX_OF, written_as

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from colorgan.color import UInt8Array
-from colorgan.data import encoded
+from colorgan.data import decode as encoded
 from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.formats import SUFFIX_OF, Metadata, encode, written_as
 from colorgan.inference.image import Photo

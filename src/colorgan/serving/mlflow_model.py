@@ -9,7 +9,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from colorgan.data.encoded import UnreadablePhoto
+from colorgan.data.decode import UnreadablePhoto
 from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.single import colorize_bytes
 

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from colorgan.data.encoded import UnreadablePhoto
+from colorgan.data.decode import UnreadablePhoto
 from colorgan.errors import ColorganError
 from colorgan.serving.service import Studio, examples, gray_jpeg
 

@@ -1,41 +1,36 @@
-"""Where photos come from: one module a source, all alike to the stages.
+"""Where photos come from: a module a source, and this list of them.
 
 A source does two things: `fetch` puts its files into `data/raw/<space>`, and `open` gives the
-photos in there. Nothing else knows how a source keeps its photos.
+photos in there. Nothing else knows how a source keeps its photos. Slow libraries (torchvision,
+kagglehub) are imported inside `fetch`: every process that converts photos imports this package.
 """
 
 from __future__ import annotations
 
-from colorgan.data.sources.base import Photo, PhotoSet, Pixels, Source
+from colorgan.data.sources.base import PhotoSet, RawPhoto, Source
+from colorgan.data.sources.folder import FolderSource
+from colorgan.data.sources.kaggle import KaggleSource
+from colorgan.data.sources.parquet import ParquetSource
+from colorgan.data.sources.sample import SampleSource
+from colorgan.data.sources.stl10 import Stl10Source
 from colorgan.errors import ColorganError
 
-__all__ = ["Photo", "PhotoSet", "Pixels", "Source", "get_source"]
+__all__ = ["MANIFEST", "SOURCES", "PhotoSet", "RawPhoto", "Source", "get_source"]
 
-SOURCES = ("sample", "stl10", "kaggle", "folder", "parquet")
+MANIFEST = "manifest.json"
+"""Lists the files of a raw folder and names their source."""
+
+SOURCES: dict[str, Source] = {
+    "sample": SampleSource(),
+    "stl10": Stl10Source(),
+    "kaggle": KaggleSource(),
+    "folder": FolderSource(),
+    "parquet": ParquetSource(),
+}
 
 
 def get_source(name: str) -> Source:
     """Return the source called `name`; ColorganError for any other name."""
-    # Imported when asked for: each brings a library that the others do without.
-    match name:
-        case "sample":
-            from colorgan.data.sources.sample import SampleSource
-
-            return SampleSource()
-        case "stl10":
-            from colorgan.data.sources.stl10 import Stl10Source
-
-            return Stl10Source()
-        case "kaggle":
-            from colorgan.data.sources.kaggle import KaggleSource
-
-            return KaggleSource()
-        case "folder":
-            from colorgan.data.sources.folder import FolderSource
-
-            return FolderSource()
-        case "parquet":
-            from colorgan.data.sources.parquet import ParquetSource
-
-            return ParquetSource()
-    raise ColorganError(f"no source is called {name!r}; there are {', '.join(SOURCES)}")
+    if name not in SOURCES:
+        raise ColorganError(f"no source is called {name!r}; there are {', '.join(SOURCES)}")
+    return SOURCES[name]

@@ -1,72 +1,75 @@
-"""What a source of photos is."""
+"""What a source of photos is, and a photo that is not decoded yet."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
-
-from PIL import Image
+from typing import Protocol
 
 from colorgan.config import DataParams
+from colorgan.data.decode import DecodedPhoto, UnreadablePhoto, decode
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """A decoded photo: three bytes a pixel, and what they mean.
+class RawPhoto:
+    """A photo as its source keeps it, not decoded yet.
 
     Attributes:
-        image: mode RGB, whatever the encoding.
-        encoding: `srgb`, or `lab` for the 8-bit encoding of CIE Lab (L*255/100, a+128, b+128).
-        size: width and height of the photo before it was decoded to a smaller one.
+        content: its bytes; empty where the source could not get them.
+        name: where it lies in its source, for messages and rejected.csv.
+        label: its class, or an empty string.
+        split: train, val or test where the source has splits of its own, else None.
+        problem: why it cannot be used, where the source knows that already; else empty.
+        decoder: makes pixels of the bytes; that of picture files unless the source has another.
     """
 
-    image: Image.Image
-    encoding: Literal["srgb", "lab"]
-    size: tuple[int, int]
-
-
-class Photo(Protocol):
-    """A photo as its source keeps it, not decoded yet."""
+    content: bytes
+    name: str
+    label: str = ""
+    split: str | None = None
+    problem: str = ""
+    decoder: Callable[[bytes, int], DecodedPhoto] = decode
 
     @property
     def id(self) -> str:
-        """16 hex digits of a SHA-256 of its content: the same photo has the same id anywhere."""
+        """16 hex digits of the SHA-256 of its bytes: the same photo has the same id anywhere.
 
-    @property
-    def name(self) -> str:
-        """Where it lies in its source, for messages and rejected.csv."""
+        Of its name where there are no bytes, so that such photos are no duplicates.
+        """
+        content = self.content or self.name.encode("utf-8", "surrogateescape")
+        return hashlib.sha256(content).hexdigest()[:16]
 
-    @property
-    def label(self) -> str:
-        """Its class, or an empty string."""
-
-    @property
-    def split(self) -> str | None:
-        """train, val or test where the source has splits of its own, else None."""
-
-    def decode(self, side: int) -> Pixels:
+    def decode(self, side: int) -> DecodedPhoto:
         """Decode it, to no less than `side` pixels on the shorter side where it has as many.
 
         Raises:
             UnreadablePhoto: it cannot be decoded, or has no colour to learn from.
         """
+        if self.problem:
+            raise UnreadablePhoto(self.problem)
+        return self.decoder(self.content, side)
 
 
 class PhotoSet(Protocol):
-    """The photos in a raw folder, in a fixed order. It is pickled to each worker process."""
+    """The photos in a raw folder, in a fixed order."""
 
     def __len__(self) -> int:
         """Return how many photos there are, without reading them."""
 
-    def read(self, rows: Sequence[int]) -> Iterator[Photo]:
+    def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
         """Yield the photos at `rows`, which ascend; memory does not grow with their number."""
 
 
+def between(rows: Sequence[int], start: int, end: int) -> Sequence[int]:
+    """Return those of the ascending `rows` from `start` up to, but not including, `end`."""
+    return rows[bisect_left(rows, start) : bisect_left(rows, end)]
+
+
 class Source(Protocol):
-    """A source of photos: it fetches files into a raw folder, and reads photos from there."""
+    """A source of photos."""
 
     def fetch(self, data: DataParams, folder: Path) -> None:
         """Put the photos, or the source's own files, into an empty `folder`.
@@ -81,8 +84,3 @@ class Source(Protocol):
         Raises:
             ColorganError: its files are not what they should be; names the file.
         """
-
-
-def content_id(content: bytes) -> str:
-    """Return the id of a photo with these bytes."""
-    return hashlib.sha256(content).hexdigest()[:16]

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.types as pt
 
 from colorgan.config import DataParams
-from colorgan.data.decode import EncodedPhoto
-from colorgan.data.sources.parquet_columns import (
-    SPLIT_NAMES,
-    Columns,
-    check_columns,
-    check_splits,
-    image_column,
-    image_leaf,
-    label_names,
-    label_text,
-)
+from colorgan.data.sources.base import RawPhoto, between
 from colorgan.errors import ColorganError
-
-__all__ = ["Columns", "ParquetPhotos", "ParquetSource", "parquet_names"]
 
 SUFFIX = ".parquet"
 BATCH_ROWS = 256
@@ -36,145 +24,116 @@ BATCH_BYTES = 8 << 20
 """A batch has at most so many rows, and about so many bytes of pictures."""
 BUFFER_BYTES = 1 << 20
 """Column chunks are read through a buffer: without one, pyarrow takes a whole chunk at once."""
-NO_PICTURE = "unreadable: no picture"
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""What a split is called in a file, and here."""
 
 
 @dataclass(frozen=True)
-class _Group:
-    """A row group: its file, its number there, the first of its rows there, and their number."""
+class Columns:
+    """The names of the columns; an empty name stands for a column that there is not.
 
-    file: int
-    number: int
-    first: int
-    rows: int
-    batch_rows: int
+    Attributes:
+        image: bytes of a picture file, or Hugging Face's struct with a field `bytes`.
+        label: text, or whole numbers (with names in Hugging Face's metadata, or without).
+        split: train, val or test.
+        name: what a photo is called; without it, `<file>:<row>`.
+        problem: why a photo could not be packed, empty where it could.
+    """
+
+    image: str
+    label: str = ""
+    split: str = ""
+    name: str = ""
+    problem: str = ""
 
 
 class ParquetPhotos:
     """The photos of Parquet files, in the order of files and rows.
 
-    It holds the layout of the files and no content. Memory stays at a batch and a page (which
-    writers end at about 1 MB, but of large pictures only after 1,024 of them), whatever the
-    number of photos. Reading goes on where it last was, so that many short reads in ascending
-    order cost as much as one long read, also where a file has one huge row group. That place
-    stays in its process; it is not pickled.
+    Memory stays at a batch and a page (which writers end at about 1 MB, but of large pictures only
+    after 1,024 of them), whatever the number of photos and the size of a row group.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], columns: Columns) -> None:
         """Look at the files `names` in `folder`.
 
         Raises:
-            ColorganError: a file is no Parquet, lacks a column, has one of the wrong type, or has
-                a split that is none of train, val and test; names the file and the column.
+            ColorganError: a file is no Parquet, lacks a column, or has one of the wrong type;
+                names the file and the column.
         """
-        self.folder = folder
-        self.names = tuple(names)
-        self.columns = columns
-        groups: list[_Group] = []
-        for number, name in enumerate(self.names):
-            groups += _groups(folder / name, number, columns)
-        self._groups = tuple(groups)
-        self._ends = tuple(accumulate(group.rows for group in groups))
-        self._place: _Place | None = None
+        self._folder = folder
+        self._names = names
+        self._columns = columns
+        self._count = 0
+        for name in names:
+            with _naming(folder / name), pq.ParquetFile(folder / name) as file:
+                _check_columns(folder / name, file.schema_arrow, columns)
+                self._count += file.metadata.num_rows
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return self._count
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_place": None}
-
-    def read(self, rows: Sequence[int]) -> Iterator[EncodedPhoto]:
+    def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
         """Yield the photos at `rows`, which ascend; row groups without a wanted row are skipped."""
-        for row in rows:
-            if not 0 <= row < len(self):
-                raise IndexError(f"row {row} of {len(self)}")
-            at = bisect_right(self._ends, row)
-            group = self._groups[at]
-            yield self._photo(group, row - self._ends[at] + group.rows)
+        first = 0
+        for name in self._names:
+            path = self._folder / name
+            with _naming(path), pq.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
+                end = first + file.metadata.num_rows
+                yield from self._read_file(
+                    file, name, [r - first for r in between(rows, first, end)]
+                )
+                first = end
 
-    def _photo(self, group: _Group, row: int) -> EncodedPhoto:
-        """Return the photo at `row` of a row group."""
-        name = self.names[group.file]
-        with _named_errors(self.folder / name):
-            place = self._place
-            # A file that was opened before a fork shares its position with the parent.
-            if place is None or place.file_number != group.file or place.pid != os.getpid():
-                place = self._place = _Place(self.folder / name, group.file, self.columns)
-            values = place.row(group, row)
-        return EncodedPhoto(
-            content=values.content or b"",
-            name=values.name or f"{name}:{group.first + row}",
-            label=values.label,
-            split=values.split,
-            problem=values.problem or ("" if values.content is not None else NO_PICTURE),
-        )
+    def _read_file(
+        self, file: pq.ParquetFile, name: str, rows: Sequence[int]
+    ) -> Iterator[RawPhoto]:
+        schema = file.schema_arrow
+        image = _image_column(schema, self._columns.image)
+        columns = replace(self._columns, image=image)
+        # Of a struct, nothing beside the bytes is read.
+        leaf = f"{image}.bytes" if pt.is_struct(schema.field(image).type) else image
+        others = (columns.label, columns.split, columns.name, columns.problem)
+        label_names = _label_names(schema, columns.label)
+        start = 0
+        for number in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(number)
+            if not between(rows, start, start + group.num_rows):
+                start += group.num_rows
+                continue
+            batches = file.iter_batches(
+                batch_size=_batch_rows(group, leaf),
+                row_groups=[number],
+                columns=[leaf, *(column for column in others if column)],
+                use_threads=False,  # Threads would read ahead.
+            )
+            for batch in batches:
+                for row in between(rows, start, start + batch.num_rows):
+                    values = {
+                        c: batch.column(c)[row - start].as_py() for c in (image, *others) if c
+                    }
+                    yield self._photo(values, columns, f"{name}:{row}", label_names)
+                start += batch.num_rows
 
-
-@dataclass(frozen=True)
-class _Values:
-    """The values of a row."""
-
-    content: bytes | None
-    label: str
-    split: str | None
-    name: str
-    problem: str
-
-
-class _Place:
-    """An open file and the batch of rows that is being read in it."""
-
-    def __init__(self, path: Path, file_number: int, columns: Columns) -> None:
-        self.file_number = file_number
-        self.pid = os.getpid()
-        self._file = pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False)
-        schema = self._file.schema_arrow
-        self._columns = columns
-        self._image_column = image_column(schema, columns.image)
-        self._image_leaf = image_leaf(schema, columns.image)
-        self._label_names = label_names(schema, columns.label)
-        self._group = -1
-        self._batches: Iterator[pa.RecordBatch] = iter(())
-        self._batch: pa.RecordBatch | None = None
-        self._start = 0
-
-    def row(self, group: _Group, row: int) -> _Values:
-        """Return the values of a row of a row group, reading on from the present batch."""
-        if group.number != self._group or row < self._start:
-            self._open_group(group)
-        while self._batch is None or row >= self._start + self._batch.num_rows:
-            self._start += self._batch.num_rows if self._batch is not None else 0
-            self._batch = None
-            self._batch = next(self._batches, None)
-            if self._batch is None:
-                self._group = -1
-                raise pa.ArrowInvalid(f"row group {group.number} ends before its row {row}")
-        return self._values(self._batch, row - self._start)
-
-    def _open_group(self, group: _Group) -> None:
-        self._group, self._start, self._batch = group.number, 0, None
-        wanted = self._columns
-        others = (wanted.label, wanted.split, wanted.name, wanted.problem)
-        # Threads would read ahead; worker processes are what uses the cores.
-        self._batches = self._file.iter_batches(
-            batch_size=group.batch_rows,
-            row_groups=[group.number],
-            columns=[self._image_leaf, *(name for name in others if name)],
-            use_threads=False,
-        )
-
-    def _values(self, batch: pa.RecordBatch, row: int) -> _Values:
-        def value(column: str) -> Any:
-            return batch.column(column)[row].as_py() if column else None
-
-        image = value(self._image_column)
-        label, split = value(self._columns.label), value(self._columns.split)
-        return _Values(
-            content=image["bytes"] if isinstance(image, dict) else image,
-            label=label_text(label, self._label_names),
-            split=SPLIT_NAMES[split] if self._columns.split else None,
-            name=value(self._columns.name) or "",
-            problem=value(self._columns.problem) or "",
+    def _photo(
+        self, values: dict[str, Any], columns: Columns, place: str, label_names: Sequence[str]
+    ) -> RawPhoto:
+        content = values[columns.image]
+        if isinstance(content, dict):
+            content = content["bytes"]
+        split = values.get(columns.split)
+        if columns.split and split not in SPLITS:
+            raise ColorganError(
+                f"{self._folder / place.rpartition(':')[0]}: the column {columns.split!r} "
+                f"(parquet.split_column) has the value {split!r}; it should be train, val (or "
+                "validation) or test in every row"
+            )
+        return RawPhoto(
+            content or b"",
+            values.get(columns.name) or place,
+            _label_text(values.get(columns.label), label_names),
+            SPLITS[split] if split else None,
+            values.get(columns.problem) or ("unreadable: no picture" if content is None else ""),
         )
 
 
@@ -187,15 +146,14 @@ class ParquetSource:
         single = home.is_file() and home.suffix.lower() == SUFFIX
         names = [home.name] if single else parquet_names(home)
         if not names:
-            what = "has no" if home.is_dir() else "is no"
-            what = f"{what} {SUFFIX} file" if home.exists() else "does not exist"
+            what = f"{'has no' if home.is_dir() else 'is no'} {SUFFIX} file"
             raise ColorganError(
-                f"{home} {what}: the source `parquet` "
-                f"needs one {SUFFIX} file or a folder of them as its path (rgb.path, lab.path)"
+                f"{home} {what if home.exists() else 'does not exist'}: the source `parquet` needs "
+                f"one {SUFFIX} file or a folder of them as its path (rgb.path, lab.path)"
             )
         for name in names:
             original = home if single else home / name
-            with _named_errors(original):
+            with _naming(original):
                 pq.read_metadata(original)
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(original, folder / name)
@@ -219,42 +177,82 @@ def parquet_names(folder: Path) -> list[str]:
     )
 
 
-class _named_errors:  # noqa: N801 - used like a function
-    """Turn what pyarrow and the system say of a file into a ColorganError that names it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn what pyarrow says of a file into a ColorganError that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             # The system's own errors say it themselves: no space left, permission denied.
-            raise error
-        if isinstance(error, (pa.ArrowException, OSError, UnicodeDecodeError)):
-            reason = " ".join(str(error).split())
+            raise
+        reason = " ".join(str(error).split())
+        raise ColorganError(
+            f"{path} is no whole Parquet file ({reason}): fetch or write it again"
+        ) from None
+
+
+def _check_columns(path: Path, schema: pa.Schema, columns: Columns) -> None:
+    """Require the named columns, each of a type that can be read."""
+    image = _image_column(schema, columns.image)
+    for name, parameter, types, should in (
+        (image, "parquet.image_column", _IMAGE_TYPES, "hold the bytes of picture files, as binary "
+         "or as Hugging Face's struct with `bytes`"),
+        (columns.label, "parquet.label_column", (*_TEXT_TYPES, pt.is_integer),
+         "be text or whole numbers"),
+        (columns.split, "parquet.split_column", _TEXT_TYPES, "be text: train, val or test"),
+    ):  # fmt: skip
+        if not name:
+            continue
+        if schema.names.count(name) != 1:
+            has = "has more than one" if name in schema.names else "has no"
+            none = "" if name == image else ", or '' for none"
             raise ColorganError(
-                f"{self.path} is no whole Parquet file ({reason}): fetch or write it again"
-            ) from None
-
-
-def _groups(path: Path, number: int, columns: Columns) -> list[_Group]:
-    """Check a file's columns and return its row groups."""
-    with _named_errors(path), pq.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
-        check_columns(path, file.schema_arrow, columns)
-        check_splits(path, file, columns.split)
-        metadata, leaf = file.metadata, image_leaf(file.schema_arrow, columns.image)
-        groups, first = [], 0
-        for index in range(metadata.num_row_groups):
-            group = metadata.row_group(index)
-            size = next(
-                chunk.total_uncompressed_size
-                for chunk in map(group.column, range(group.num_columns))
-                if chunk.path_in_schema == leaf
+                f"{path} {has} column {name!r} ({parameter}); it has {', '.join(schema.names)}: "
+                f"name one of them{none}"
             )
-            mean = max(1, size // max(1, group.num_rows))
-            batch_rows = min(BATCH_ROWS, max(1, BATCH_BYTES // mean))
-            groups.append(_Group(number, index, first, group.num_rows, batch_rows))
-            first += group.num_rows
-    return groups
+        kind = schema.field(name).type
+        if pt.is_dictionary(kind):
+            kind = kind.value_type
+        if pt.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            kind = kind.field("bytes").type
+        if not any(matches(kind) for matches in types):
+            raise ColorganError(
+                f"{path}: the column {name!r} ({parameter}) is {schema.field(name).type}; it "
+                f"should {should}"
+            )
+
+
+_IMAGE_TYPES = (pt.is_binary, pt.is_large_binary, pt.is_binary_view)
+_TEXT_TYPES = (pt.is_string, pt.is_large_string, pt.is_string_view)
+
+
+def _image_column(schema: pa.Schema, name: str) -> str:
+    """Return the top-level column; `image.bytes` is taken for the field of the struct `image`."""
+    outer = name.removesuffix(".bytes")
+    return outer if name not in schema.names and outer in schema.names else name
+
+
+def _batch_rows(group: pq.RowGroupMetaData, leaf: str) -> int:
+    """Return how many rows of a row group have about BATCH_BYTES of pictures."""
+    chunks = map(group.column, range(group.num_columns))
+    size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema == leaf)
+    return int(min(BATCH_ROWS, max(1, BATCH_BYTES * group.num_rows // max(1, size))))
+
+
+def _label_names(schema: pa.Schema, column: str) -> list[str]:
+    """Return the names that Hugging Face's metadata gives to the numbers of a label column."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return [str(name) for name in features[column]["names"]]
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
+def _label_text(value: str | int | None, names: Sequence[str]) -> str:
+    """Return the text of a label; Hugging Face writes -1 for a photo without one."""
+    if value is None or (names and value == -1):
+        return ""
+    if isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    return str(value)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from colorgan.config import DataParams
-from colorgan.data.decode import EncodedPhoto
+from colorgan.data.sources.base import RawPhoto
 from colorgan.errors import ColorganError
 
 ATTRIBUTION = "attribution.csv"
@@ -19,7 +18,7 @@ COLUMNS = ("file", "title", "author", "licence", "source", "label")
 
 @dataclass(frozen=True)
 class SamplePhotos:
-    """The bundled photos in the order of their names; they have no split of their own."""
+    """The bundled photos, (name, label) in the order of their names."""
 
     folder: Path
     photos: tuple[tuple[str, str], ...]
@@ -27,11 +26,11 @@ class SamplePhotos:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def read(self, rows: Sequence[int]) -> Iterator[EncodedPhoto]:
+    def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
         """Read the files one by one."""
         for row in rows:
             name, label = self.photos[row]
-            yield EncodedPhoto((self.folder / name).read_bytes(), name, label, None)
+            yield RawPhoto((self.folder / name).read_bytes(), name, label)
 
 
 class SampleSource:
@@ -62,13 +61,13 @@ def _listed(home: Path) -> dict[str, str]:
     """Read attribution.csv: the label of each file."""
     path = home / ATTRIBUTION
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file, strict=True)
+            if missing := [name for name in COLUMNS if name not in (table.fieldnames or ())]:
+                raise ColorganError(f"{path} lacks the column {missing[0]!r}; it needs {COLUMNS}")
+            return {row["file"]: row["label"] for row in table}
+    except (OSError, ValueError, csv.Error) as error:
         raise ColorganError(
             f"{path} cannot be read ({error}): the source `sample` needs the folder of the "
             "bundled photos as its path, data/sample"
         ) from None
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise ColorganError(f"{path} lacks the column {missing[0]!r}; it needs {COLUMNS}")
-    return dict(zip(table["file"], table["label"], strict=True))

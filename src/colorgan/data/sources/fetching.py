@@ -1,0 +1,165 @@
+"""Downloads of large files: resumed, checked, and under their final name only when whole."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import tarfile
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
+from os import environ
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import platformdirs
+import requests
+import urllib3
+from filelock import FileLock
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import DownloadColumn, Progress
+
+from colorgan.errors import ColorganError
+
+TIMEOUT = (10.0, 30.0)
+"""Seconds to connect, and seconds without a byte."""
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before each further try. A try that brought something new does not count."""
+CHUNK = 1 << 16
+
+
+def cache_folder() -> Path:
+    """Return the folder of archives and partial downloads: COLORGAN_CACHE, or the user's cache."""
+    folder = environ.get("COLORGAN_CACHE") or platformdirs.user_cache_dir("colorgan")
+    return Path(folder).expanduser()
+
+
+def fetch_file(url: str, path: Path, md5: str) -> Path:
+    """Download `url` to `path`, unless it is there already with this checksum; return `path`.
+
+    `url` is http, https, or file. Until it is whole, what arrived lies in `<path>.part`, and a
+    later call asks for the rest only. A second process that wants the same file waits.
+
+    Raises:
+        ColorganError: the server cannot be reached or refuses, or its file has another checksum.
+        OSError: the disk is full or not writable; what arrived is kept.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    # The system releases the lock however the process ends.
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        if path.is_file() and _md5(path) == md5:
+            return path
+        with _naming(part):
+            if urlsplit(url).scheme == "file":
+                shutil.copyfile(url2pathname(urlsplit(url).path), part)
+            else:
+                _download(url, part)
+        if (found := _md5(part)) != md5:
+            part.unlink()
+            raise ColorganError(
+                f"{url} gave a file whose md5 is {found} and should be {md5}; it was removed, so "
+                "run the same command again, and if that does not help, the address leads to "
+                "another file than it should"
+            )
+        part.replace(path)
+    return path
+
+
+def _md5(path: Path) -> str:
+    # MD5 is what sources publish; it tells damage, not malice.
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+
+
+def _download(url: str, part: Path) -> None:
+    """Append to `part` until it is whole; ColorganError after too many broken connections."""
+    tries, most = 0, 0
+    while True:
+        try:
+            return _append(url, part)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            if isinstance(error, ValueError):  # How requests refuses a malformed address.
+                raise ColorganError(
+                    f"{url!r} cannot be downloaded ({error}); it should be an address like "
+                    "https://host/file"
+                ) from None
+            size = part.stat().st_size if part.exists() else 0
+            tries, most = (0, size) if size > most else (tries + 1, most)
+            if tries > len(PAUSES):
+                raise ColorganError(
+                    f"{url} could not be downloaded ({_innermost(error)}): check the connection "
+                    f"and run the same command again; it continues after {decimal(size)}"
+                ) from None
+            time.sleep(PAUSES[max(tries, 1) - 1])
+
+
+def _append(url: str, part: Path) -> None:
+    """Fetch what is missing over one connection."""
+    have = part.stat().st_size if part.exists() else 0
+    # Compressed on the way, offsets would count other bytes than those of the file.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        status = response.status_code
+        if status == 416:
+            return  # Nothing is missing; whether it is the right file is for the checksum to say.
+        if status not in (200, 206):
+            advice = "try again later" if status >= 500 else "check the address and your access"
+            raise ColorganError(f"{url} answered {status} {response.reason}: {advice}")
+        if status == 200:
+            have = 0
+        missing = int(response.headers.get("Content-Length", 0))
+        size = f" ({decimal(have + missing)})" if missing else ""
+        after = f", continuing after {decimal(have)}" if have else ""
+        print(f"downloading {url}{size}{after}", file=sys.stderr, flush=True)
+        columns = (*Progress.get_default_columns(), DownloadColumn())
+        bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+        with bar, part.open("ab" if have else "wb") as file:
+            task = bar.add_task("", total=have + missing or None, completed=have)
+            # Not iter_content: it would unpack a .tar.gz that is labelled as gzip-encoded.
+            for chunk in response.raw.stream(CHUNK, decode_content=False):
+                file.write(chunk)
+                bar.advance(task, len(chunk))
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the text of the first cause, without the layers around it."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an OSError without a file name, as a full disk raises it, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def extract_members(archive: Path, names: Collection[str], folder: Path) -> None:
+    """Unpack the members called `names` of a .tar.gz into `folder`, under the same names.
+
+    Raises:
+        ColorganError: the archive is damaged or lacks a member; names it.
+    """
+    missing = set(names)
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                if member.name in missing:
+                    tar.extract(member, folder, filter="data")
+                    missing.remove(member.name)
+    except (tarfile.TarError, EOFError) as error:
+        raise ColorganError(
+            f"{archive} is not a whole .tar.gz archive ({error}): remove it and run the same "
+            "command again to download it anew"
+        ) from None
+    if missing:
+        raise ColorganError(f"{archive} lacks {min(missing)}; it is not the archive it should be")
