@@ -35,8 +35,8 @@ IMPORTED = ("colorgan.tracking.mlflow_log", "colorgan.training.train", "alembic.
             "torch._inductor", "colorgan.evaluation.metrics")  # fmt: skip
 # What a life runs before the command. Points go to MLflow as they come, not every five seconds.
 EAGER = """
-from colorgan.tracking import sending
-sending.SEND_EVERY = 0.02
+from colorgan.tracking import mirror
+mirror.SEND_EVERY = 0.02
 """
 
 

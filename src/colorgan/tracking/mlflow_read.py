@@ -1,12 +1,11 @@
-"""Training runs read back from MLflow: what it takes to repeat one.
+"""Reading training runs back from MLflow, also those of older versions.
 
-Nothing is created here: a store that is not there stays so.
+Nothing is created here: a store that does not exist stays so.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,21 +14,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
 from colorgan.errors import ColorganError
 from colorgan.tracking.mlflow_log import EXPERIMENT, SHA256_TAG
-from colorgan.tracking.remote_sink import reason, shown
-from colorgan.tracking.store_uri import SQLITE, sqlite_file, tracking_uri
-
-# After the sink, which tells MLflow what to be silent about before it is first imported.
-from mlflow import MlflowClient  # isort: skip
-from mlflow.artifacts import download_artifacts  # isort: skip
-from mlflow.entities import Run  # isort: skip
-from mlflow.exceptions import MlflowException  # isort: skip
-
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+from colorgan.tracking.store_uri import reason, sqlite_file, tracking_uri, without_password
+from colorgan.tracking.store_uri import sqlite_uri as sqlite_uri
 
 PAGE = 1000
-Losses = Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True)
@@ -229,15 +224,8 @@ class TrainingRuns:
         except Exception as error:
             # A server, a database and a store of artifacts each fail in their own way.
             raise ColorganError(
-                f"MLflow's {shown(self._uri)} cannot be {doing}: {reason(error)}"
+                f"MLflow's {without_password(self._uri)} cannot be {doing}: {reason(error)}"
             ) from error
-
-
-def sqlite_uri(file: Path) -> str:
-    """Return the URI of a store in a SQLite file."""
-    # In a database URL these two have a meaning; all else stands for itself.
-    name = file.absolute().as_posix().replace("%", "%25").replace("?", "%3F")
-    return f"{SQLITE}{name}"
 
 
 def _training_run(run: Run) -> TrainingRun:

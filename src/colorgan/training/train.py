@@ -13,7 +13,6 @@ from colorgan import io, paths
 from colorgan.config import Params, SpaceName, SpaceParams, flat
 from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
 from colorgan.data.loader import Batches, open_batches
-from colorgan.errors import ColorganError
 from colorgan.model import WEIGHTS, save_model
 from colorgan.runs.checkpoint import Checkpoint, Checkpoints, CutShort, Position
 from colorgan.runs.compiling import choose_mode, compile_failure
@@ -23,14 +22,7 @@ from colorgan.runs.resume import ResumeFolder, digest_of
 from colorgan.runs.runtime import Group, Runtime, choose_device, choose_devices
 from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import Space, get_space
-from colorgan.tracking.run import (
-    Recorder,
-    RunDescription,
-    is_unsent,
-    mark_killed,
-    open_recorder,
-    send_rest,
-)
+from colorgan.tracking.run import Recorder, RunDescription, open_recorder, send_unsent
 from colorgan.training.augment import in_layout
 from colorgan.training.build import build_step
 from colorgan.training.checks import check_fit
@@ -103,13 +95,12 @@ class Job:
         with ExitStack() as stack:
             if group.rank == 0:
                 stack.enter_context(TrainingLock(self.place.path, self.space.name))
+                send_unsent()
             done = self.place.finished(device.type) if group.rank == 0 else None
             if from_rank_0(done is not None, group):
                 self._say(group, "was trained to the end already, with these parameters, data and "
                           f"code: its results are put out again (remove {self.place.path} to "
                           "train anew)")  # fmt: skip
-                if done is not None and is_unsent(self.place.path):
-                    self._send_rest(done["iterations"])
             else:
                 self._train(group)
             if group.rank == 0:
@@ -184,10 +175,7 @@ class Job:
             with other.held() as ours:
                 if not ours:
                     continue
-                if other.is_begun() and not other.is_finished():
-                    mark_killed(other.token())
-                late = other.is_finished() and is_unsent(other.path)
-                to_go_on = other.checkpoint.exists() or late
+                to_go_on = other.checkpoint.exists()
                 broken += to_go_on
                 if broken > BROKEN_KEPT or not to_go_on:
                     # Whoever is about to train there makes the folder anew when it has the lock.
@@ -299,18 +287,6 @@ class Job:
         with io.folder_aside(self.place.model) as aside:
             save_model(aside, network, self.space, self.own.model, self.info.image_size)
         trainer.recorder.log_model(self.place.model, io.sha256(self.place.model / WEIGHTS))
-
-    def _send_rest(self, iterations: int) -> None:
-        """Send MLflow what it did not get while this training came to its end."""
-        try:
-            runtime = Runtime.decide(self.own.train, self.params.runtime)
-            run = self._description(runtime, Position(iterations, self.own.train.epochs))
-            send_rest(run, self.place.model, io.sha256(self.place.model / WEIGHTS))
-            if not is_unsent(self.place.path):
-                self._say(Group(), "MLflow has got what it had missed of it")
-        except ColorganError as error:
-            # No reason to withhold the results; it stays for the next start.
-            print(f"{self.title}: {error}", file=sys.stderr, flush=True)
 
     def _say(self, group: Group, what: str) -> None:
         if group.rank == 0 and self.params.runtime.progress != "none":
