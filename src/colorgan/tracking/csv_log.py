@@ -60,14 +60,15 @@ class _Table:
         self._path = path
         self._steps = steps
         self._file: tuple[TextIO, csv.DictWriter[str]] | None = None
-        header, rows = _whole_lines(path)
-        kept = [row for row in rows if _step(row) <= last]
-        if not kept:
+        rows = [row for row in read_rows(path)[0] if int(row[steps[0]]) <= last]
+        if not rows:
             path.unlink(missing_ok=True)
             return
-        with io.file_aside(path) as aside:
-            aside.write_text("".join([header, *kept]), encoding="utf-8", newline="")
-        self._file = self._open(header.rstrip("\n").split(","))
+        with io.file_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        self._file = self._open(list(rows[0]))
 
     def add(self, steps: Mapping[str, int], values: Mapping[str, float]) -> None:
         file, writer = self._file or self._begin(values)
@@ -97,7 +98,8 @@ class _Table:
 def read_rows(path: Path, start: int = 0) -> tuple[list[dict[str, str]], int]:
     """Return the rows from byte `start` on, and the byte at which the next one will begin.
 
-    A row that is not written whole yet is left for the next time.
+    A row that is not written whole yet is left for the next time; one that a kill has cut short
+    and that others follow is left out.
     """
     if not path.exists():
         return [], start
@@ -109,19 +111,8 @@ def read_rows(path: Path, start: int = 0) -> tuple[list[dict[str, str]], int]:
     whole, _, rest = lines.rpartition(b"\n")
     if not whole:
         return [], start
-    text = (header + whole).decode("utf-8")
-    return list(csv.DictReader(text.splitlines())), end - len(rest)
-
-
-def _whole_lines(path: Path) -> tuple[str, list[str]]:
-    """Return the header and the rows; those that a kill has cut short are left out."""
-    if not path.exists():
-        return "", []
-    text = path.read_text(encoding="utf-8", errors="replace")
-    header, *rows = [f"{line}\n" for line in text.split("\n")[:-1]] or [""]
-    whole = [row for row in rows if row.count(",") == header.count(",")]
-    return header, [row for row in whole if row.partition(",")[0].isdecimal()]
-
-
-def _step(row: str) -> int:
-    return int(row.partition(",")[0])
+    first, *others = (header + whole).decode("utf-8", errors="replace").splitlines()
+    columns = first.split(",")
+    split = [line.split(",") for line in others]
+    whole_rows = [row for row in split if len(row) == len(columns) and row[0].isdecimal()]
+    return [dict(zip(columns, row, strict=True)) for row in whole_rows], end - len(rest)
