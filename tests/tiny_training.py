@@ -16,7 +16,8 @@ from torch import Tensor
 from colorgan.config import Params, SpaceName
 from colorgan.runs.runtime import Group, Runtime
 from colorgan.spaces import get_space
-from colorgan.tracking.run import CsvSink, Recorder, RunDescription
+from colorgan.tracking.csv_log import CsvSink
+from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
 from colorgan.training.build import build_step
 from colorgan.training.step import Pix2Pix

@@ -179,6 +179,14 @@ def verify(
 
 
 @app.command(rich_help_panel=TOOLS)
+def sync() -> None:
+    """Send MLflow what earlier runs could not send, because it was away or they were killed."""
+    from colorgan.tracking.run import sync as run
+
+    typer.echo(run())
+
+
+@app.command(rich_help_panel=TOOLS)
 def ui(
     port: Annotated[int, typer.Option(help="Port of the page")] = 5000,
     host: Annotated[str, typer.Option(help="Address it listens on")] = "127.0.0.1",

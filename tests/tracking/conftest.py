@@ -1,25 +1,28 @@
-"""A project in a temporary folder, with a store of its own."""
+"""A project in a temporary folder with an MLflow store of its own, and a short training."""
 
 from __future__ import annotations
 
 import shutil
+import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from recorded import DIGEST, Describe, Runs, runs_in
 
 from colorgan.data.arrays import DatasetInfo
-from colorgan.tracking import sending
+from colorgan.tracking import mirror
 from colorgan.tracking.run import RunDescription
-from recording import DIGEST, Describe, MlflowClient, Runs, Server, runs_in, uri_of
+from colorgan.tracking.store_uri import sqlite_uri
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The root of a project, with a space in its path; the working directory is elsewhere."""
-    root = tmp_path / "my project"
-    copy = tmp_path / "copy of dvc"
+    root, copy = tmp_path / "my project", tmp_path / "copy of dvc"
     root.mkdir()
     copy.mkdir()
     for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE"):
@@ -28,12 +31,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # The checkout around the temporary folder, should there be one, is not the project's.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     monkeypatch.chdir(copy)
-    return root
+    monkeypatch.setattr(mirror, "SEND_EVERY", 0.02)
+    yield root
+    # A thread that a test did not wait for would go on in the next test's project.
+    for thread in threading.enumerate():
+        if thread.name == "colorgan-mirror":
+            thread.join(30)
 
 
 @pytest.fixture
 def describe(tmp_path: Path) -> Describe:
-    """Make a description of a training run of `lab`, each of another training."""
+    """Return a function that describes a training run of `lab`, each of another training."""
 
     def make(**changes: object) -> RunDescription:
         dataset = DatasetInfo("lab", 64, 2, {"train": 8, "val": 2, "test": 2}, 1, DIGEST)
@@ -53,26 +61,23 @@ def describe(tmp_path: Path) -> Describe:
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with its tables and no run, made once: it takes seconds."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(uri_of(path)).search_experiments()
+    MlflowClient(sqlite_uri(path)).search_experiments()
     return path
 
 
 @pytest.fixture
-def client(project: Path, tables: Path) -> MlflowClient:
-    """MLflow's own client on the project's store, which has its tables."""
-    shutil.copy(tables, project / "mlflow.db")
-    return MlflowClient(uri_of(project / "mlflow.db"))
+def store(project: Path, tables: Path) -> Path:
+    """The SQLite file of the project, which has its tables."""
+    return Path(shutil.copy(tables, project / "mlflow.db"))
+
+
+@pytest.fixture
+def client(store: Path) -> MlflowClient:
+    """MLflow's own client on the store of the project."""
+    return MlflowClient(sqlite_uri(store))
 
 
 @pytest.fixture
 def runs(client: MlflowClient) -> Runs:
     """All runs of the experiment, the oldest first."""
-
     return lambda: runs_in(client)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    """The store as something that can be gone; it is sent to all the time."""
-    monkeypatch.setattr(sending, "SEND_EVERY", 0.05)
-    return Server(monkeypatch)

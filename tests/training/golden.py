@@ -23,7 +23,8 @@ from colorgan.color import UInt8Array
 from colorgan.config import SPACES, SPLITS, Params, SpaceName, check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 from colorgan.spaces import get_space
-from colorgan.tracking.run import CsvSink, Recorder, RunDescription
+from colorgan.tracking.csv_log import CsvSink
+from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -1,4 +1,4 @@
-"""Where a run comes from: the commit and what differs from it, the DVC experiment, the packages."""
+"""Where a run comes from: git commit and diff, DVC experiment, installed packages."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from getpass import getuser
 from importlib import metadata
@@ -17,30 +16,20 @@ from tempfile import TemporaryDirectory
 DIFF_LIMIT = 1_000_000
 """Characters of a diff that are kept; more is data in git rather than a change to read."""
 
-# The stages write these and DVC deletes them before a run: with them no second run were clean.
+# The stages write these and DVC deletes them before a run: they would make every second run dirty.
 RESULTS = ("reports", "dvc.lock")
 
-# Names as they are, and from the top of the repository on. `--no-relative` is as new as that
-# setting: an older git would refuse it, and then seem to have no diff.
+# Whatever the settings of the user are, `git apply` at the top of the repository takes the diff.
 SETTINGS = ("-c", "core.quotepath=off", "-c", "diff.relative=false")
+DIFF = ("diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/",
+        "--dst-prefix=b/", "-U3")  # fmt: skip
 
-# What points git at a repository of its own choice, as inside a hook.
+# They point git at another repository, as inside a hook.
 GIT_PLACES = {
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-}
-
-DVC_VARIABLES = {
-    "dvc.experiment": "DVC_EXP_NAME",
-    "dvc.baseline": "DVC_EXP_BASELINE_REV",
-    "dvc.stage": "DVC_STAGE",
-}
+    f"GIT_{name}"
+    for name in ("DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "COMMON_DIR", "NAMESPACE",
+                 "ALTERNATE_OBJECT_DIRECTORIES", "PREFIX")
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,14 +54,22 @@ def git_state(cwd: Path) -> GitState:
     if commit is None:
         return GitState(None, False, "")
     code = ["--", ".", *(f":(exclude){name}" for name in RESULTS)]
-    with _doubting_index(cwd) as index:
-        options = ["--no-ext-diff", "--no-textconv", "--no-color"]
-        # Whatever the user's own settings are, `git apply` is to take it.
-        options += ["--src-prefix=a/", "--dst-prefix=b/", "-U3"]
-        diff = _git(cwd, "diff", "HEAD", *options, *code, index=index) or ""
+    with TemporaryDirectory() as folder:
+        # Git compares size and second of change, and the content only of files that are newer than
+        # the index. `dvc exp run --temp -S train.batch_size=32` checks params.yaml out and rewrites
+        # it within a second, in as many characters: git would miss that, unless the index is old.
+        index = Path(folder, "index")
+        place = cwd / (_git(cwd, "rev-parse", "--git-path", "index") or "").strip()
+        if place.is_file():
+            shutil.copyfile(place, index)
+            os.utime(index, (1, 1))
+        diff = _git(cwd, *DIFF, *code, index=index) or ""
         new = _git(cwd, "ls-files", "--others", "--exclude-standard", *code, index=index) or ""
     diff += "".join(f"new, not in git: {name}\n" for name in new.splitlines())
-    return GitState(commit.strip(), bool(diff), _capped(diff))
+    if len(diff) > DIFF_LIMIT:
+        cut = f"\n[cut here: the whole diff has {len(diff)} characters]\n"
+        return GitState(commit.strip(), True, diff[:DIFF_LIMIT] + cut)
+    return GitState(commit.strip(), bool(diff), diff)
 
 
 def git_environment(**more: str) -> dict[str, str]:
@@ -81,27 +78,27 @@ def git_environment(**more: str) -> dict[str, str]:
 
 
 def experiment() -> dict[str, str]:
-    """Return what DVC says of the experiment as tags: its name, baseline commit and stage.
+    """Return the DVC experiment, its baseline commit and the stage as tags, where DVC says them.
 
-    The name and the baseline are known under `dvc exp run` alone, the stage also under
-    `dvc repro`; outside DVC the mapping is empty.
+    `dvc repro` says the stage alone; outside DVC the mapping is empty.
     """
-    values = {tag: os.environ.get(name, "") for tag, name in DVC_VARIABLES.items()}
-    return {tag: value for tag, value in values.items() if value}
+    names = {
+        "dvc.experiment": "DVC_EXP_NAME",
+        "dvc.baseline": "DVC_EXP_BASELINE_REV",
+        "dvc.stage": "DVC_STAGE",
+    }
+    return {tag: value for tag, name in names.items() if (value := os.environ.get(name))}
 
 
 def run_name(stage: str) -> str:
-    """Return what a run is called: the DVC experiment, else `workspace`, and its stage.
-
-    The stage is the caller's, such as `evaluate_lab`: DVC's `evaluate` stands for both spaces.
-    """
+    """Return the name of a run: the DVC experiment, else `workspace`, and its stage."""
     return f"{experiment().get('dvc.experiment', 'workspace')} / {stage}"
 
 
 def origin(stage: str, space: str, git: GitState) -> dict[str, str]:
-    """Return where a run of `stage` on `space` comes from, as tags; MLflow's own where it has one.
+    """Return where a run comes from as tags; MLflow's own names where it has one.
 
-    MLflow itself finds the commit only under `python -m`, not from a console script.
+    MLflow finds the commit by itself only under `python -m`, not from a console script.
     """
     tags = {
         "stage": stage,
@@ -113,7 +110,7 @@ def origin(stage: str, space: str, git: GitState) -> dict[str, str]:
     if git.commit:
         tags["mlflow.source.git.commit"] = git.commit
         tags["git.dirty"] = str(git.dirty).lower()
-    # A container may run under a number that no name belongs to.
+    # In a container the user may be a number without a name.
     with suppress(OSError, KeyError, ImportError):
         tags["mlflow.user"] = getuser()
     return tags
@@ -130,24 +127,6 @@ def environment() -> str:
     return "\n".join([*head, *sorted(packages, key=str.lower)]) + "\n"
 
 
-@contextmanager
-def _doubting_index(cwd: Path) -> Iterator[Path | None]:
-    """Yield a copy of git's index that makes git compare content instead of sizes and times.
-
-    Git takes a file for unchanged if size and second of change are those in the index, unless
-    the index is no younger. `dvc exp run --temp -S train.batch_size=32` checks params.yaml out
-    and rewrites it within a second, in as many characters: git then sees no change.
-    """
-    name = (_git(cwd, "rev-parse", "--git-path", "index") or "").strip()
-    if not (name and (cwd / name).is_file()):
-        yield None
-        return
-    with TemporaryDirectory() as folder:
-        copy = Path(shutil.copyfile(cwd / name, Path(folder, "index")))
-        os.utime(copy, (1, 1))
-        yield copy
-
-
 def _git(cwd: Path, *arguments: str, index: Path | None = None) -> str | None:
     """Return what git prints, or None if it is not installed or refuses."""
     # No index lock, which would get in the way of git and DVC beside us.
@@ -158,9 +137,3 @@ def _git(cwd: Path, *arguments: str, index: Path | None = None) -> str | None:
     except OSError:
         return None
     return done.stdout.decode("utf-8", errors="replace") if done.returncode == 0 else None
-
-
-def _capped(diff: str) -> str:
-    if len(diff) <= DIFF_LIMIT:
-        return diff
-    return f"{diff[:DIFF_LIMIT]}\n[cut here: the whole diff has {len(diff)} characters]\n"

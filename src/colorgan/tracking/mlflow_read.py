@@ -1,12 +1,11 @@
-"""Training runs read back from MLflow: what it takes to repeat one.
+"""Reading training runs back from MLflow, also those of older versions.
 
-Nothing is created here: a store that is not there stays so.
+Nothing is created here: a store that does not exist stays so.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,21 +14,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run
+
 from colorgan.errors import ColorganError
 from colorgan.tracking.mlflow_log import EXPERIMENT, SHA256_TAG
-from colorgan.tracking.remote_sink import reason, shown
-from colorgan.tracking.store_uri import SQLITE, sqlite_file, tracking_uri
-
-# After the sink, which tells MLflow what to be silent about before it is first imported.
-from mlflow import MlflowClient  # isort: skip
-from mlflow.artifacts import download_artifacts  # isort: skip
-from mlflow.entities import Run  # isort: skip
-from mlflow.exceptions import MlflowException  # isort: skip
-
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+from colorgan.tracking.store_uri import reason, sqlite_file, tracking_uri, without_password
+from colorgan.tracking.store_uri import sqlite_uri as sqlite_uri
 
 PAGE = 1000
-Losses = Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class TrainingRun:
     Attributes:
         id: MLflow's id of the run.
         name: what it is called, such as `workspace / train_lab`.
-        tags: its tags, such as commit, data digest and what `auto` came to.
+        tags: its tags, such as commit, data digest and the device that `auto` stood for.
     """
 
     id: str
@@ -51,7 +45,7 @@ class TrainingRun:
 
     @property
     def generator_sha256(self) -> str:
-        """SHA-256 of its generator.safetensors; empty if it came to none."""
+        """SHA-256 of its generator.safetensors; empty if it has none."""
         return self.tags.get(SHA256_TAG, "")
 
 
@@ -77,20 +71,19 @@ class TrainingRuns:
 
     def made(self, stage: str, sha256: str) -> TrainingRun | None:
         """Return the newest run of `stage` that made the generator of this SHA-256, if any."""
-        # The two tags are hexadecimal and a stage's name: nothing that a filter could trip over.
-        return next(self._search(f"tags.`{SHA256_TAG}` = '{sha256}' and tags.stage = '{stage}'"),
-                    None)  # fmt: skip
+        condition = f"tags.`{SHA256_TAG}` = '{sha256}' and tags.stage = '{stage}'"
+        return next(self._search(condition), None)
 
     def named(self, stage: str, wanted: str) -> TrainingRun:
-        """Return the run of `stage` with the id or name `wanted`, the newest that has weights.
+        """Return the newest run of `stage` with weights that has this id or name.
 
-        An experiment's name stands for its run too: `batch-32` for `batch-32 / train_lab`.
+        The name may be that of a DVC experiment: `batch-32` for `batch-32 / train_lab`.
 
         Raises:
-            ColorganError: there is none, it is of another stage, or it came to no weights.
+            ColorganError: there is none, it is of another stage, or it has no weights.
         """
         if re.fullmatch("[0-9a-f]{32}", wanted):
-            found = self._by_id(wanted)
+            found = next(self._search(f"attributes.run_id = '{wanted}'"), None)
         else:
             names = {wanted, f"{wanted} / {stage}"}
             of_name = [r for r in self._search(f"tags.stage = '{stage}'") if r.name in names]
@@ -123,7 +116,7 @@ class TrainingRuns:
         return next(self._search(f"tags.stage = '{stage}'"), None)
 
     def with_weights(self, stage: str, most: int) -> list[TrainingRun]:
-        """Return the newest runs of `stage` that came to weights, so many at the most."""
+        """Return the newest runs of `stage` that have weights, at most so many."""
         finished = (run for run in self._search(f"tags.stage = '{stage}'") if run.generator_sha256)
         return list(islice(finished, most))
 
@@ -177,7 +170,7 @@ class TrainingRuns:
             The folder with its weights.
 
         Raises:
-            ColorganError: there is no such model, or it is none of `colorgan promote`.
+            ColorganError: there is no such model, or `colorgan promote` did not register it.
         """
         with self._reading():
             model = download_artifacts(uri, dst_path=str(folder), tracking_uri=self._uri)
@@ -196,17 +189,8 @@ class TrainingRuns:
             for name, value in tags.items():
                 self._client.set_tag(run.id, name, value)
 
-    def _by_id(self, run_id: str) -> TrainingRun | None:
-        with self._reading():
-            try:
-                return _training_run(self._client.get_run(run_id))
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return None
-
     def _search(self, condition: str) -> Iterator[TrainingRun]:
-        """Yield the runs that a filter of MLflow's lets through, the newest first."""
+        """Yield the runs that an MLflow filter matches, the newest first."""
         token: str | None = None
         while self._experiments:
             with self._reading():
@@ -229,15 +213,8 @@ class TrainingRuns:
         except Exception as error:
             # A server, a database and a store of artifacts each fail in their own way.
             raise ColorganError(
-                f"MLflow's {shown(self._uri)} cannot be {doing}: {reason(error)}"
+                f"MLflow's {without_password(self._uri)} cannot be {doing}: {reason(error)}"
             ) from error
-
-
-def sqlite_uri(file: Path) -> str:
-    """Return the URI of a store in a SQLite file."""
-    # In a database URL these two have a meaning; all else stands for itself.
-    name = file.absolute().as_posix().replace("%", "%25").replace("?", "%3F")
-    return f"{SQLITE}{name}"
 
 
 def _training_run(run: Run) -> TrainingRun:

@@ -1,4 +1,4 @@
-"""The MLflow UI on this project's runs."""
+"""The MLflow UI on the runs of this project."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 
 from colorgan import paths
 from colorgan.errors import ColorganError
+from colorgan.tracking.store_uri import tracking_uri
 
-JOBS = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"
 SECONDS_TO_END = 10
 
 
 def serve_ui(host: str, port: int) -> int:
-    """Serve the runs of this project until Ctrl-C; return the server's exit code.
+    """Serve the runs of this project until Ctrl-C; return the exit code of the server.
 
     Raises:
         ColorganError: there are no runs yet, MLflow is not installed, or the runs are on a
@@ -27,25 +28,22 @@ def serve_ui(host: str, port: int) -> int:
     store = paths.project_root() / "mlflow.db"
     if not uri and not store.is_file():
         raise ColorganError(f"{store} does not exist: no run was recorded yet; `dvc repro` does")
-    try:
-        from colorgan.tracking.mlflow_log import tracking_uri
-    except ImportError:
-        raise ColorganError(
-            "MLflow is not installed: `pip install colorgan[pipeline]` brings it"
-        ) from None
+    if find_spec("mlflow") is None:
+        raise ColorganError("MLflow is not installed: `pip install colorgan[pipeline]` brings it")
     print(f"Runs of {paths.project_root()}: http://{host}:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri()]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
-    # Jobs are for evaluating language models; eight processes less.
-    server = subprocess.Popen(command, env={JOBS: "false"} | os.environ)
+    # The job runner is for evaluating language models; without it, eight processes less.
+    env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
+    server = subprocess.Popen(command, env=env)
     try:
         return server.wait()
     except KeyboardInterrupt:
-        # The server has had the Ctrl-C too, and ends by itself.
+        # The server has received the Ctrl-C too, and ends by itself.
         with suppress(subprocess.TimeoutExpired):
             server.wait(SECONDS_TO_END)
         return 0
     finally:
-        # Asked, it ends the process that serves; killed, it would leave that behind.
+        # SIGTERM, so that it ends its worker process too; SIGKILL would leave that running.
         server.terminate()
         server.wait()

@@ -1,0 +1,484 @@
+"""A store that is away, locked or dead, and a process that is killed: MLflow gets the rest later.
+
+Each time it has one run in the end, with each point and each picture once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+from recorded import (
+    ITERATIONS,
+    SHA256_TAG,
+    Describe,
+    Runs,
+    artifacts,
+    assert_whole,
+    record,
+    runs_in,
+    train,
+    unsent,
+)
+
+from colorgan import io
+from colorgan.tracking import mirror
+from colorgan.tracking.run import (
+    RunDescription,
+    open_recorder,
+    record_results,
+    send_unsent,
+)
+from colorgan.tracking.store_uri import sqlite_uri
+from colorgan.tracking.unsent import UnsentRun
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """A URI with a password, at which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        yield f"http://me:secret@127.0.0.1:{free.getsockname()[1]}"
+
+
+class Switch:
+    """Lets MLflow's client fail while `away`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.away = False
+        for name in ("log_batch", "log_artifact", "log_artifacts", "search_runs", "set_terminated"):
+            method = getattr(MlflowClient, name)
+
+            def called(*arguments: Any, method: Any = method, **named: Any) -> Any:
+                if self.away:
+                    raise ConnectionError("gone")
+                return method(*arguments, **named)
+
+            monkeypatch.setattr(MlflowClient, name, called)
+
+
+@pytest.fixture
+def switch(monkeypatch: pytest.MonkeyPatch) -> Switch:
+    return Switch(monkeypatch)
+
+
+# ---- away
+
+
+def test_a_store_that_is_away_costs_a_sentence_and_gets_the_run_at_the_next_start(
+    describe: Describe,
+    runs: Runs,
+    client: MlflowClient,
+    project: Path,
+    nobody: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", nobody)
+        run = describe()
+        sha256 = train(run)
+        record_results("evaluate", "lab", sha256, {"psnr": 21.0}, [])
+    said = capsys.readouterr().err.splitlines()
+    shown = nobody.replace("me:secret", "***")
+    assert all(line.startswith(f"MLflow at {shown} cannot be reached (") for line in said)
+    assert "secret" not in "".join(said)
+    assert said[-1].endswith("and the next training or `python -m colorgan sync` sends it")
+    folder = project / ".resume" / "unsent" / f"train_lab-{run.token}"
+    assert json.loads((folder / "run.json").read_text())["name"] == "workspace / train_lab"
+    for name in ("losses.csv", "validation.csv"):
+        assert (folder / name).read_bytes() == (run.folder / name).read_bytes()
+    assert len(list((folder / "images").glob("*.png"))) == 4
+
+    before = time.time() * 1000
+    send_unsent()
+    training, results = runs()
+    assert training.info.status == results.info.status == "FINISHED"
+    assert training.info.start_time <= training.info.end_time < before
+    assert_whole(client, training)
+    assert training.data.tags[SHA256_TAG] == sha256
+    assert (artifacts(training) / "model" / "generator.safetensors").is_file()
+    assert results.data.tags["mlflow.parentRunId"] == training.info.run_id
+    assert unsent(project) == []
+    assert capsys.readouterr().err.splitlines() == [
+        "MLflow has got what it had missed of run 'workspace / train_lab'",
+        "MLflow has got what it had missed of run 'workspace / evaluate'",
+    ]
+    send_unsent()
+    assert len(runs()) == 2
+    assert capsys.readouterr().err == ""
+
+
+def test_a_store_that_comes_back_gets_everything_once_while_it_trains(
+    describe: Describe,
+    runs: Runs,
+    client: MlflowClient,
+    switch: Switch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with open_recorder(describe()) as recorder:
+        for iteration in range(1, ITERATIONS + 1):
+            switch.away = 10 < iteration <= 20
+            record(recorder, iteration)
+            time.sleep(0.02)
+    (run,) = runs()
+    assert run.info.status == "FINISHED"
+    assert_whole(client, run)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("MLflow at sqlite:///")
+    assert said.endswith(": training goes on, and what could not be sent is sent later\n")
+
+
+def test_an_answer_that_is_lost_makes_no_point_twice(
+    describe: Describe, runs: Runs, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has taken the points, and the sender does not know."""
+    log_batch, calls = MlflowClient.log_batch, []
+
+    def unheard(self: MlflowClient, *arguments: Any, **named: Any) -> None:
+        log_batch(self, *arguments, **named)
+        calls.append(named)
+        if "metrics" in named and len(calls) % 3 == 0:
+            raise ConnectionError("timed out")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", unheard)
+    with open_recorder(describe()) as recorder:
+        for iteration in range(1, ITERATIONS + 1):
+            record(recorder, iteration)
+            time.sleep(0.01)
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    send_unsent()
+    (run,) = runs()
+    assert_whole(client, run)
+
+
+def test_a_locked_store_does_not_slow_a_training(
+    describe: Describe,
+    store: Path,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(mirror, "PATIENCE", 0.3)
+    other = sqlite3.connect(store)
+    other.execute("BEGIN EXCLUSIVE")
+    started = time.monotonic()
+    train(describe())
+    assert time.monotonic() - started < 5
+    assert "does not answer: what it does not have of run" in capsys.readouterr().err
+    other.rollback()
+    other.close()
+    # The thread that was not waited for gets its turn, or what it leaves is sent.
+    monkeypatch.setattr(mirror, "PATIENCE", 25.0)
+    deadline = time.monotonic() + 60
+    while unsent(project) and time.monotonic() < deadline:
+        send_unsent()
+        time.sleep(0.2)
+    client = MlflowClient(sqlite_uri(store))
+    (run,) = runs_in(client)
+    assert_whole(client, run)
+
+
+def test_a_server_that_accepts_and_never_answers_is_not_waited_for(
+    describe: Describe,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(mirror, "PATIENCE", 0.3)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        train(describe())
+        send_unsent()
+        assert time.monotonic() - started < 3
+    assert "MLflow does not answer" in capsys.readouterr().err
+    assert len(unsent(project)) == 2, "the folder and its lock"
+
+
+def test_a_run_that_is_being_recorded_is_left_alone(
+    describe: Describe, runs: Runs, client: MlflowClient, project: Path
+) -> None:
+    with open_recorder(describe()) as recorder:
+        record(recorder, 1)
+        send_unsent()
+        assert len(unsent(project)) == 2, "the folder and its lock"
+        for iteration in range(2, ITERATIONS + 1):
+            record(recorder, iteration)
+    (run,) = runs()
+    assert run.info.status == "FINISHED"
+    assert_whole(client, run)
+
+
+def test_weights_that_are_gone_are_named_by_their_digest(
+    describe: Describe, runs: Runs, switch: Switch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = describe()
+    switch.away = True
+    sha256 = train(run)
+    switch.away = False
+    (run.folder / "finished" / "generator.safetensors").write_bytes(b"of another training")
+    send_unsent()
+    assert "are not in" in capsys.readouterr().err
+    (recorded,) = runs()
+    assert recorded.data.tags[SHA256_TAG] == sha256
+    assert not (artifacts(recorded) / "model").exists()
+
+
+def test_the_command_sends_what_waits_or_says_why_not(
+    describe: Describe,
+    runs: Runs,
+    client: MlflowClient,
+    switch: Switch,
+    colorgan: Callable[..., Any],
+) -> None:
+    assert colorgan("sync").out == "MLflow has all runs already\n"
+    switch.away = True
+    train(describe())
+    said = colorgan("sync")
+    assert said.code == 1
+    assert "failed (gone): what it does not have of run 'workspace / train_lab' is" in said.err
+    switch.away = False
+    said = colorgan("sync")
+    assert said.out == "MLflow has got what it had missed of run 'workspace / train_lab'\n"
+    (run,) = runs()
+    assert_whole(client, run)
+
+
+# ---- killed
+
+
+def killed_at(place: Callable[[pytest.MonkeyPatch], None], run: RunDescription) -> None:
+    """Train in a process that `place` prepares to kill itself."""
+    pid = os.fork()
+    if pid == 0:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            place(monkeypatch)
+            train(run, pace=0.01)
+            os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
+def kill(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at(owner: Any, name: str, call: int = 1, *, after: bool = False) -> Any:
+    """Return a place: before or after a call of a method, the first or a later one."""
+
+    def prepare(monkeypatch: pytest.MonkeyPatch) -> None:
+        method, calls = getattr(owner, name), []
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            calls.append(name)
+            if len(calls) < call:
+                return method(*arguments, **named)
+            if after:
+                method(*arguments, **named)
+            return kill()
+
+        monkeypatch.setattr(owner, name, counted)
+
+    return prepare
+
+
+PLACES = {
+    "the run is begun": at(MlflowClient, "create_run", after=True),
+    "its description is half sent": at(MlflowClient, "log_inputs"),
+    "before points": at(MlflowClient, "log_batch", 3),
+    "after points": at(MlflowClient, "log_batch", 3, after=True),
+    "before a picture": at(MlflowClient, "log_image"),
+    "between a picture and its thumbnail": at(MlflowClient, "_log_artifact_helper", 2),
+    "a picture was sent": at(MlflowClient, "log_image", after=True),
+    "before the weights": at(MlflowClient, "log_artifacts", 2),
+    "the end is noted in run.json": at(UnsentRun, "end", after=True),
+    "before the end in MLflow": at(MlflowClient, "set_terminated"),
+    "after the end in MLflow": at(MlflowClient, "set_terminated", after=True),
+    "the folder is to be removed": at(UnsentRun, "remove"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_killed_training_is_one_run_whether_it_is_resumed_or_not(
+    describe: Describe, store: Path, project: Path, place: str
+) -> None:
+    run = describe()
+    killed_at(PLACES[place], run)
+    client = MlflowClient(sqlite_uri(store))
+    (left,) = [name for name in unsent(project) if not name.endswith(".lock")]
+    assert left == f"train_lab-{run.token}"
+
+    # Nobody goes on with it yet: the next start sends what there is.
+    rows = len((run.folder / "losses.csv").read_text().splitlines()) - 1
+    status = json.loads((project / ".resume/unsent" / left / "run.json").read_text())["status"]
+    assert status is None or "end" in place or "weights" in place or "removed" in place
+    send_unsent()
+    (recorded,) = runs_in(client)
+    assert recorded.info.status == (status or "KILLED")
+    assert recorded.data.params == {"train.lr": "0.0002"}
+    history = client.get_metric_history(recorded.info.run_id, "train/d")
+    assert sorted(point.step for point in history) == list(range(1, rows + 1))
+    assert unsent(project) == []
+
+    # It is resumed from a checkpoint before what MLflow has already.
+    train(replace(run, iteration=5, epoch=0))
+    (resumed,) = runs_in(client)
+    assert resumed.info.run_id == recorded.info.run_id
+    assert resumed.info.status == "FINISHED"
+    assert resumed.data.tags["resumed.from"] == "5"
+    assert len(resumed.inputs.dataset_inputs) == 1
+    assert_whole(client, resumed)
+    lines = (run.folder / "losses.csv").read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in lines[1:]] == list(range(1, ITERATIONS + 1))
+    assert unsent(project) == []
+
+
+def test_killed_again_and_again_while_the_store_is_away(
+    describe: Describe, store: Path, project: Path, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = describe()
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", nobody)
+        for iteration in (0, 10, 20):
+            after = at(Image.Image, "save", 2, after=True)
+            killed_at(after, replace(run, iteration=iteration, epoch=iteration // 10))
+    train(replace(run, iteration=30, epoch=3))
+    client = MlflowClient(sqlite_uri(store))
+    (recorded,) = runs_in(client)
+    assert recorded.info.status == "FINISHED"
+    assert recorded.data.tags["resumed.from"] == "10, 20, 30"
+    assert_whole(client, recorded)
+    assert unsent(project) == []
+
+
+def test_another_training_is_another_run_and_a_deleted_run_does_not_count(
+    describe: Describe, runs: Runs, client: MlflowClient
+) -> None:
+    first = describe()
+    for run in (first, describe()):
+        train(run)
+    assert len(runs()) == 2
+    for recorded in runs():
+        client.delete_run(recorded.info.run_id)
+    train(replace(first, iteration=10, epoch=1))
+    (run,) = runs()
+    history = client.get_metric_history(run.info.run_id, "train/d")
+    assert [point.step for point in history] == list(range(1, ITERATIONS + 1))
+
+
+def test_a_resumed_run_keeps_its_first_description(describe: Describe, runs: Runs) -> None:
+    first = describe()
+    train(first)
+    train(replace(first, params={"train.lr": 3}, extra={"device": "other"}, iteration=10, epoch=1))
+    (run,) = runs()
+    assert run.data.params == {"train.lr": "0.0002"}
+    assert run.data.tags["device"] == "cpu"
+
+
+# ---- a real server
+
+
+@contextmanager
+def served(store: Path, port: int) -> Iterator[None]:
+    """Serve a store on this machine's own network; a SIGKILL at the end."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", sqlite_uri(store)]
+    command += ["--artifacts-destination", str(store.with_name("server's artifacts"))]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # Its job runner would live on, in a group of its own.
+    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with store.with_suffix(".log").open("ab") as log:
+        # With the processes that it starts in a group of their own.
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"))
+        yield
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_in_the_middle_gets_everything_once_when_it_is_back(
+    describe: Describe,
+    store: Path,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    colorgan: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    client = MlflowClient(sqlite_uri(store))
+    run = describe()
+    model = run.folder / "finished"
+    with open_recorder(run) as recorder:
+        with served(store, port):
+            for iteration in range(1, 16):
+                record(recorder, iteration)
+            wait_for(lambda: runs_in(client) and runs_in(client)[0].data.metrics.get("train/d"))
+        for iteration in range(16, ITERATIONS + 1):
+            record(recorder, iteration)
+            time.sleep(0.01)
+        model.mkdir()
+        (model / "generator.safetensors").write_bytes(b"weights")
+        sha256 = io.sha256(model / "generator.safetensors")
+        recorder.log_model(model, sha256)
+    assert runs_in(client)[0].info.status == "RUNNING"
+    said = capsys.readouterr().err
+    assert said.count("training goes on, and what could not be sent is sent later") == 1
+    assert "what it does not have of run 'workspace / train_lab' is kept in" in said
+    with served(store, port):
+        assert "had missed of" in colorgan("sync").out
+        (recorded,) = runs_in(client)
+        through = MlflowClient(f"http://127.0.0.1:{port}")
+        weights = through.list_artifacts(recorded.info.run_id, "model")
+        images = through.list_artifacts(recorded.info.run_id, "images")
+    assert [file.path for file in weights] == ["model/generator.safetensors"]
+    steps = sorted(int(Path(image.path).name.split("+")[2]) for image in images)
+    assert [file.path for file in weights] == ["model/generator.safetensors"]
+    assert recorded.data.tags[SHA256_TAG] == sha256
+    assert steps == [1, 1, 2, 2, 3, 3, 4, 4], "a picture and its small copy, each once"
+    assert recorded.info.status == "FINISHED"
+    for name, last in (("train/d", 40), ("epoch", 40), ("val/psnr", 4)):
+        points = client.get_metric_history(recorded.info.run_id, name)
+        assert sorted(point.step for point in points) == list(range(1, last + 1)), name
+    assert unsent(project) == []
