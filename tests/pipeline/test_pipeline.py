@@ -70,7 +70,7 @@ def test_metrics_and_plots_are_shown_by_dvc(project: Project) -> None:
     assert "lab.generated.ciede2000" in shown
     page = project.run("dvc", "plots", "show", "--json")
     plots = json.loads(page)["data"]
-    for wanted in ("Losses (RGB)", "Losses (LAB)", "PSNR on validation photos"):
+    for wanted in ("Discriminator loss", "reports/lab/losses.csv", "PSNR on validation photos"):
         assert plots[wanted], wanted
     assert any("grid" in name for name in plots)
 
