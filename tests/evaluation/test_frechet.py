@@ -62,16 +62,6 @@ def test_the_distance_is_the_formula_by_scipys_matrix_root(count: int) -> None:
     assert frechet_distance(moments(one), moments(other)) == pytest.approx(expected, rel=precision)
 
 
-def test_few_photos_are_measured_exactly() -> None:
-    along = np.zeros((2, FEATURES))
-    along[:, 0] = -1, 1
-    across = np.zeros((2, FEATURES))
-    across[:, 1] = -3, 3
-    # They share no variance, so the traces 2 and 18 add up.
-    assert frechet_distance(moments(along), moments(across)) == pytest.approx(20, rel=1e-12)
-    assert frechet_distance(moments(along), moments(3 * along)) == pytest.approx(8, rel=1e-12)
-
-
 def test_the_size_of_the_batches_does_not_matter() -> None:
     features, _ = sets_of_features(50, 8)
     parts = moments(features, 3)

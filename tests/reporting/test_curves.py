@@ -50,13 +50,6 @@ def test_plots_are_unsigned_and_the_same_each_time():
     assert curves.hue_histogram(make_hues("rgb")) == curves.hue_histogram(make_hues("rgb"))
 
 
-def test_bars_are_tinted_in_their_own_hue():
-    red, green, blue = curves.hue_colors(pd.Series([40.0, 140.0, 280.0]))
-    assert red.argmax() == 0
-    assert green.argmax() == 1
-    assert blue.argmax() == 2
-
-
 def test_a_single_hue_fills_bars_of_its_tint_alone():
     hues = make_hues("rgb").assign(truth=0.0, generated=0.0)
     hues.loc[hues["hue"] == 45, "generated"] = 0.2
