@@ -1,10 +1,10 @@
-"""What `frechet_lite2` sees: how it answers to known faults of the colours.
+"""How `frechet_lite2` reacts to known colour errors.
 
     python benchmarks/frechet.py models/pretrained data/processed/lab
 
-Each row colours the test photos with what its name says, made of the true colours (ab) and those of
-a LAB model, and compares them with the truth. *Paired* is the mean squared distance between the
-features of a picture and those of its own truth.
+Each row colours the test photos with a mix of the true colours (ab) and those of a LAB model, and
+compares them with the truth. *Paired* is the mean squared distance between the features of a
+picture and those of its own truth.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from colorgan.training.validate import THIN
 
 
 def coarse(ab: Tensor, cell: int) -> Tensor:
-    """Return colours `(N, 2, H, W)` that are known no finer than cells of `cell` px."""
+    """Return colours `(N, 2, H, W)` averaged over cells of `cell` px."""
     return F.interpolate(F.avg_pool2d(ab, cell), scale_factor=cell, mode="bilinear")
 
 
@@ -58,7 +58,7 @@ CASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def main(folder: Path, arrays: Path, photos: int = 0) -> None:
-    """Print a row for every case, as Markdown; `photos` of the split, 0 for all of it."""
+    """Print a row per case, as Markdown, on the first `photos` test photos (0: all)."""
     model = Model.load(folder)
     if model.space.name != "lab":
         raise ColorganError(f"{folder} is a model of {model.space.name}; it should be one of lab")
@@ -86,7 +86,7 @@ def main(folder: Path, arrays: Path, photos: int = 0) -> None:
 
 
 def batches(model: Model, arrays: Path, photos: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield L and true ab of the test photos, encoded."""
+    """Yield encoded L and true ab of the test photos."""
     split = open_split(arrays, "test")
     end = min(photos, len(split)) if photos else len(split)
     for start in range(0, end, 32):

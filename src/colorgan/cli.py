@@ -84,7 +84,7 @@ def evaluate(space: OneSpace = None) -> None:
 
     from colorgan.config import load_params
     from colorgan.evaluation.evaluate import evaluate as run
-    from colorgan.evaluation.table import metrics_table
+    from colorgan.evaluation.summary import metrics_table
 
     params = load_params()
     run(params, _spaces(space))
@@ -109,7 +109,7 @@ def summary() -> None:
 
     from colorgan import paths
     from colorgan.config import load_params
-    from colorgan.evaluation.table import metrics_table
+    from colorgan.evaluation.summary import metrics_table
 
     console = Console()
     console.print(metrics_table(hue_tolerance=load_params().evaluate.hue_tolerance))

@@ -1,4 +1,4 @@
-"""Pictures made of uint8 arrays: the one place where rows of photos are laid out."""
+"""Grids of pictures: uint8 arrays laid out in rows and columns, and written as PNG."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from colorgan import io
@@ -23,12 +22,12 @@ def grid(
     columns: Sequence[str] = (),
     captions: Sequence[str] = (),
 ) -> Image.Image:
-    """Lay out rows of pictures of one size, with a heading over each column.
+    """Lay out rows of pictures of one size, with headings and captions.
 
     Args:
-        rows: pictures `(H, W, 3)` uint8, or `(H, W)` gray; every row has as many.
-        columns: headings, one a column; none leaves the head out.
-        captions: a line under each row; none leaves them out.
+        rows: pictures `(H, W, 3)` uint8, or `(H, W)` gray; the same number in each row.
+        columns: one heading per column, or none.
+        captions: one line below each row, or none.
     """
     height, width = rows[0][0].shape[:2]
     font_size = max(11, width // 11)
@@ -62,14 +61,9 @@ def png_bytes(image: Image.Image) -> bytes:
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG, aside and then renamed."""
+    """Write a PNG, whole or not at all."""
     with io.file_aside(path) as aside:
         aside.write_bytes(png_bytes(image))
-
-
-def gray_picture(input: UInt8Array) -> UInt8Array:
-    """Repeat gray `(..., H, W)` to `(..., H, W, 3)`."""
-    return np.repeat(input[..., None], 3, axis=-1)
 
 
 @cache
@@ -78,7 +72,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _fitting(text: str, size: int, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the largest font, from 8 to `size`, in which the text fits into `width`."""
+    """Return the largest font, from 8 to `size`, in which the text fits `width`."""
     while size > 8 and _font(size).getlength(text) > width:
         size -= 1
     return _font(size)

@@ -1,4 +1,4 @@
-"""A project in a temporary folder: tiny arrays on disk, untrained models, parameters."""
+"""A project in a temporary folder: tiny arrays, untrained models, parameters."""
 
 from __future__ import annotations
 
@@ -23,28 +23,17 @@ SIDE = 32
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project as the working directory, with an MLflow store of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    return tmp_path
-
-
-@pytest.fixture
-def recorded(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What is handed to `record_results`, in place of MLflow."""
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """An empty project as the working directory; what `record_results` is given, unsent."""
     calls: list[dict[str, Any]] = []
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stage, "record_results", lambda **given: calls.append(given))
     return calls
 
 
 @pytest.fixture
 def make_params() -> Callable[..., Params]:
-    """Return a function that makes tiny parameters.
-
-    Its keyword arguments go to `evaluate`.
-    """
+    """Return a function that makes tiny parameters; its keyword arguments go to `evaluate`."""
 
     def make(**evaluate: Any) -> Params:
         content = presets.content("scratch")
@@ -65,67 +54,44 @@ def params(make_params: Callable[..., Params]) -> Params:
 
 
 @pytest.fixture
-def make_photos() -> Callable[..., UInt8Array]:
-    """Return a function that makes photos `(N, 32, 32, 3)`: a colour each, with noise on it."""
-
-    def make(count: int, seed: int = 0) -> UInt8Array:
-        rng = np.random.default_rng(seed)
-        base = rng.integers(40, 216, (count, 1, 1, 3))
-        noise = rng.integers(-40, 40, (count, SIDE, SIDE, 3))
-        return np.clip(base + noise, 0, 255).astype(np.uint8)
-
-    return make
+def photos() -> UInt8Array:
+    """Five photos `(5, 32, 32, 3)`: each one colour with noise on it."""
+    rng = np.random.default_rng(0)
+    base = rng.integers(40, 216, (5, 1, 1, 3))
+    noise = rng.integers(-40, 40, (5, SIDE, SIDE, 3))
+    return np.clip(base + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture
-def write_arrays(project: Path) -> Callable[[str, UInt8Array, Sequence[str]], None]:
-    """Return a function that writes photos as the test split of a space, as preprocess would."""
+def make_project(recorded: object, params: Params, photos: UInt8Array) -> Callable[..., None]:
+    """Return a function that writes test photos and a model of random weights for a space."""
 
-    def write(space: str, photos: UInt8Array, labels: Sequence[str]) -> None:
+    def make(
+        space: str,
+        shown: int | UInt8Array,
+        labels: Sequence[str] = ("forest", "sea", "forest", "sea", "forest"),
+        model_of: str = "",
+        model_side: int = SIDE,
+    ) -> None:
+        test_photos = photos[:shown] if isinstance(shown, int) else shown
         folder = paths.processed(space)
         (folder / "test").mkdir(parents=True)
-        if len(photos):
-            pairs = [get_space(space).arrays(photo) for photo in photos]
-            np.save(folder / "test" / "input.npy", np.stack([input for input, _ in pairs]))
-            np.save(folder / "test" / "target.npy", np.stack([target for _, target in pairs]))
-        rows = [[f"photo{i}", "test", label, "sample", 640, 480] for i, label in enumerate(labels)]
+        if len(test_photos):
+            inputs, targets = get_space(space).arrays(test_photos)
+            np.save(folder / "test" / "input.npy", inputs)
+            np.save(folder / "test" / "target.npy", targets)
+        rows = [
+            [f"photo{i}", "test", label, "sample", 640, 480]
+            for i, label in enumerate(labels[: len(test_photos)])
+        ]
         pd.DataFrame(rows, columns=list(INDEX_COLUMNS)).to_csv(folder / "index.csv", index=False)
-        counts = {"train": 0, "val": 0, "test": len(photos)}
+        counts = {"train": 0, "val": 0, "test": len(test_photos)}
         channels = get_space(space).out_channels
         DatasetInfo(space, SIDE, channels, counts, rejected=0, digest="0" * 64).write(folder)
-
-    return write
-
-
-@pytest.fixture
-def write_model(project: Path, params: Params) -> Callable[..., None]:
-    """Return a function that saves a generator with random weights, always the same."""
-
-    def write(space: str, trained_for: str = "", side: int = SIDE) -> None:
         torch.manual_seed(0)
-        kind = get_space(trained_for or space)
-        model = params.space(space).model
+        kind, model = get_space(model_of or space), params.space(space).model
         paths.model(space).mkdir(parents=True)
-        save_model(paths.model(space), build_generator(kind, model, side), kind, model, side)
-
-    return write
-
-
-@pytest.fixture
-def make_project(
-    write_arrays: Callable[..., None],
-    write_model: Callable[..., None],
-    make_photos: Callable[..., UInt8Array],
-) -> Callable[..., None]:
-    """Return a function that writes a model and so many test photos for each space named.
-
-    The labels are forest, sea, forest, ... so that neither order nor counts are alike.
-    """
-
-    def make(**photos: int) -> None:
-        for space, count in photos.items():
-            labels = ["sea" if i % 2 else "forest" for i in range(count)]
-            write_arrays(space, make_photos(count), labels)
-            write_model(space)
+        generator = build_generator(kind, model, model_side)
+        save_model(paths.model(space), generator, kind, model, model_side)
 
     return make

@@ -1,4 +1,4 @@
-"""The measures against numbers worked out by hand, and against properties they must have."""
+"""The measures, compared with values worked out by hand or published."""
 
 from __future__ import annotations
 
@@ -39,13 +39,6 @@ def lab_of_hues(degrees: np.ndarray, chroma: float, lightness: float = 60.0) -> 
     return lab.astype(np.float32)
 
 
-# -- PSNR ------------------------------------------------------------------------------------
-
-
-def test_psnr_of_black_for_white_is_0_db() -> None:
-    assert metrics.psnr(flat(0, 0, 0), flat(255, 255, 255)) == pytest.approx(0)
-
-
 def test_psnr_of_an_error_of_10_everywhere() -> None:
     expected = 10 * math.log10(255**2 / 10**2)
     assert metrics.psnr(flat(110, 90, 60), flat(100, 100, 50)) == pytest.approx(expected)
@@ -55,13 +48,6 @@ def test_psnr_of_an_error_of_10_everywhere() -> None:
 def test_psnr_of_identical_pictures_is_capped_at_100_db() -> None:
     picture = noise(0)
     assert metrics.psnr(picture, picture).tolist() == [100.0] * 3
-
-
-# -- SSIM ------------------------------------------------------------------------------------
-
-
-def test_ssim_of_identical_pictures_is_1() -> None:
-    assert metrics.ssim(noise(0), noise(0)) == pytest.approx([1, 1, 1])
 
 
 def test_ssim_is_that_of_the_paper_in_double_precision() -> None:
@@ -82,22 +68,6 @@ def test_ssim_is_that_of_the_paper_in_double_precision() -> None:
     assert metrics.ssim(picture, truth) == pytest.approx(expected, abs=1e-5)
 
 
-def test_ssim_of_flat_pictures_is_the_luminance_term() -> None:
-    # With no variance anywhere, (2 x y + C1) / (x^2 + y^2 + C1) is left, C1 = (0.01 * 255)^2.
-    c1 = 2.55**2
-    expected = (2 * 100 * 150 + c1) / (100**2 + 150**2 + c1)
-    assert metrics.ssim(flat(100, 100, 100), flat(150, 150, 150)) == pytest.approx(
-        expected, abs=1e-4
-    )
-
-
-# -- CIEDE2000 -------------------------------------------------------------------------------
-
-
-def test_ciede2000_of_identical_pictures_is_0() -> None:
-    assert metrics.ciede2000(noise(0), noise(0)) == pytest.approx([0, 0, 0], abs=1e-6)
-
-
 @pytest.mark.parametrize(
     ("lab", "truth", "expected"),
     [  # pairs 1, 7 and 17 of the test data of Sharma et al. (2005), table 1
@@ -115,9 +85,6 @@ def test_ciede2000_of_pictures_is_that_of_scikit_image_in_double_precision() -> 
     picture, truth = noise(0, 1)[0], noise(1, 1)[0]
     expected = deltaE_ciede2000(rgb2lab(truth), rgb2lab(picture)).mean()
     assert metrics.ciede2000(picture, truth) == pytest.approx(expected, rel=1e-4)
-
-
-# -- colourfulness ---------------------------------------------------------------------------
 
 
 def test_gray_has_no_colorfulness() -> None:
@@ -140,22 +107,8 @@ def test_colorfulness_of_red_beside_green_differs_between_the_definitions() -> N
     assert metrics.colorfulness_abs(picture) == pytest.approx(0 + 0.3 * math.hypot(100, 50))
 
 
-def test_colorfulness_of_blue_beside_yellow_differs_between_the_definitions() -> None:
-    # yb is -200 and +200, rg is 0.
-    picture = halves((0, 0, 200), (200, 200, 0))
-    assert metrics.colorfulness(picture) == pytest.approx(200)
-    assert metrics.colorfulness_abs(picture) == pytest.approx(0.3 * 200)
-
-
-# -- hue share -------------------------------------------------------------------------------
-
-
 def hue_share(pictures: np.ndarray, truth: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
     return metrics.hue_share(pictures, truth, chromatic=CHROMATIC, tolerance=tolerance)
-
-
-def test_the_truth_itself_has_every_hue_right() -> None:
-    assert hue_share(noise(0), noise(0)).tolist() == [1, 1, 1]
 
 
 def test_the_gray_picture_has_no_hue_right() -> None:
@@ -170,11 +123,6 @@ def test_a_hue_is_right_up_to_the_tolerance() -> None:
     generated = lab_of_hues(np.array([[10, 39, 45, 350], [330, 190, 341, 10]]), chroma=5)
     assert hue_share(generated, truth) == pytest.approx(5 / 8)
     assert hue_share(generated, truth, tolerance=15) == pytest.approx(2 / 8)
-
-
-def test_hues_on_both_sides_of_180_degrees_are_near_each_other() -> None:
-    truth = lab_of_hues(np.full((1, 2), 170.0), chroma=20)
-    assert hue_share(lab_of_hues(np.array([[195, 205]]), chroma=20), truth) == 0.5
 
 
 def test_only_pixels_chromatic_in_the_truth_count() -> None:
@@ -198,29 +146,11 @@ def test_a_photo_without_color_has_no_hue_share() -> None:
     assert shares[1] == 1
 
 
-# -- shift -----------------------------------------------------------------------------------
-
-
-def test_a_shift_to_blue_is_negative_along_b_and_of_known_size() -> None:
-    truth = lab_of_hues(np.random.default_rng(0).uniform(0, 360, (8, 8)), chroma=15)
-    bluer = truth + np.array([0, 0, -7], np.float32)
-    shift_a, shift_b = metrics.color_shift(bluer, truth)
-    assert shift_a == pytest.approx(0, abs=1e-5)
-    assert shift_b == pytest.approx(-7, abs=1e-5)
-
-
 def test_blue_in_place_of_gray_shifts_by_the_lab_of_blue() -> None:
     shift_a, shift_b = metrics.color_shift(flat(0, 0, 255), flat(128, 128, 128))
     # sRGB blue is Lab (32.3, 79.2, -107.9); gray has no a and b.
     assert shift_a == pytest.approx(79.2, abs=0.1)
     assert shift_b == pytest.approx(-107.9, abs=0.1)
-
-
-def test_red_in_place_of_gray_shifts_to_positive_a() -> None:
-    assert metrics.color_shift(flat(255, 0, 0), flat(128, 128, 128))[0] > 50
-
-
-# -- hue histogram ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -243,59 +173,6 @@ def test_the_histogram_has_shares_of_all_pixels() -> None:
     assert histogram.sum() == 0.5
 
 
-def test_gray_has_an_empty_histogram() -> None:
-    assert metrics.hue_histogram(flat(50, 50, 50), chromatic=CHROMATIC).sum() == 0
-
-
-# -- confidence interval ---------------------------------------------------------------------
-
-
-def test_the_interval_covers_the_mean_and_shrinks_with_more_photos() -> None:
-    few, many = (np.random.default_rng(1).normal(5, 2, count) for count in (20, 2000))
-    widths = []
-    for values in (few, many):
-        interval = metrics.confidence_interval(values)
-        assert interval is not None
-        low, high = interval
-        assert low < values.mean() < high
-        widths.append(high - low)
-    # The normal approximation: 2 * 1.96 * sd / sqrt(n).
-    assert widths[0] == pytest.approx(2 * 1.96 * few.std() / math.sqrt(20), rel=0.15)
-    assert widths[1] == pytest.approx(2 * 1.96 * 2 / math.sqrt(2000), rel=0.15)
-
-
-def test_a_higher_level_is_wider() -> None:
-    values = np.arange(30.0)
-    (low, high), (lower, higher) = (
-        metrics.confidence_interval(values, level) or (0, 0) for level in (0.8, 0.99)
-    )
-    assert lower < low < high < higher
-
-
-def test_the_interval_is_the_same_every_time() -> None:
-    values = np.arange(10.0)
-    assert metrics.confidence_interval(values) == metrics.confidence_interval(values)
-
-
-def test_fewer_than_3_photos_have_no_interval() -> None:
-    assert metrics.confidence_interval([1.0, 2.0]) is None
-    assert metrics.confidence_interval([1.0, 2.0, math.nan]) is None
-    assert metrics.confidence_interval([1.0, 2.0, 3.0]) is not None
-
-
-@pytest.mark.filterwarnings("error")
-def test_photos_that_agree_have_an_interval_without_width() -> None:
-    assert metrics.confidence_interval([2.5] * 4) == (2.5, 2.5)
-
-
-def test_photos_without_a_value_are_left_out() -> None:
-    values = [1.0, 2.0, 3.0, 4.0]
-    assert metrics.confidence_interval([*values, math.nan]) == metrics.confidence_interval(values)
-
-
-# -- shapes ----------------------------------------------------------------------------------
-
-
 def test_several_pictures_give_what_each_gives_alone() -> None:
     pictures, truth = noise(0), noise(1)
     pairs = list(zip(pictures, truth, strict=True))
@@ -308,11 +185,6 @@ def test_several_pictures_give_what_each_gives_alone() -> None:
     shifts = np.stack(metrics.color_shift(pictures, truth), -1)
     alone = np.array([np.stack(metrics.color_shift(*pair)) for pair in pairs])
     assert shifts == pytest.approx(alone)
-    histograms = metrics.hue_histogram(pictures, chromatic=CHROMATIC)
-    assert histograms.shape == (3, 36)
-    assert histograms[1].tolist() == (
-        metrics.hue_histogram(pictures[1], chromatic=CHROMATIC).tolist()
-    )
 
 
 def test_lab_may_be_given_in_place_of_pictures() -> None:

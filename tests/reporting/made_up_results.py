@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from colorgan.reporting.inputs import Results, Scores
+from colorgan.reporting.results import Results, Scores
 
 SIDE = 32
 LABELS = ("cat", "cat", "cat", "dog", "dog", "dog", "sail_boat")

@@ -40,6 +40,7 @@ def test_spread_takes_one_of_each_class_before_a_second():
     index = _index(LABELS)
     assert set(index["label"].iloc[grids.spread(index, 3)]) == set(LABELS)
     assert index["label"].iloc[grids.spread(index, 5)].value_counts()["sail_boat"] == 1
+    assert sorted(grids.spread(index, 100)) == list(range(len(LABELS)))
 
 
 def test_spread_over_more_classes_than_rows_does_not_take_the_first_letters():
@@ -50,11 +51,6 @@ def test_spread_over_more_classes_than_rows_does_not_take_the_first_letters():
         "class10",
         "class15",
     ]
-
-
-def test_spread_takes_no_photo_twice_and_no_more_than_there_are():
-    rows = grids.spread(_index(LABELS), 100)
-    assert sorted(rows) == list(range(len(LABELS)))
 
 
 def test_spread_does_not_depend_on_the_order_of_the_photos():

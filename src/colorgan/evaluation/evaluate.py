@@ -1,4 +1,4 @@
-"""The stage `evaluate`: colour the test split, and measure it beside the gray picture."""
+"""The stage `evaluate`: colour the test photos and measure them beside the gray picture."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ import pandas as pd
 import torch
 
 from colorgan import io, paths
+from colorgan.color import UInt8Array
 from colorgan.config import EvaluateParams, Params
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics, summary
-from colorgan.evaluation.distances import Distances, distances
-from colorgan.evaluation.photo import COLUMNS, measure_photo
-from colorgan.evaluation.summary import Summary
+from colorgan.evaluation.frechet import NetworkDistances
+from colorgan.evaluation.metrics import FloatArray
+from colorgan.evaluation.summary import MEASURES, PREFIXES, TRUTH_MEASURES, Summary
 from colorgan.model import Model
 from colorgan.runs.runtime import choose_device
 from colorgan.tracking.run import record_results
 
-SPLIT = "test"
-
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated: the model of a space, and photos it never saw."""
+    """What is evaluated: the model of a space, and its test photos."""
 
     space: str
     model: Model
@@ -36,7 +35,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured of one space.
+    """The measures of one space.
 
     Attributes:
         photos: its rows of per_photo.csv.
@@ -49,24 +48,21 @@ class Evaluation:
     content: Summary
 
 
-def evaluate(params: Params, spaces: Sequence[str]) -> pd.DataFrame:
-    """Measure the model of each space on its test split, write the reports, record the results.
+def evaluate(params: Params, spaces: Sequence[str]) -> None:
+    """Measure the model of each space on its test photos, write the reports, record the results.
 
-    Writes metrics.json, per_photo.csv, per_class.csv and hues.csv under reports/, with the spaces
-    given and no others. The same models and photos give the same bytes.
-
-    Returns:
-        The content of per_photo.csv: a row a photo of each space.
+    Writes metrics.json, per_photo.csv, per_class.csv and hues.csv in reports/. The same models and
+    photos give the same bytes.
 
     Raises:
-        ColorganError: a model or a test split is missing, empty, or does not fit the other; or
-            a network that measures could not be loaded. Nothing is written then.
+        ColorganError: a model or a test split is missing, empty, or does not fit the other; or a
+            network that measures could not be loaded. Nothing is written then.
     """
     device = choose_device(params.runtime.device)
-    # All are opened first: a missing model is told at once, not after the other space's photos.
+    # Open all of them first, so that a missing model is reported before the long work.
     subjects = [open_subject(params, space, device) for space in spaces]
     evaluations = [measure(subject, params.evaluate) for subject in subjects]
-    photos = write_reports(evaluations)
+    write_reports(evaluations)
     for subject, evaluation in zip(subjects, evaluations, strict=True):
         record_results(
             stage=f"evaluate_{subject.space}",
@@ -75,7 +71,6 @@ def evaluate(params: Params, spaces: Sequence[str]) -> pd.DataFrame:
             metrics=summary.flat(evaluation.content),
             artifacts=[paths.METRICS, paths.PER_CLASS, paths.PER_PHOTO, paths.HUES],
         )
-    return photos
 
 
 def open_subject(params: Params, space: str, device: torch.device) -> Subject:
@@ -86,7 +81,7 @@ def open_subject(params: Params, space: str, device: torch.device) -> Subject:
     """
     folder = paths.processed(space)
     model = Model.load(paths.model(space), device)
-    split = open_split(folder, SPLIT)
+    split = open_split(folder, "test")
     if not len(split):
         fraction = params.space(space).data.test_fraction
         raise ColorganError(
@@ -103,69 +98,96 @@ def open_subject(params: Params, space: str, device: torch.device) -> Subject:
     return Subject(space, model, split)
 
 
-def measure(subject: Subject, params: EvaluateParams) -> Evaluation:
-    """Colour the photos of the split and measure them, with one batch in memory at a time."""
+def measure(subject: Subject, cfg: EvaluateParams) -> Evaluation:
+    """Colour and measure the photos of the split, with one batch in memory at a time."""
     rows: list[dict[str, float]] = []
-    true_hues, hues = np.zeros(metrics.HUE_BINS), np.zeros(metrics.HUE_BINS)
-    of_the_split = distances(params, subject.model.device)
-    for batch in subject.model.colorize_split(subject.split, params.batch_size):
+    hues = {kind: np.zeros(metrics.HUE_BINS) for kind in ("truth", "generated")}
+    distances = NetworkDistances(cfg, subject.model.device)
+    for batch in subject.model.colorize_split(subject.split, cfg.batch_size):
         for pictures in zip(batch.gray, batch.truth, batch.generated, strict=True):
-            photo = measure_photo(*pictures, params)
-            rows.append(photo.row)
-            true_hues += photo.true_hues
-            hues += photo.hues
-        for distance in of_the_split:
-            distance.update(batch)
-    photos = _per_photo(subject, rows)
-    return Evaluation(
-        photos,
-        _hues(subject, true_hues / len(rows), hues / len(rows)),
-        _summary(photos, of_the_split),
-    )
-
-
-def _per_photo(subject: Subject, rows: list[dict[str, float]]) -> pd.DataFrame:
-    """Put the position, id and label of each photo before its measures."""
-    names = pd.DataFrame(
+            row, true_hues, generated_hues = measure_photo(*pictures, cfg)
+            rows.append(row)
+            hues["truth"] += true_hues
+            hues["generated"] += generated_hues
+        distances.update(batch)
+    index = subject.split.index
+    photos = pd.DataFrame(
         {
             "space": subject.space,
             "photo": np.arange(len(rows)),
-            "id": subject.split.index["id"],
-            "label": subject.split.index["label"],
+            "id": index["id"],
+            "label": index["label"],
         }
-    )
-    return pd.concat([names, pd.DataFrame(rows, columns=list(COLUMNS))], axis="columns")
-
-
-def _hues(
-    subject: Subject, truth: metrics.FloatArray, generated: metrics.FloatArray
-) -> pd.DataFrame:
-    """Return the share of all pixels that are chromatic and of each hue, a row a bin."""
-    centers = metrics.hue_bin_centers()
-    return pd.DataFrame(
-        {"space": subject.space, "hue": centers, "truth": truth, "generated": generated}
-    )
-
-
-def _summary(photos: pd.DataFrame, of_the_split: Sequence[Distances]) -> Summary:
+    ).join(pd.DataFrame(rows))
     content = summary.summarise(photos)
-    for distance in of_the_split:
-        for kind, values in distance.compute().items():
-            content[kind] |= values
-    rounded: Summary = summary.rounded(content)
-    return rounded
+    for kind, values in distances.compute().items():
+        content[kind] |= values
+    return Evaluation(
+        photos=photos,
+        hues=pd.DataFrame(
+            {
+                "space": subject.space,
+                "hue": metrics.hue_bin_centers(),
+                "truth": hues["truth"] / len(rows),
+                "generated": hues["generated"] / len(rows),
+            }
+        ),
+        content=summary.rounded(content),
+    )
 
 
-def write_reports(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """Write the four reports, each whole or not at all; return the content of per_photo.csv."""
-    photos = pd.concat([done.photos for done in evaluations], ignore_index=True)
-    _write_csv(paths.PER_PHOTO, photos)
-    _write_csv(paths.PER_CLASS, summary.by_class(photos))
-    _write_csv(paths.HUES, pd.concat([done.hues for done in evaluations]))
+def measure_photo(
+    gray: UInt8Array, truth: UInt8Array, generated: UInt8Array, cfg: EvaluateParams
+) -> tuple[dict[str, float], FloatArray, FloatArray]:
+    """Measure the pictures of one photo, each `(H, W, 3)` uint8 sRGB.
+
+    Returns:
+        The values of `summary.COLUMNS`, and `metrics.hue_histogram` of the truth and of the
+        generated picture. `hue_share` is NaN for a photo without colour.
+    """
+    true_lab = metrics.lab_from_pictures(truth)
+    lab = metrics.lab_from_pictures(generated)
+    row = _compare("generated", generated, lab, truth, true_lab, cfg)
+    for name in TRUTH_MEASURES:
+        row[PREFIXES["truth"] + name] = float(getattr(metrics, name)(truth))
+    row |= _compare("gray", gray, metrics.lab_from_pictures(gray), truth, true_lab, cfg)
+    true_hues = metrics.hue_histogram(true_lab, chromatic=cfg.chromatic)
+    return row, true_hues, metrics.hue_histogram(lab, chromatic=cfg.chromatic)
+
+
+def _compare(
+    kind: str,
+    picture: UInt8Array,
+    lab: FloatArray,
+    truth: UInt8Array,
+    true_lab: FloatArray,
+    cfg: EvaluateParams,
+) -> dict[str, float]:
+    """Return `MEASURES` of a picture by column; `lab` and `true_lab` are the two in CIE Lab."""
+    shift_a, shift_b = metrics.color_shift(lab, true_lab)
+    values = {
+        "psnr": metrics.psnr(picture, truth),
+        "ssim": metrics.ssim(picture, truth),
+        "ciede2000": metrics.ciede2000(lab, true_lab),
+        "colorfulness": metrics.colorfulness(picture),
+        "colorfulness_abs": metrics.colorfulness_abs(picture),
+        "hue_share": metrics.hue_share(
+            lab, true_lab, chromatic=cfg.chromatic, tolerance=cfg.hue_tolerance
+        ),
+        "shift_a": shift_a,
+        "shift_b": shift_b,
+    }
+    return {PREFIXES[kind] + name: float(values[name]) for name in MEASURES}
+
+
+def write_reports(evaluations: Sequence[Evaluation]) -> None:
+    """Write the four reports, each whole or not at all."""
+    _write_csv(paths.PER_PHOTO, [done.photos for done in evaluations])
+    _write_csv(paths.PER_CLASS, [summary.by_class(done.photos) for done in evaluations])
+    _write_csv(paths.HUES, [done.hues for done in evaluations])
     io.write_json(paths.METRICS, {done.photos["space"][0]: done.content for done in evaluations})
-    return photos
 
 
-def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+def _write_csv(path: Path, tables: Sequence[pd.DataFrame]) -> None:
     with io.file_aside(path) as aside:
-        frame.to_csv(aside, index=False, float_format="%.6g", lineterminator="\n")
+        pd.concat(tables).to_csv(aside, index=False, float_format="%.6g", lineterminator="\n")

@@ -1,13 +1,12 @@
-"""`frechet_lite2`: how alike two sets of pictures look to a network that has seen ImageNet.
-
-Its own measure, with its own name: other features than those of FID, on another scale.
-"""
+"""Distances that networks measure over a whole split: `frechet_lite2`, FID and LPIPS."""
 
 from __future__ import annotations
 
-import importlib.util
+import http.client
 import math
-from collections import defaultdict
+import socket
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,133 +16,168 @@ from torch import Tensor
 
 from colorgan import color
 from colorgan.color import UInt8Array
+from colorgan.config import EvaluateParams
 from colorgan.errors import ColorganError
-from colorgan.networks.backbones import PACKAGED, create_backbone, load_backbone, packaged_weights
+from colorgan.model import ColoredBatch
+from colorgan.networks.backbones import frozen_backbone
 
 Float64Array = npt.NDArray[np.float64]
 
-NAME = "frechet_lite2"
-WEIGHTS = "efficientnet_lite2"
+COMPARED = ("generated", "gray")
+"""Which pictures of a `ColoredBatch` are compared with its truth."""
 SIDE = 224
-"""Pixels to which pictures are brought; at another size the distances are other numbers."""
+"""Pictures are resized to this many pixels; other sizes give other distances."""
 FEATURES = 1280
-AT_A_TIME = 32
-"""Pictures that the network sees at once: its activations take some 10 MB each."""
+CHUNK = 32
+"""Pictures per forward pass: the activations take about 10 MB each."""
 NEGLIGIBLE = 1e-12
-"""A variance of less than this share of the largest is rounding, where the true one is 0."""
+"""Variances below this share of the largest are rounding errors of 0."""
+DOWNLOAD_TIMEOUT_S = 30.0
 
 
-class FrechetLite2:
-    """Frechet distance between sets of pictures and the truth, fed in batches.
+class NetworkDistances:
+    """Distances of the generated and the gray pictures from the truth, fed in batches.
 
-    |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)) of the means m and covariances S of the 1280 pooled
-    features of EfficientNet-Lite2 with its ImageNet weights; 0 and up, lower is better. Pictures
-    are brought to 224x224 pixels (bilinear, antialiased) and scaled to [-1, 1]; the network runs in
-    float32, the statistics are in float64. The network was trained at 260 px; at 224 a picture
-    takes 25 to 30 ms on a core instead of 32 to 41, and noise that one hardly sees (sigma 4 of 255)
-    weighs less beside the colours: 73% of what leaving the photo gray does, at 260 px 89%.
+    `frechet_lite2`: `frechet_distance` on features of EfficientNet-Lite2. Our own measure: it is on
+        another scale than FID.
+    `fid`: Frechet distance on Inception features (2048, pool 3), by torchmetrics.
+    `lpips`: mean distance of AlexNet features of a picture and its truth, 0 to about 1, by
+        torchmetrics.
 
-    It is too large by an amount that grows as the photos get fewer: two halves of the same 400
-    photos are 150 apart, a set and a slight change of it are not. Up to 1280 photos the covariances
-    do not even have full rank. Compare it only between models measured on the same photos.
+    Lower is better for all three. Both Frechet distances are too large on few photos (two halves of
+    the same 400 photos are 150 apart by `frechet_lite2`) and NaN for a single photo: compare them
+    only on the same photos.
 
-    The truth is looked at once and kept, so that epoch after epoch can be measured against it:
-
-        frechet = FrechetLite2(device)
-        frechet.update_truth(photos)                    # once for each batch of the split
-        frechet.update(pictures)                        # each batch of an epoch
-        distance = frechet.compute()
-        frechet.reset()                                 # forgets the pictures, not the truth
-
-    Source: Dowson and Landau, "The Frechet distance between multivariate normal distributions"
-    (1982); its use on features of a network: Heusel et al. (2017).
+    Source: Heusel et al. (2017) for FID, Zhang et al. (2018) for LPIPS.
 
     Args:
-        device: where the network runs; the CPU takes the place of Apple's MPS, as for FID.
+        cfg: `frechet`, `fid` and `lpips` say which are measured.
+        device: where the networks run; the CPU instead of Apple's MPS, which lacks float64.
+
+    Raises:
+        ColorganError: a network could not be loaded; names the package or the parameter.
+    """
+
+    def __init__(self, cfg: EvaluateParams, device: torch.device) -> None:
+        self._device = torch.device("cpu") if device.type == "mps" else device
+        self._features = Lite2Features(self._device) if cfg.frechet else None
+        self._moments = {kind: Moments() for kind in ("truth", *COMPARED)}
+        self._fid = self._load("fid", _fid) if cfg.fid else {}
+        self._lpips = self._load("lpips", _lpips) if cfg.lpips else {}
+
+    def _load(self, name: str, build: Callable[[], Any]) -> dict[str, Any]:
+        """Return one metric per kind of picture; its weights are downloaded the first time."""
+        timeout = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
+        try:
+            return {kind: build().to(self._device) for kind in COMPARED}
+        except (OSError, RuntimeError, ImportError, http.client.HTTPException) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ColorganError(
+                f"evaluate.{name} is true, but the weights of its network could not be loaded "
+                f"({reason}): set evaluate.{name} to false in params.yaml, or run once with a "
+                "connection to the internet"
+            ) from None
+        finally:
+            socket.setdefaulttimeout(timeout)
+
+    @torch.inference_mode()
+    def update(self, batch: ColoredBatch) -> None:
+        """Add the pictures of a batch."""
+        if self._features:
+            for kind, moments in self._moments.items():
+                moments.update(self._features(getattr(batch, kind)))
+        for kind in COMPARED:
+            pictures, truth = self._tensor(getattr(batch, kind)), self._tensor(batch.truth)
+            if self._fid:
+                self._fid[kind].update(truth, real=True)
+                self._fid[kind].update(pictures, real=False)
+            if self._lpips:
+                self._lpips[kind].update(pictures / 255, truth / 255)
+
+    def compute(self) -> dict[str, dict[str, float]]:
+        """Return the distances by name, for each kind of `COMPARED`."""
+        values: dict[str, dict[str, float]] = {kind: {} for kind in COMPARED}
+        for kind, of_kind in values.items():
+            if self._features:
+                of_kind["frechet_lite2"] = frechet_distance(
+                    self._moments[kind], self._moments["truth"]
+                )
+            if self._fid:
+                metric = self._fid[kind]
+                several = int(metric.real_features_num_samples) > 1
+                of_kind["fid"] = float(metric.compute()) if several else math.nan
+            if self._lpips:
+                of_kind["lpips"] = float(self._lpips[kind].compute())
+        return values
+
+    def _tensor(self, pictures: UInt8Array) -> Tensor:
+        """Return pictures `(N, H, W, 3)` as uint8 `(N, 3, H, W)` on the device."""
+        return torch.from_numpy(pictures).to(self._device).movedim(-1, 1)
+
+
+def _fid() -> Any:
+    # torchmetrics takes seconds to import, and most evaluations do without it.
+    from torchmetrics.image import fid
+
+    return fid.FrechetInceptionDistance(feature=2048)
+
+
+def _lpips() -> Any:
+    from torchmetrics.image import lpip
+
+    return lpip.LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
+
+
+class Lite2Features:
+    """The 1280 pooled features of EfficientNet-Lite2 with its ImageNet weights.
+
+    Pictures are resized to 224x224 pixels (bilinear, antialiased) and scaled to [-1, 1]. The
+    network was trained at 260 px; at 224 it is faster, and noise that one hardly sees weighs less
+    beside the colours.
 
     Raises:
         ColorganError: timm or the package with the weights is not installed.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._features = Lite2Features(torch.device("cpu") if device.type == "mps" else device)
-        self._truth = Moments()
-        self._pictures: dict[str, Moments] = defaultdict(Moments)
-
-    @property
-    def true_photos(self) -> int:
-        """The photos of the truth that it has seen."""
-        return self._truth.count
-
-    def update_truth(self, photos: UInt8Array) -> None:
-        """Take in photos `(N, H, W, 3)` uint8 sRGB of the truth."""
-        self._truth.update(self._features(photos))
-
-    def update(self, pictures: UInt8Array, kind: str = "generated") -> None:
-        """Take in pictures `(N, H, W, 3)` uint8 sRGB; every kind is a set of its own."""
-        self._pictures[kind].update(self._features(pictures))
-
-    def compute(self, kind: str = "generated") -> float:
-        """Return the distance of a kind of pictures from the truth; NaN below two of either."""
-        return frechet_distance(self._pictures[kind], self._truth)
-
-    def reset(self) -> None:
-        """Forget the pictures of every kind; the truth stays."""
-        self._pictures.clear()
-
-
-class Lite2Features:
-    """The pooled features of EfficientNet-Lite2.
-
-    Raises:
-        ColorganError: a package is missing.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        _require_packages()
-        # Weights are drawn before they are loaded: a training around this draws what it would.
-        with torch.random.fork_rng(devices=[]):
-            network = create_backbone(PACKAGED[WEIGHTS][0], num_classes=0)
-            load_backbone(network, packaged_weights(WEIGHTS), WEIGHTS)
-        network.eval().requires_grad_(False)
-        # Channels last is twice as fast on a CPU.
+        network = frozen_backbone("efficientnet_lite2", num_classes=0)
+        # channels_last is twice as fast on a CPU.
         self._network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device = device
 
     @torch.inference_mode()
     def __call__(self, pictures: UInt8Array) -> Float64Array:
         """Return features `(N, 1280)`, float64, of pictures `(N, H, W, 3)` uint8 sRGB."""
-        parts = [
-            self._of_few(torch.from_numpy(pictures[start : start + AT_A_TIME]))
-            for start in range(0, len(pictures), AT_A_TIME)
+        chunks = [
+            self._forward(torch.from_numpy(pictures[start : start + CHUNK]))
+            for start in range(0, len(pictures), CHUNK)
         ]
-        return np.concatenate([np.empty((0, FEATURES)), *parts])
+        return np.concatenate([np.empty((0, FEATURES)), *chunks])
 
-    def _of_few(self, pictures: Tensor) -> Float64Array:
+    def _forward(self, pictures: Tensor) -> Float64Array:
         x = color.centred_from_uint8(pictures.to(self._device), 127.5, 127.5).movedim(-1, 1)
         x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
-        # float32 in earnest: cuDNN would round to TF32 where it may.
+        # Without TF32, which would round the activations.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             features: Tensor = self._network(x.contiguous(memory_format=torch.channels_last))
         return features.cpu().double().numpy()
 
 
 class Moments:
-    """Number, mean and covariance of features, of which one batch is held at a time.
+    """Count, mean and covariance of features `(N, D)`, updated batch by batch.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
-    sample variances" (1979): no large sums are subtracted, so that variances of 0 come out as
-    nearly that, and few photos as the few directions they span.
+    sample variances" (1979). No large sums are subtracted, so a variance of 0 stays nearly 0.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.mean: Float64Array = np.zeros(())
         self._scatter: Float64Array = np.zeros(())
-        self._root: Float64Array | None = None
 
     def update(self, features: Float64Array) -> None:
-        """Take in features `(N, D)`, float64."""
+        """Add features `(N, D)`, float64."""
         if not len(features):
             return
         total = self.count + len(features)
@@ -154,50 +188,33 @@ class Moments:
         self._scatter = self._scatter + centred.T @ centred + between
         self.mean = self.mean + apart * (len(features) / total)
         self.count = total
-        self._root = None
 
     @property
     def covariance(self) -> Float64Array:
         """The unbiased covariance `(D, D)`; needs two photos."""
         return self._scatter / (self.count - 1)
 
-    @property
-    def root(self) -> Float64Array:
-        """A matrix R `(D, rank)` with R R^T = covariance; computed once."""
-        if self._root is None:
-            variances, directions = np.linalg.eigh(self.covariance)
-            real = variances > NEGLIGIBLE * variances[-1]
-            self._root = directions[:, real] * np.sqrt(variances[real])
-        return self._root
-
 
 def frechet_distance(pictures: Moments, truth: Moments) -> float:
-    """Return the Frechet distance between two normal distributions; NaN without a covariance.
+    """Return the Frechet distance of two normal distributions, 0 and up; NaN below two photos.
 
-    With S' = R R^T the eigenvalues of S S' are those of the symmetric R^T S R and zeros. This is
-    exact where the rank is low and takes a tenth of a second for 859 photos; torchmetrics looks
-    for the eigenvalues of S S' itself, which is slower and, with few photos, off by 1e-4.
+    |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)) of means m and covariances S. With S' = R R^T, S S' has
+    the eigenvalues of the symmetric R^T S R and zeros. This is exact for covariances of low rank
+    (fewer photos than features), where the matrix root of torchmetrics is slower and off by 1e-4.
+
+    Source: Dowson and Landau, "The Frechet distance between multivariate normal distributions"
+    (1982).
     """
     if min(pictures.count, truth.count) < 2:
         return math.nan
-    product = np.linalg.eigvalsh(truth.root.T @ pictures.covariance @ truth.root)
+    variances, directions = np.linalg.eigh(truth.covariance)
+    kept = variances > NEGLIGIBLE * variances[-1]
+    root = directions[:, kept] * np.sqrt(variances[kept])
+    product = np.linalg.eigvalsh(root.T @ pictures.covariance @ root)
     distance = (
         np.square(pictures.mean - truth.mean).sum()
         + np.trace(pictures.covariance)
-        + np.square(truth.root).sum()
+        + np.square(root).sum()
         - 2 * np.sqrt(product.clip(min=0)).sum()
     )
     return max(float(distance), 0.0)
-
-
-def _require_packages() -> None:
-    """Say in one sentence what is missing and how to get it."""
-    package = PACKAGED[WEIGHTS][1]
-    missing = [name for name in ("timm", package) if importlib.util.find_spec(name) is None]
-    if missing:
-        names = [name.replace("_", "-") for name in missing]
-        raise ColorganError(
-            f"evaluate.frechet is true, but {' and '.join(names)} "
-            f"{'is' if len(names) == 1 else 'are'} not installed: `pip install {' '.join(names)}`, "
-            "or set evaluate.frechet to false in params.yaml"
-        )

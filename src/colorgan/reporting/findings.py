@@ -1,18 +1,16 @@
-"""What the numbers say, in sentences. Pure functions: measures in, sentences out.
+"""What the numbers say, in sentences: measures in, sentences out.
 
-A sentence claims no more than the numbers carry: a bias needs an interval that excludes zero and
-a shift one could see, a class needs some photos. Which space is nearer the truth: `comparison.py`.
+A sentence claims no more than the numbers support: a bias needs an interval without zero and a
+visible size, a ranked class needs some photos, a better space needs a significant difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from colorgan.config import EvaluateParams
-from colorgan.reporting.inputs import Results, Scores
 from colorgan.reporting.measures import (
     CIEDE2000,
     COLORFULNESS,
@@ -23,132 +21,169 @@ from colorgan.reporting.measures import (
     LPIPS,
     PSNR,
     SSIM,
-    Measure,
     hue_name,
+    number,
+    readable,
 )
-from colorgan.reporting.wording import capital, listed, number, photos_of, readable, title
+from colorgan.reporting.results import Results, Scores
 
 FEW_PHOTOS = 100
-"""Fewer test photos than this call for caution."""
+"""With fewer test photos than this the report warns."""
+FEW_SHARED = 10
+"""With fewer shared photos than this two spaces are not compared."""
 FEW_IN_CLASS = 3
 """Classes with fewer photos than this are not ranked."""
+RANKED_CLASSES = 3
+"""So many best and worst classes are named."""
 VISIBLE_SHIFT = 1.0
-"""A mean shift along a or b below this is no bias: about the least difference an eye can see."""
+"""A mean shift along a or b below this is no bias: about the smallest difference one can see."""
 COLORFUL_MARGIN = 0.1
 """Colourfulness within this share of the truth's counts as the same."""
 HUE_MARGIN = 0.01
-"""A hue is over- or under-produced from this share of all pixels on..."""
+"""A hue is produced too often or too seldom from this share of all pixels on..."""
 HUE_RATIO = 1.25
 """...and if it is this many times as frequent as it should be, or the reverse."""
+Z_95 = 1.96
 
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis of Lab and the colours at its ends."""
-
-    name: str
-    negative: str
-    positive: str
-
-
-AXES = (Axis("a", "green", "red"), Axis("b", "blue", "yellow"))
+AXES = {"a": ("green", "red"), "b": ("blue", "yellow")}
+"""The chroma axes of Lab, with the colours at their negative and positive ends."""
 
 
 def sample_size(scores: Mapping[str, Scores]) -> list[str]:
-    """Say how many photos the measures rest on, and warn where they are few."""
+    """Say how many photos were measured, and warn if they are few."""
     counts = {space: score.photos for space, score in scores.items()}
-    told = " and ".join(f"{photos_of(count)} for {title(space)}" for space, count in counts.items())
-    sentences = [f"Measured on test photos that no training has seen: {told}."]
+    told = " and ".join(f"{_photos(count)} for {space.upper()}" for space, count in counts.items())
+    sentences = [f"Measured on test photos that were not used in training: {told}."]
     if min(counts.values()) < FEW_PHOTOS:
         sentences.append(
-            f"Caution: with fewer than {FEW_PHOTOS} test photos every figure here is rough; "
-            "another choice of photos could turn small differences round."
+            f"Caution: with fewer than {FEW_PHOTOS} test photos every number here is rough. Small "
+            "differences may be chance."
         )
     return sentences
 
 
+def compare_spaces(results: Mapping[str, Results]) -> list[str]:
+    """Say which of two spaces is nearer the truth and by how much."""
+    if len(results) < 2:
+        return [f"Only {next(iter(results)).upper()} was evaluated: there is nothing to compare."]
+    (first, ours), (second, theirs) = list(results.items())[:2]
+    names = (first.upper(), second.upper())
+    both = ours.per_photo.merge(theirs.per_photo, on="id", suffixes=("_1", "_2"))
+    sentences = [_nearer(names, both[["ciede2000_1", "ciede2000_2"]].dropna())]
+    ahead: dict[str, list[str]] = {name: [] for name in names}
+    for measure in (PSNR, SSIM, FRECHET_LITE2, COLORFULNESS_GAP, HUE_SHARE):
+        values = [scores.generated.get(measure.key) for scores in (ours.scores, theirs.scores)]
+        better = measure.better(*values)
+        if better is not None:
+            winner, loser = map(measure.show, values if better else values[::-1])
+            ahead[names[0 if better else 1]].append(f"{measure.label} ({winner} against {loser})")
+    sentences += [f"{name} is better in {_listed(told)}." for name, told in ahead.items() if told]
+    if not len(both) == ours.scores.photos == theirs.scores.photos:
+        sentences.append(
+            f"The test sets are not the same photos ({len(both)} are in both): measures over all "
+            "test photos are not strictly comparable."
+        )
+    return sentences
+
+
+def _nearer(names: tuple[str, str], pairs: pd.DataFrame) -> str:
+    """Name the better space by CIEDE2000 on shared photos, if the difference is significant."""
+    n = len(pairs)
+    if n < FEW_SHARED:
+        return (
+            f"{names[0]} and {names[1]} share {_photos(n)} of their test photos: too few to say "
+            "which is nearer the truth."
+        )
+    means = [CIEDE2000.show(mean) for mean in pairs.mean()]
+    difference = pairs["ciede2000_2"] - pairs["ciede2000_1"]
+    middle, half = difference.mean(), Z_95 * difference.std() / n**0.5
+    winner = 0 if middle > 0 else 1
+    if abs(middle) <= half:
+        verdict = f"Neither {names[0]} nor {names[1]} is clearly nearer the truth"
+    else:
+        verdict = f"{names[winner]} is nearer the truth"
+    interval = " to ".join(number(abs(middle) + end, 2) for end in (-half, half))
+    return (
+        f"{verdict}: the mean CIEDE2000 of {names[winner]} is {means[winner]}, that of "
+        f"{names[1 - winner]} {means[1 - winner]}. The difference is {number(abs(middle), 2)} (95% "
+        f"interval {interval}, on {_photos(n)} that both hold)."
+    )
+
+
 def against_gray(results: Results) -> list[str]:
-    """Say of each measure if colouring is better or worse than leaving the photo gray."""
+    """Say for each measure whether colouring is better or worse than leaving the photo gray."""
+    generated, gray = results.scores.generated, results.scores.gray
     sentences = []
-    scores = results.scores
-    measures = [PSNR, SSIM, CIEDE2000, FRECHET_LITE2, COLORFULNESS_GAP]
-    if FRECHET_LITE2.key not in scores.generated:
-        measures.remove(FRECHET_LITE2)
-    for measure in measures:
-        sentences.append(_against_gray(measure, scores))
+    for measure in (PSNR, SSIM, CIEDE2000, FRECHET_LITE2, COLORFULNESS_GAP):
+        if measure is FRECHET_LITE2 and measure.key not in generated:
+            continue
+        ours, theirs = generated.get(measure.key), gray.get(measure.key)
+        if ours is None or theirs is None:
+            sentences.append(f"{measure.title} could not be measured.")
+            continue
+        better = measure.better(ours, theirs)
+        verdict = {True: "better than", False: "worse than", None: "the same as"}[better]
+        sentences.append(
+            f"{measure.title} is {verdict} that of the gray photo: {measure.show(ours)} against "
+            f"{measure.show(theirs)}."
+        )
     pairs = results.per_photo[["ciede2000", "gray_ciede2000"]].dropna()
     if len(pairs):
         nearer = int((pairs["ciede2000"] < pairs["gray_ciede2000"]).sum())
         sentences.append(
-            f"The coloured photo is nearer the truth than the gray one (by CIEDE2000) on {nearer} "
-            f"of {photos_of(len(pairs))}."
+            f"By CIEDE2000, {nearer} of {_photos(len(pairs))} are nearer the truth coloured than "
+            "gray."
         )
     return sentences
 
 
-def _against_gray(measure: Measure, scores: Scores) -> str:
-    ours, gray = scores.generated.get(measure.key), scores.gray.get(measure.key)
-    if ours is None or gray is None:
-        return f"{capital(measure.label)} could not be measured."
-    figures = f"({measure.show(ours)} against {measure.show(gray)})"
-    better = measure.better(ours, gray)
-    if better is None:
-        return f"No different from leaving the photo gray in {measure.label} {figures}."
-    return (
-        f"{'Better' if better else 'Worse'} than leaving the photo gray in {measure.label} by "
-        f"{measure.show(abs(ours - gray))} {figures}."
-    )
-
-
 def color_bias(scores: Scores) -> list[str]:
-    """Say if the pictures lean towards green or red (a), blue or yellow (b)."""
+    """Say whether the pictures lean towards green or red (a), blue or yellow (b)."""
     return [_lean(axis, scores) for axis in AXES]
 
 
-def _lean(axis: Axis, scores: Scores) -> str:
-    key = f"shift_{axis.name}"
-    shift = scores.generated.get(key)
-    low, high = scores.generated.get(f"{key}_low"), scores.generated.get(f"{key}_high")
-    ends = f"{axis.negative} or {axis.positive}"
+def _lean(axis: str, scores: Scores) -> str:
+    key, (negative, positive) = f"shift_{axis}", AXES[axis]
+    shift, low, high = (scores.generated.get(key + end) for end in ("", "_low", "_high"))
     if shift is None or low is None or high is None:
-        return f"A {ends} bias could not be measured: the shift along {axis.name} has no interval."
-    figures = (
-        f"mean shift along {axis.name} {number(shift, 1)}, 95% interval {number(low, 1)} to "
+        return f"A {negative} or {positive} bias could not be measured: too few photos."
+    numbers = (
+        f"mean shift along {axis} {number(shift, 1)}, 95% interval {number(low, 1)} to "
         f"{number(high, 1)}"
     )
     if low <= 0 <= high:
-        return f"No {ends} bias can be told: the interval includes zero ({figures})."
+        return f"No clear {negative} or {positive} bias: the interval includes zero ({numbers})."
     if abs(shift) < VISIBLE_SHIFT:
         return (
-            f"No {ends} bias to speak of: the shift is not chance, but smaller than "
-            f"{number(VISIBLE_SHIFT, 0)}, about the least one can see ({figures})."
+            f"No visible {negative} or {positive} bias: the shift is below "
+            f"{number(VISIBLE_SHIFT, 0)}, about the smallest that one can see ({numbers})."
         )
-    color, opposite = axis.negative, axis.positive
-    if shift > 0:
-        color, opposite = opposite, color
+    color, opposite = (positive, negative) if shift > 0 else (negative, positive)
     gray = scores.gray.get(key)
     if gray is not None and gray * shift > 0 and abs(gray) >= abs(shift):
-        # Photos are not neutral on average: whoever paints nothing at all leans, too.
-        figures += (
-            f"; the photo left gray is shifted by {number(gray, 1)}, so this may be too little "
+        # Photos are not neutral on average, so a gray picture is shifted, too.
+        numbers += (
+            f"; the gray photo is shifted by {number(gray, 1)}, so this may be too little "
             f"{opposite} rather than too much {color}"
         )
-    return f"There is a {color} bias: {figures}."
+    return f"There is a {color} bias: {numbers}."
 
 
 def colorfulness(scores: Scores) -> list[str]:
-    """Say if the pictures are too colourful or too pale, and what that does not say."""
+    """Say whether the pictures are too colourful or too pale."""
     ours = scores.generated.get(COLORFULNESS.key)
     truth = scores.truth.get(COLORFULNESS.key)
     if ours is None or not truth:
         return ["Colourfulness could not be measured."]
-    figures = f"({COLORFULNESS.show(ours)} against {COLORFULNESS.show(truth)})"
+    numbers = f"({COLORFULNESS.show(ours)} against {COLORFULNESS.show(truth)})"
     share = ours / truth - 1
     if abs(share) > COLORFUL_MARGIN:
-        kind = "Over-colourful" if share > 0 else "Under-colourful"
-        amount = f"{abs(share):.0%} {'more' if share > 0 else 'less'} colourful"
-        return [f"{kind}: on average {amount} than the true photos {figures}."]
-    sentences = [f"About as colourful as the true photos on average {figures}."]
+        verdict, more = ("Too colourful", "more") if share > 0 else ("Too pale", "less")
+        return [
+            f"{verdict}: on average {abs(share):.0%} {more} colourful than the true photos "
+            f"{numbers}."
+        ]
+    sentences = [f"About as colourful as the true photos on average {numbers}."]
     if CIEDE2000.better(scores.generated.get("ciede2000"), scores.gray.get("ciede2000")) is False:
         sentences.append(
             "The right amount of colour is not the right colour: by CIEDE2000 these pictures are "
@@ -162,11 +197,10 @@ def right_hues(scores: Scores, tolerance: float) -> list[str]:
     share = scores.generated.get(HUE_SHARE.key)
     if share is None:
         return ["The share of right hues could not be measured: no test photo has enough colour."]
-    guess = min(1.0, tolerance / 180)
     return [
         f"Where the truth has colour, the hue is right within {tolerance:g}° on "
-        f"{HUE_SHARE.show(share)} of the pixels; a hue drawn at random would be on "
-        f"{HUE_SHARE.show(guess)}."
+        f"{HUE_SHARE.show(share)} of the pixels. Random hues would be right on "
+        f"{HUE_SHARE.show(tolerance / 180)}."
     ]
 
 
@@ -177,18 +211,20 @@ def hue_balance(hues: pd.DataFrame, chromatic: float) -> list[str]:
         hues: columns hue (degrees), truth and generated (shares of all pixels).
         chromatic: chroma from which on a pixel was counted as having a hue.
     """
-    names = hues["hue"].map(hue_name)
-    sums = hues[["truth", "generated"]].groupby(names, sort=False).sum()
-    totals = hues[["truth", "generated"]].sum()
+    shares = hues[["truth", "generated"]]
+    totals = shares.sum()
     sentences = [
         f"{totals['generated']:.0%} of the generated pixels have a visible colour (chroma of "
         f"{chromatic:g} or more), {totals['truth']:.0%} of the true ones."
     ]
-    over, under = _off_balance(sums, "generated", "truth"), _off_balance(sums, "truth", "generated")
+    named = shares.groupby(hues["hue"].map(hue_name), sort=False).sum()
+    over, under = (
+        _off_balance(named, *order) for order in (("generated", "truth"), ("truth", "generated"))
+    )
     if over:
-        sentences.append(f"Produced too often: {listed(over)}.")
+        sentences.append(f"Produced too often: {_listed(over)}.")
     if under:
-        sentences.append(f"Produced too seldom: {listed(under)}.")
+        sentences.append(f"Produced too seldom: {_listed(under)}.")
     if not over and not under:
         sentences.append(
             f"No hue is off by {HUE_MARGIN:.0%} of all pixels and a factor of {HUE_RATIO:g}."
@@ -196,10 +232,10 @@ def hue_balance(hues: pd.DataFrame, chromatic: float) -> list[str]:
     return sentences
 
 
-def _off_balance(sums: pd.DataFrame, more: str, less: str) -> list[str]:
-    """Name the hues with more in the one column than in the other, the farthest off first."""
-    excess = (sums[more] - sums[less]).sort_values(ascending=False, kind="stable")
-    ranked = sums.loc[excess.index]
+def _off_balance(shares: pd.DataFrame, more: str, less: str) -> list[str]:
+    """Name the hues with clearly larger shares in one column than in the other, largest first."""
+    excess = (shares[more] - shares[less]).sort_values(ascending=False, kind="stable")
+    ranked = shares.loc[excess.index]
     off = ranked[(excess >= HUE_MARGIN) & (ranked[more] >= HUE_RATIO * ranked[less])]
     return [
         f"{name} ({generated:.1%} of all pixels against {truth:.1%})"
@@ -207,38 +243,40 @@ def _off_balance(sums: pd.DataFrame, more: str, less: str) -> list[str]:
     ]
 
 
-def classes(per_class: pd.DataFrame, named: int = 3) -> list[str]:
+def classes(per_class: pd.DataFrame) -> list[str]:
     """Say which classes are coloured best and worst by CIEDE2000, of those with enough photos."""
     labelled = per_class[per_class["label"] != ""].dropna(subset=["ciede2000"])
     if labelled.empty:
-        return ["The test photos carry no class labels."]
+        return ["The test photos have no class labels."]
     enough = labelled[labelled["n"] >= FEW_IN_CLASS]
-    ranked = enough.sort_values(["ciede2000", "label"], kind="stable")
-    few = len(labelled) - len(ranked)
-    sentences = []
-    if len(ranked) >= 2:
-        named = min(named, len(ranked) // 2)
-        sentences += [
-            f"Coloured best: {listed(_classes(ranked.head(named)))}.",
-            f"Coloured worst: {listed(_classes(ranked.tail(named)[::-1]))}.",
+    ranked = [
+        f"{readable(row['label'])} ({CIEDE2000.show(row['ciede2000'])}, n = {row['n']:.0f})"
+        for row in enough.sort_values(["ciede2000", "label"], kind="stable").to_dict("records")
+    ]
+    named = min(RANKED_CLASSES, len(ranked) // 2)
+    sentences = (
+        [
+            f"Coloured best: {_listed(ranked[:named])}.",
+            f"Coloured worst: {_listed(ranked[: -named - 1 : -1])}.",
         ]
-    else:
-        sentences.append("Too few classes have enough test photos to rank them.")
-    if few:
+        if named
+        else ["Too few classes have enough test photos to rank them."]
+    )
+    if few := len(labelled) - len(ranked):
         sentences.append(
-            f"{few} of {len(labelled)} classes {'has' if few == 1 else 'have'} fewer than "
-            f"{FEW_IN_CLASS} test photos: too few to say anything about them."
+            f"Not ranked, because they have fewer than {FEW_IN_CLASS} test photos: {few} of "
+            f"{len(labelled)} classes."
         )
     return sentences
 
 
-def absent_measures(scores: Mapping[str, Scores], params: EvaluateParams) -> list[str]:
-    """Say which distances of networks were not computed, and what the others are good for."""
+def network_distances(scores: Mapping[str, Scores], cfg: EvaluateParams) -> list[str]:
+    """Say which distances of networks were not computed, and how to read the others."""
     downloaded = ", because it needs a network that is downloaded"
     asked = (
-        (FRECHET_LITE2, "evaluate.frechet", params.frechet, ""),
-        (FID, "evaluate.fid", params.fid, downloaded),
-        (LPIPS, "evaluate.lpips", params.lpips, downloaded),
+        (FRECHET_LITE2, "evaluate.frechet", cfg.frechet, ""),
+        (FID, "evaluate.fid", cfg.fid, downloaded),
+        (LPIPS, "evaluate.lpips", cfg.lpips, downloaded),
     )
     absent, sentences = set(), []
     for measure, name, on, reason in asked:
@@ -249,20 +287,21 @@ def absent_measures(scores: Mapping[str, Scores], params: EvaluateParams) -> lis
     if absent >= {FRECHET_LITE2, FID}:
         sentences.append(
             "Without a Fréchet distance this report measures how near the colours are to those of "
-            "this very photo, not how natural they look: a believable but different colour counts "
-            "as an error."
+            "the original photo, not how natural they look: a believable but different colour "
+            "counts as an error."
         )
     return [
         *sentences,
-        "A Fréchet distance compares the distributions of features of all pictures with those of "
-        "all true photos, not photo by photo. It is too large, the more so the fewer the photos: "
-        "compare it only between pictures of the same photos. The one on features of "
-        "EfficientNet-Lite2 is on another scale than FID and cannot be set beside it.",
+        "A Fréchet distance compares features of all pictures with those of all true photos, not "
+        "photo by photo. It is too large on few photos, so compare it only on the same photos. The "
+        "one on features of EfficientNet-Lite2 is on another scale than FID.",
     ]
 
 
-def _classes(rows: pd.DataFrame) -> list[str]:
-    return [
-        f"{readable(label)} ({CIEDE2000.show(value)}, n = {n:.0f})"
-        for label, value, n in zip(rows["label"], rows["ciede2000"], rows["n"], strict=True)
-    ]
+def _photos(count: int) -> str:
+    return f"{count} photo" if count == 1 else f"{count} photos"
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Join words as a sentence does: a, b and c."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

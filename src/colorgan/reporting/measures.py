@@ -1,27 +1,36 @@
-"""The measures of a coloured photo as people read them: names, units, digits, which way is better.
-
-Also the names of hues. The numbers themselves come from the evaluation.
-"""
+"""How measures and hues are shown: names, units, digits, and which direction is better."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from colorgan.reporting.wording import EN_DASH, number
+MINUS = "\u2212"
+EN_DASH = "\u2013"
+
+
+def number(value: float, digits: int) -> str:
+    """Format a number with a true minus sign, and no minus before a zero."""
+    rounded = round(value, digits)
+    return f"{MINUS if rounded < 0 else ''}{abs(rounded):.{digits}f}"
+
+
+def readable(label: object) -> str:
+    """Return a class label with spaces instead of underscores."""
+    return str(label).replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How one measure is read.
+    """How one measure is shown.
 
     Attributes:
         key: its name in metrics.json.
-        label: its name in words.
-        unit: what stands behind the number, with its own space.
-        digits: decimals that are shown.
-        higher_is_better: None where neither direction is better in itself.
-        factor: what the number is multiplied by before it is shown.
+        label: its name in a sentence.
+        unit: what follows the number, with its own space.
+        digits: decimals shown.
+        higher_is_better: None if neither direction is better.
+        factor: the number is multiplied by this before it is shown.
     """
 
     key: str
@@ -31,16 +40,34 @@ class Measure:
     higher_is_better: bool | None = None
     factor: float = 1.0
 
-    def show(self, value: float | None) -> str:
-        """Return the number with its unit, or a dash where there is none."""
-        return EN_DASH if value is None else self.bare(value) + self.unit
+    @property
+    def title(self) -> str:
+        """The label with its first letter in upper case."""
+        return self.label[:1].upper() + self.label[1:]
 
-    def bare(self, value: float) -> str:
-        """Return the number without its unit, for a table that has it in the head."""
+    @property
+    def heading(self) -> str:
+        """The title with the unit, for a table whose cells are `bare`."""
+        return f"{self.title} ({self.unit.strip()})" if self.unit else self.title
+
+    @property
+    def direction(self) -> str:
+        """Which direction is better, in words."""
+        return {True: "higher is better", False: "lower is better", None: ""}[self.higher_is_better]
+
+    def bare(self, value: float | None) -> str:
+        """Return the number without its unit, or a dash if it is unknown."""
+        if value is None or not math.isfinite(value):
+            return EN_DASH
         return number(value * self.factor, self.digits)
 
+    def show(self, value: float | None) -> str:
+        """Return the number with its unit, or a dash if it is unknown."""
+        text = self.bare(value)
+        return text if text == EN_DASH else text + self.unit
+
     def better(self, value: float | None, other: float | None) -> bool | None:
-        """Say if `value` is better than `other`; None: equal as shown, or it cannot be said."""
+        """Say whether `value` is better than `other`; None if equal as shown, or unknown."""
         if value is None or other is None or self.higher_is_better is None:
             return None
         if self.show(value) == self.show(other):
@@ -68,14 +95,12 @@ HUES: tuple[tuple[str, int, int], ...] = (
     ("blue", 220, 310),
     ("purple", 310, 340),
 )
-"""Names of hue angles of Lab in degrees, from and up to; sRGB's red is at 40, its blue at 306."""
-
+"""Names of the hue angles of Lab in degrees, from and up to; sRGB's red is at 40, blue at 306."""
 FIRST_HUE = HUES[0][1]
-"""Where the circle of hues is cut open, so that no name is cut in two."""
 
 
 def turned(hue: float) -> float:
-    """Return a hue in degrees on the circle that starts at `FIRST_HUE`."""
+    """Return a hue in degrees on the circle that starts at `FIRST_HUE`, so that no name is cut."""
     return (hue - FIRST_HUE) % 360 + FIRST_HUE
 
 
@@ -83,10 +108,3 @@ def hue_name(hue: float) -> str:
     """Return the name of a hue angle of Lab, in degrees."""
     angle = turned(hue)
     return next(name for name, start, end in HUES if start <= angle < end)
-
-
-def present(value: object) -> float | None:
-    """Return a finite number as float; None for anything else (null, NaN, infinity)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

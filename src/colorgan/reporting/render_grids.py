@@ -1,4 +1,4 @@
-"""The stage `render_grids`: grids, curves and the report, of models and what was measured."""
+"""The stage `render_grids`: draw grids, curves and histograms, and write the report."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.model import Model
 from colorgan.reporting import curves, grids, report
-from colorgan.reporting.inputs import Results, read_results
+from colorgan.reporting.results import Results, read_results
 from colorgan.runs.runtime import choose_device
 from colorgan.tracking.run import record_results
-
-SPLIT = "test"
-BOTH = "both_grid"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is shown of one space: its model, the photos it never saw, and what was measured."""
+    """What is shown of one space: its model, its test photos, and their measures."""
 
     model: Model
     split: Split
@@ -36,12 +33,12 @@ def render_grids(params: Params, spaces: Sequence[str]) -> None:
     The same models, photos, measures and parameters give the same bytes.
 
     Raises:
-        ColorganError: something the report is made of is missing or does not fit the rest; names
-            the file and the command to run first. Nothing is written then.
+        ColorganError: an input is missing or does not fit the others; names the file and the
+            command to run first. Nothing is written then.
     """
     results = read_results(spaces)
     subjects = open_subjects(params, results)
-    images = {**photo_grids(params, subjects), **plots(results)}
+    images = photo_grids(params, subjects) | plots(results)
     html = report.render(params, results, images)
     with io.folder_aside(paths.GRIDS) as folder:
         for name, png in images.items():
@@ -60,11 +57,11 @@ def render_grids(params: Params, spaces: Sequence[str]) -> None:
 
 
 def open_subjects(params: Params, results: Mapping[str, Results]) -> dict[str, Subject]:
-    """Load the models, open the test splits, and check that the measures were made of them."""
+    """Load the models, open the test splits, and check that the measures belong to them."""
     device = choose_device(params.runtime.device)
     subjects = {}
     for space, measured in results.items():
-        split = open_split(paths.processed(space), SPLIT)
+        split = open_split(paths.processed(space), "test")
         if not len(split):
             raise ColorganError(
                 f"{paths.processed(space)} has no test photos to show: give {space}.test_fraction "
@@ -76,15 +73,15 @@ def open_subjects(params: Params, results: Mapping[str, Results]) -> dict[str, S
 
 
 def photo_grids(params: Params, subjects: Mapping[str, Subject]) -> dict[str, bytes]:
-    """Make the grids of photos, by name: PNG. Only the photos shown are coloured."""
-    render = params.render
+    """Draw the grids of photos, as PNGs by name. Only the photos shown are coloured."""
+    cfg = params.render
     indexes = {space: subject.split.index for space, subject in subjects.items()}
-    shared = grids.shared_rows(indexes, render.rows) if len(subjects) > 1 else {}
+    shared = grids.shared_rows(indexes, cfg.rows) if len(subjects) > 1 else {}
     made: dict[str, Image.Image] = {}
     side_by_side: dict[str, list[grids.Shown]] = {}
     for space, subject in subjects.items():
-        rows = grids.spread(subject.split.index, render.rows)
-        best, worst = grids.extremes(subject.results.per_photo, render.extremes)
+        rows = grids.spread(subject.split.index, cfg.rows)
+        best, worst = grids.extremes(subject.results.per_photo, cfg.extremes)
         common = shared.get(space, [])
         shown = grids.color_rows(
             subject.model,
@@ -98,12 +95,12 @@ def photo_grids(params: Params, subjects: Mapping[str, Subject]) -> dict[str, by
         if common:
             side_by_side[space] = [shown[row] for row in common]
     if side_by_side:
-        made[BOTH] = grids.both_grid(side_by_side)
+        made["both_grid"] = grids.both_grid(side_by_side)
     return {name: pictures.png_bytes(image) for name, image in made.items()}
 
 
 def plots(results: Mapping[str, Results]) -> dict[str, bytes]:
-    """Make the plots, by name: PNG; one without a row to draw is left out."""
+    """Draw the plots, as PNGs by name; those with nothing to draw are left out."""
     made: dict[str, bytes | None] = {}
     for space, measured in results.items():
         made[f"{space}_losses"] = curves.line_panels(measured.losses, "iteration")

@@ -1,0 +1,119 @@
+"""Reads the results of training and evaluation from reports/: what the report is made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from colorgan import paths
+from colorgan.errors import ColorganError
+
+Numbers = Mapping[str, float | None]
+
+EVALUATE = "run `dvc repro evaluate` (or `python -m colorgan evaluate`) first"
+TRAIN = "run `dvc repro train_{0}` (or `python -m colorgan train {0}`) first"
+TEXT_COLUMNS = ("space", "id", "label")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One space's entry of metrics.json; None where a measure is unknown.
+
+    Attributes:
+        photos: number of test photos.
+        generated: measures of the coloured photos.
+        gray: measures of the gray photos, the baseline.
+        truth: colourfulness of the original photos.
+    """
+
+    photos: int
+    generated: Numbers
+    gray: Numbers
+    truth: Numbers
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything measured on one space: its part of each file in reports/.
+
+    `validation` has no rows if there were no validation photos.
+    """
+
+    scores: Scores
+    per_photo: pd.DataFrame
+    per_class: pd.DataFrame
+    hues: pd.DataFrame
+    losses: pd.DataFrame
+    validation: pd.DataFrame
+
+
+def read_results(spaces: Sequence[str]) -> dict[str, Results]:
+    """Read the results of `spaces`.
+
+    Raises:
+        ColorganError: a file is missing, unreadable, or lacks a space or a column; names the file
+            and the command that writes it.
+    """
+    scores = read_scores(spaces)
+    per_photo = read_table(
+        paths.PER_PHOTO, EVALUATE, "photo", "id", "psnr", "ssim", "ciede2000", "gray_ciede2000"
+    )
+    per_class = read_table(paths.PER_CLASS, EVALUATE, "label", "n", "ciede2000")
+    hues = read_table(paths.HUES, EVALUATE, "hue", "truth", "generated")
+    return {
+        space: Results(
+            scores=scores[space],
+            per_photo=_of_space(per_photo, space, paths.PER_PHOTO),
+            per_class=_of_space(per_class, space, paths.PER_CLASS),
+            hues=_of_space(hues, space, paths.HUES),
+            losses=read_table(paths.losses(space), TRAIN.format(space), "iteration"),
+            validation=read_table(paths.validation(space), TRAIN.format(space), "epoch"),
+        )
+        for space in spaces
+    }
+
+
+def read_scores(spaces: Sequence[str]) -> dict[str, Scores]:
+    """Read the entries of `spaces` in metrics.json."""
+    path = paths.METRICS
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {space: Scores(**content[space]) for space in spaces}
+    except FileNotFoundError:
+        raise ColorganError(f"{path} does not exist: {EVALUATE}") from None
+    except KeyError as error:
+        raise ColorganError(f"{path} has nothing about {error.args[0]}: {EVALUATE}") from None
+    except (ValueError, TypeError) as error:
+        raise ColorganError(
+            f"{path} does not hold what `evaluate` writes ({error}): {EVALUATE}"
+        ) from None
+
+
+def read_table(path: Path, remedy: str, *columns: str) -> pd.DataFrame:
+    """Read a CSV file that has `columns`; numbers as float, an empty field as NaN.
+
+    Ids and labels are taken as they are: a class called NA is not a missing value.
+    """
+    try:
+        table = pd.read_csv(path, converters=dict.fromkeys(TEXT_COLUMNS, str))
+        numbers = [name for name in table.columns if name not in TEXT_COLUMNS]
+        table = table.astype(dict.fromkeys(numbers, float))
+    except FileNotFoundError:
+        raise ColorganError(f"{path} does not exist: {remedy}") from None
+    except (OSError, ValueError) as error:
+        raise ColorganError(f"{path} cannot be read ({error}): {remedy}") from None
+    for name in columns:
+        if name not in table:
+            raise ColorganError(f"{path} lacks the column {name}: {remedy}")
+    return table
+
+
+def _of_space(table: pd.DataFrame, space: str, path: Path) -> pd.DataFrame:
+    rows = table[table["space"] == space].reset_index(drop=True)
+    if rows.empty:
+        raise ColorganError(f"{path} has nothing about {space}: {EVALUATE}")
+    return rows

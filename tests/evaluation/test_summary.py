@@ -1,0 +1,100 @@
+"""Confidence intervals, and metrics.json as the table that `colorgan summary` prints."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from colorgan.errors import ColorganError
+from colorgan.evaluation.summary import confidence_interval, metrics_table
+from colorgan.io import write_json
+
+
+def test_the_interval_covers_the_mean_and_shrinks_with_more_photos() -> None:
+    for count, precision in ((20, 0.15), (2000, 0.15)):
+        values = np.random.default_rng(1).normal(5, 2, count)
+        low, high = confidence_interval(values)
+        assert (low, high) == confidence_interval(values)
+        assert low < values.mean() < high
+        # The normal approximation: 2 * 1.96 * sd / sqrt(n).
+        expected = 2 * 1.96 * values.std() / math.sqrt(count)
+        assert high - low == pytest.approx(expected, rel=precision)
+
+
+def test_fewer_than_3_photos_have_no_interval() -> None:
+    assert np.isnan(confidence_interval([1.0, 2.0])).all()
+    assert confidence_interval([2.5] * 3) == (2.5, 2.5)
+
+
+def summary(**more: float) -> dict[str, object]:
+    generated = {
+        "psnr": 21.234,
+        "ssim": 0.9123,
+        "ciede2000": 12.345,
+        "colorfulness": 26.7,
+        "colorfulness_gap": 12.1,
+        "hue_share": 0.4512,
+        "shift_a": -1.26,
+        "shift_b": 12.34,
+        **more,
+    }
+    gray = {**generated, "colorfulness": 0.0, "colorfulness_gap": 38.8, "hue_share": None}
+    truth = {"colorfulness": 38.8, "colorfulness_abs": 35.0}
+    return {"photos": 8000, "generated": generated, "gray": gray, "truth": truth}
+
+
+def printed(path: Path, width: int = 100) -> str:
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as capture:
+        console.print(metrics_table(22.5, path))
+    return capture.get()
+
+
+def test_the_table_has_a_row_for_each_space_and_picture(tmp_path: Path) -> None:
+    write_json(tmp_path / "metrics.json", {"rgb": summary(), "lab": summary()})
+    text = printed(tmp_path / "metrics.json")
+    rows = [line.split() for line in text.splitlines() if line.startswith(("rgb g", "lab g"))]
+    same = ["21.23", "0.912", "12.35"], ["-1.3", "+12.3"]
+    assert rows == [
+        ["rgb", "generated", *same[0], "26.7", "12.1", "45.1%", *same[1]],
+        ["rgb", "gray", *same[0], "0.0", "38.8", "–", *same[1]],
+        ["lab", "generated", *same[0], "26.7", "12.1", "45.1%", *same[1]],
+        ["lab", "gray", *same[0], "0.0", "38.8", "–", *same[1]],
+    ]
+    assert "22.5° ↑" in text
+    assert "rgb: 8000 photos, colourfulness of the truth 38.8" in text
+    assert "FID" not in text
+
+
+@pytest.mark.parametrize(
+    ("width", "more"),
+    [
+        (80, {"frechet_lite2": 153.2}),
+        (100, {"frechet_lite2": 153.2, "fid": 123.4, "lpips": 0.234}),
+    ],
+)
+def test_the_table_fits_in_80_columns_and_with_all_measures_in_100(
+    tmp_path: Path, width: int, more: dict[str, float]
+) -> None:
+    write_json(tmp_path / "metrics.json", {"rgb": summary(**more)})
+    text = printed(tmp_path / "metrics.json", width)
+    assert "…" not in text
+    assert all(str(value) in text for value in more.values())
+    assert "It is too large on few photos" in text
+
+
+def test_missing_metrics_say_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ColorganError, match=r"metrics.json does not exist: run `dvc repro eval"):
+        printed(tmp_path / "metrics.json")
+
+
+@pytest.mark.parametrize("text", ["{", '{"rgb": 1}', "[1]", '{"rgb": {"photos": 1}}'])
+def test_other_content_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text(text)
+    with pytest.raises(ColorganError, match=r"metrics.json does not hold .* again$"):
+        printed(path)
