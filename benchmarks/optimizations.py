@@ -183,7 +183,7 @@ class Training:
 
 def _params(setting: Setting, values: dict[str, Any]) -> Params:
     """Return the parameters of the preset scratch with the setting and a variant over them."""
-    content = presets.values("scratch")
+    content = presets.content("scratch")
     content["train"] |= {"batch_size": setting.batch_size, "init": "none"}
     content["model"] |= {"ngf": setting.ngf, "ndf": setting.ngf}
     content["lab"]["image_size"] = setting.image_size
