@@ -147,22 +147,6 @@ def preset(
 
 
 @app.command(rich_help_panel=TOOLS)
-def benchmark(
-    quick: Annotated[bool, typer.Option("--quick", help="A small network, under a minute")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
-    image_size: Annotated[int | None, typer.Option(help="Pixels; 256 on CUDA, else 128")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="32 on CUDA, else 16")] = None,
-    ngf: Annotated[int | None, typer.Option(help="Channels of the first layers; 64")] = None,
-    space: Annotated[SpaceArgument, typer.Option(help="rgb or lab")] = SpaceArgument.lab,
-    seconds: Annotated[float | None, typer.Option(help="Time for each variant")] = None,
-) -> None:
-    """Measure what each optimization brings on this machine, and write docs/performance.md."""
-    from colorgan.benchmark.command import benchmark as run
-
-    run(device, image_size, batch_size, ngf, space.value, seconds, quick)
-
-
-@app.command(rich_help_panel=TOOLS)
 def verify(
     space: Space,
     run: Annotated[
