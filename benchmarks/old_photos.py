@@ -19,8 +19,7 @@ from colorgan import color, pictures, pretrained
 from colorgan.color import FloatArray
 from colorgan.data.arrays import open_split
 from colorgan.evaluation.metrics import ciede2000
-from colorgan.inference import prepare as fitting
-from colorgan.inference.border import Box
+from colorgan.inference import prepare
 from colorgan.inference.colorizer import Colorizer
 
 BORDER = 20
@@ -104,13 +103,13 @@ def coloured(colorizer: Colorizer, aged: FloatArray) -> NDArray[np.uint8]:
 
 def with_nothing(measure: Callable[[], None]) -> None:
     """Measure without looking for a border and without stretching."""
-    find, stretch = fitting.find_picture, fitting._stretched
-    fitting.find_picture = lambda photo: Box(0, photo.height, 0, photo.width)
-    fitting._stretched = lambda input: input
+    find, stretch = prepare.find_border, prepare._stretched
+    prepare.find_border = lambda photo: prepare.Box(0, photo.height, 0, photo.width)
+    prepare._stretched = lambda input: input
     try:
         measure()
     finally:
-        fitting.find_picture, fitting._stretched = find, stretch
+        prepare.find_border, prepare._stretched = find, stretch
 
 
 def error(colored: list[NDArray[np.uint8]], truth: NDArray[np.uint8]) -> float:

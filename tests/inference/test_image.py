@@ -11,7 +11,7 @@ from PIL import Image
 
 from colorgan.data import encoded
 from colorgan.errors import ColorganError
-from colorgan.inference.image import TURNS, Photo
+from colorgan.inference.image import TURNS, Picture
 
 RAMP = np.linspace(0, 255, 12).round().astype(np.uint8).reshape(3, 4)
 RGB = np.stack((RAMP, RAMP[::-1], RAMP[:, ::-1]), axis=-1)
@@ -35,7 +35,7 @@ RGB = np.stack((RAMP, RAMP[::-1], RAMP[:, ::-1]), axis=-1)
     ids=["L", "LA", "RGB", "RGBA", "1", "P", "I;16", "I", "F 1", "F 255", "F 65535"],
 )
 def test_a_picture_of_any_mode(image: Image.Image, pixels: np.ndarray, alpha: Any) -> None:
-    photo = Photo.of_image(image)
+    photo = Picture.from_image(image)
     assert photo.pixels.dtype == (np.uint8 if pixels.dtype == np.uint8 else np.float32)
     np.testing.assert_allclose(photo.pixels, pixels, atol=1e-6)
     assert (photo.alpha is None) == (alpha is None)
@@ -46,13 +46,13 @@ def test_a_picture_of_any_mode(image: Image.Image, pixels: np.ndarray, alpha: An
 def test_a_colour_that_stands_for_transparent_becomes_alpha() -> None:
     buffer = io.BytesIO()
     Image.fromarray(RAMP).save(buffer, "PNG", transparency=int(RAMP[1, 1]))
-    photo = Photo.of_image(Image.open(buffer))
+    photo = Picture.from_image(Image.open(buffer))
     assert photo.alpha is not None
     assert (photo.alpha == np.where(RAMP[1, 1] == RAMP, 0, 255)).all()
 
 
 def test_cmyk_comes_out_as_the_colours_it_stands_for() -> None:
-    photo = Photo.of_image(Image.fromarray(RGB).convert("CMYK"))
+    photo = Picture.from_image(Image.fromarray(RGB).convert("CMYK"))
     np.testing.assert_allclose(photo.pixels, RGB, atol=2)
 
 
@@ -82,7 +82,7 @@ def test_orientations_are_turned_as_pillow_turns_them(orientation: int) -> None:
     ids=["gray", "gray 1", "gray a", "rgb", "rgba", "uint16", "float", "float rgb", "bool"],
 )
 def test_an_array_of_any_kind(array: np.ndarray, pixels: np.ndarray, alpha: Any) -> None:
-    photo = Photo.of_array(array)
+    photo = Picture.from_array(array)
     np.testing.assert_allclose(photo.pixels, pixels, atol=1e-6)
     assert (photo.alpha is None) == (alpha is None)
     assert alpha is None or (photo.alpha == alpha).all()
@@ -102,12 +102,12 @@ def test_an_array_of_any_kind(array: np.ndarray, pixels: np.ndarray, alpha: Any)
 )
 def test_what_is_no_picture_is_refused(array: np.ndarray, said: str) -> None:
     with pytest.raises(ColorganError, match=said):
-        Photo.of_array(array)
+        Picture.from_array(array)
 
 
 def test_what_is_not_a_number_counts_as_black() -> None:
     values = RAMP.astype(np.float32) / 255
     values[0, 0], values[0, 1] = np.nan, np.inf
-    pixels = Photo.of_image(Image.fromarray(values)).pixels
+    pixels = Picture.from_image(Image.fromarray(values)).pixels
     assert (pixels[0, :2] == 0).all()
     np.testing.assert_allclose(pixels[1:], RAMP[1:] / 255, atol=1e-6)

@@ -17,9 +17,9 @@ from PIL import Image
 from colorgan import Colorizer
 from colorgan.config import Params
 from colorgan.errors import ColorganError
-from colorgan.inference import onnx_file
-from colorgan.inference.backends import load_network
-from colorgan.inference.onnx_file import OnnxNetwork, export
+from colorgan.inference import export as export_module
+from colorgan.inference.backends import OnnxNetwork, load_network
+from colorgan.inference.export import export
 from colorgan.model import Model, build_generator, save_model
 from colorgan.networks import initialise
 from colorgan.spaces import get_space
@@ -100,7 +100,7 @@ def test_a_network_that_came_out_otherwise_is_not_written(
     with pytest.raises(ColorganError, match=r"off by 0.01 .* more than 0.001: .*was not written"):
         export(model, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
-    assert onnx_file.TOLERANCE < 1 / 128
+    assert export_module.TOLERANCE < 1 / 128
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from PIL import Image
 
 from colorgan import color
 from colorgan.color import UInt8Array
-from colorgan.inference.image import TURNS, Photo
-from colorgan.inference.prepare import fit, small_size
+from colorgan.inference.image import TURNS, Picture
+from colorgan.inference.prepare import prepare_input, small_size
 from colorgan.spaces import SPACES, get_space
 
 
@@ -38,11 +38,11 @@ def test_ab_lies_where_the_photo_had_it(
 ) -> None:
     """A network that gives back the truth of what it saw: the ab of the small copy comes out."""
     space = get_space(name)
-    photo = Photo(real_photos[3][:40], orientation=orientation)
-    fitted = fit(photo, space, side=24, multiple=32)
-    assert fitted.srgb.shape == (24, 38, 3)
-    turn, _ = TURNS[orientation]
-    upright = turn(fitted.srgb)
+    photo = Picture(real_photos[3][:40], orientation=orientation)
+    fitted = prepare_input(photo, space, side=24, multiple=32)
+    assert fitted.small.shape == (24, 38, 3)
+    turn = TURNS[orientation]
+    upright = turn(fitted.small)
     height, width = upright.shape[:2]
     assert fitted.input.shape[1:] == (-(-height // 32) * 32, -(-width // 32) * 32)
     rows = slice(fitted.top, fitted.top + height)
@@ -59,13 +59,13 @@ def test_ab_lies_where_the_photo_had_it(
     truth = lab[..., 1:] / 110 if name == "lab" else 2 * upright - 1
     output[:, rows, columns] = np.moveaxis(truth, -1, 0)
     np.testing.assert_allclose(
-        fitted.ab(output, space), color.lab_from_rgb(fitted.srgb)[..., 1:], atol=0.01
+        fitted.ab(output, space), color.lab_from_rgb(fitted.small)[..., 1:], atol=0.01
     )
 
 
 def test_the_padding_is_the_pictures_mirror_image() -> None:
     gray = np.arange(30 * 30, dtype=np.float32).reshape(30, 30) / 900
-    fitted = fit(Photo(gray), get_space("lab"), side=30, multiple=32)
+    fitted = prepare_input(Picture(gray), get_space("lab"), side=30, multiple=32)
     assert (fitted.top, fitted.left) == (1, 1)
     assert (fitted.input[0, 0] == fitted.input[0, 1]).all()
     assert (fitted.input[0, :, -1] == fitted.input[0, :, -2]).all()
@@ -75,7 +75,7 @@ def test_gray_and_the_same_gray_in_three_channels_are_seen_alike(real_photos: UI
     gray = np.asarray(Image.fromarray(real_photos[0]).convert("L"))
     for name in SPACES:
         one, three = (
-            fit(Photo(pixels), get_space(name), 32, 32).input
+            prepare_input(Picture(pixels), get_space(name), 32, 32).input
             for pixels in (gray, np.stack(3 * [gray], axis=-1))
         )
         np.testing.assert_allclose(one, three, atol=1e-3)
@@ -85,9 +85,9 @@ def test_gray_and_the_same_gray_in_three_channels_are_seen_alike(real_photos: UI
 def test_a_faded_photo_is_seen_nearly_as_it_was(low: float, high: float) -> None:
     space = get_space("rgb")
     gray = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
-    before = fit(Photo(gray), space, 64, 32).input
+    before = prepare_input(Picture(gray), space, 64, 32).input
     np.testing.assert_allclose(before[0], 2 * gray - 1, atol=1e-6)
-    faded = fit(Photo(low + (high - low) * gray), space, 64, 32).input
+    faded = prepare_input(Picture(low + (high - low) * gray), space, 64, 32).input
     # But for the hundredth at either end that stretching gives up.
     np.testing.assert_allclose(faded, before, atol=0.03)
     assert faded.min() == -1
@@ -97,4 +97,4 @@ def test_a_faded_photo_is_seen_nearly_as_it_was(low: float, high: float) -> None
 def test_what_is_nearly_even_is_not_stretched() -> None:
     """Else the grain of an even gray would look like a picture."""
     gray = 0.5 + 0.01 * np.random.default_rng(0).standard_normal((40, 40), np.float32)
-    assert np.ptp(fit(Photo(gray), get_space("lab"), 40, 32).input) < 0.3
+    assert np.ptp(prepare_input(Picture(gray), get_space("lab"), 40, 32).input) < 0.3
