@@ -120,5 +120,5 @@ def test_the_wheel_carries_it(tmp_path: Path) -> None:
     folder, *said = done.stdout.split()
     assert folder == str(installed / "colorgan" / "models" / "pretrained")
     assert said == ["RGB", "256", "True", "True", "True"]
-    files = {path.name for path in (installed / "colorgan" / "app").iterdir()}
+    files = {path.name for path in (installed / "colorgan" / "serving").iterdir()}
     assert {"page.html", "page.css", "page.js"} <= files
