@@ -1,12 +1,16 @@
-"""Speed and memory of `colorgan colorize` and of the page, beside the plain way.
+"""Speed and memory of `colorgan colorize` and of the page, compared with a plain script.
 
-    python benchmarks/colorize.py             # some five minutes
+    python benchmarks/colorize.py             # about five minutes
 
-Claims, on two CPU cores: a folder of 256 px photos at 25 a second and more, decoding and encoding
-included, three times as fast as the plain way (one photo after the other: Pillow, scikit-image's
-Lab, the same generator in torch, at the photo's size); memory that is the same for 200 and 2,000
-photos; a JPEG of 24 megapixels in 4 s and 1.5 GB; the page's first picture 8 s after its start, the
-next in 1 s. Photos are the bundled ones. Starting the command is part of every time.
+The plain script colours one photo after the other with Pillow, scikit-image's Lab and the same
+generator in PyTorch, at the photo's size. Claims, on two CPU cores:
+
+- a folder of 256 px photos: 25 photos a second or more, three times as fast as the plain script;
+- the same memory for 200 and for 2,000 photos;
+- a JPEG of 24 megapixels: 4 s and 1.5 GB;
+- the page: first picture 8 s after its start, the next in 1 s.
+
+Photos are the bundled ones. Every time includes starting the command.
 """
 
 from __future__ import annotations
@@ -56,7 +60,7 @@ for photo in sorted(source.iterdir()):
 
 
 def write_folder(folder: Path, n: int) -> None:
-    """Write n gray JPEGs of 256 px, the bundled photos again and again."""
+    """Write n gray JPEGs of 256 px, repeating the bundled photos."""
     sources = sorted(paths.SAMPLE.glob("*/*.webp"))
     folder.mkdir()
     for i in range(n):
@@ -66,7 +70,7 @@ def write_folder(folder: Path, n: int) -> None:
 
 
 def folders(scratch: Path, rounds: int, n: int) -> dict[str, float]:
-    """Colour a folder in both ways in turn; medians of photos a second."""
+    """Colour a folder in both ways alternately; return the median photos a second of each."""
     write_folder(scratch / "photos", n)
     ways = {
         "colorize": [*COLORIZE, str(scratch / "photos"), "-o"],
@@ -81,7 +85,7 @@ def folders(scratch: Path, rounds: int, n: int) -> dict[str, float]:
 
 
 def page(scratch: Path) -> dict[str, float]:
-    """Start the page; seconds to its first picture and for the next, of a megapixel."""
+    """Start the page; return the seconds to its first picture and for the next, of 1 megapixel."""
     write_photo(scratch / "page.jpg", "L", 1250, 800)
     content = (scratch / "page.jpg").read_bytes()
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -112,7 +116,7 @@ def page(scratch: Path) -> dict[str, float]:
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="Times that each way colours the folder")] = 3,
+    rounds: Annotated[int, typer.Option(help="How often each way colours the folder")] = 3,
     photos: Annotated[int, typer.Option(help="Photos of the folder")] = 400,
     out: Annotated[Path, typer.Option(help="Where the figures go")] = (
         paths.REPORTS / "benchmarks" / "colorize.json"

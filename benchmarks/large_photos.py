@@ -1,10 +1,10 @@
-"""Time and peak memory of `colorgan colorize` on a very large photo beside a usual one.
+"""Time and peak memory of `colorgan colorize` on photos of 1 pixel, 24 and 200 megapixels.
 
-    python benchmarks/large_photos.py         # minutes, and up to 1 GB of a temporary folder
+    python benchmarks/large_photos.py         # minutes, and up to 1 GB of temporary files
 
-Claim: memory grows with the photo's own bytes and no faster. The photos are JPEGs of a bundled one,
-enlarged, with grain. Memory is what the process holds for itself (USS), sampled; what a photo of
-one pixel takes (Python, torch, the weights) is measured too.
+Claim: memory grows in proportion to the number of pixels. The photos are JPEGs of a bundled one,
+enlarged, with grain. Memory is the sampled unique set size (USS) of the process; the photo of one
+pixel shows what Python and the weights take.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIZES = {"1 px": (1, 1), "24 MP": (6000, 4000), "200 MP": (16_000, 12_500)}
 
 
 def write_photo(path: Path, mode: str, width: int, height: int) -> None:
-    """Write a JPEG with lines that are sharp nowhere and grain everywhere, as an enlarged scan."""
+    """Write a JPEG like an enlarged scan: no sharp edges, grain everywhere."""
     source = sorted(paths.SAMPLE.glob("landscape/*.webp"))[0]
     grain = np.random.default_rng(0).normal(0, 5, (GRAIN, GRAIN)).round().astype(np.int16)
     with Image.open(source) as image:

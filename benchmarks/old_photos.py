@@ -1,9 +1,9 @@
-"""What ageing does to the colours, one kind at a time: `python benchmarks/old_photos.py`.
+"""How fading, borders, scratches and grain change the colours: `python benchmarks/old_photos.py`.
 
 Takes the test photos of a folder of arrays (data/processed/lab, or of `lab.image_size=256`), ages
 their gray, colours it with the pretrained model as `colorgan colorize` does, and compares a and b
-with those of the photo, on the photo's own L (CIEDE2000, mean over the photos). Each kind is
-measured with and without what `coloring` does about it: leave the border out, stretch the range.
+with those of the photo, on the photo's own L (CIEDE2000, mean over the photos). Each kind of ageing
+is measured with and without the remedies of `inference.prepare`: cut the border, stretch the range.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from colorgan import color, paths, pictures
 from colorgan.color import FloatArray
 from colorgan.data.arrays import open_split
 from colorgan.evaluation.metrics import ciede2000
-from colorgan.inference import prepare as fitting
-from colorgan.inference.border import Box
+from colorgan.inference import prepare
 from colorgan.inference.colorizer import Colorizer
 
 BORDER = 20
@@ -83,16 +82,16 @@ def main(
     print(f"gray: {ciede2000(color.rgb8_from_lab8(lab8), truth).mean():.2f}")
     for side in (128, 192, 256):
         seen = Colorizer(colorizer.network, side)
-        plain = [coloured(seen, color.luma_from_srgb(photo)) for photo in truth]
+        plain = [seen.colorize(color.luma_from_srgb(photo)) for photo in truth]
         print(f"the network sees {side} px: {error(plain, truth):.2f}")
-    print("| | CIEDE2000 | nothing done about it |\n| --- | ---: | ---: |")
+    print("| | CIEDE2000 | without remedies |\n| --- | ---: | ---: |")
     rows = []
     for name, age in AGED.items():
         aged = [age(color.luma_from_srgb(photo)).astype(np.float32) for photo in truth]
-        colored = [coloured(colorizer, one) for one in aged]
+        colored = [colorizer.colorize(one) for one in aged]
         figures = [error(colored, truth)]
-        with_nothing(lambda aged=aged, figures=figures: figures.append(
-            error([coloured(colorizer, one) for one in aged], truth)
+        without_remedies(lambda aged=aged, figures=figures: figures.append(
+            error([colorizer.colorize(one) for one in aged], truth)
         ))  # fmt: skip
         print(f"| {name} | {figures[0]:.2f} | {figures[1]:.2f} |", flush=True)
         rows.append((aged, colored))
@@ -100,19 +99,15 @@ def main(
         draw(rows, truth, Path(sheet))
 
 
-def coloured(colorizer: Colorizer, aged: FloatArray) -> NDArray[np.uint8]:
-    return colorizer.colorize(aged)
-
-
-def with_nothing(measure: Callable[[], None]) -> None:
-    """Measure without looking for a border and without stretching."""
-    find, stretch = fitting.find_picture, fitting._stretched
-    fitting.find_picture = lambda photo: Box(0, photo.height, 0, photo.width)
-    fitting._stretched = lambda input: input
+def without_remedies(measure: Callable[[], None]) -> None:
+    """Measure without border detection and without stretching."""
+    find, stretch = prepare.find_border, prepare._stretched
+    prepare.find_border = lambda photo: prepare.Box(0, photo.height, 0, photo.width)
+    prepare._stretched = lambda input: input
     try:
         measure()
     finally:
-        fitting.find_picture, fitting._stretched = find, stretch
+        prepare.find_border, prepare._stretched = find, stretch
 
 
 def error(colored: list[NDArray[np.uint8]], truth: NDArray[np.uint8]) -> float:

@@ -39,7 +39,6 @@ import typer
 from PIL import Image
 from torch import Tensor
 from torch.optim import Adam, Optimizer
-from usual import UsualPix2Pix
 
 from colorgan import io, presets
 from colorgan.config import Params, check_params
@@ -50,6 +49,7 @@ from colorgan.runs.runtime import Runtime, choose_device, compiler_missing, cpu_
 from colorgan.spaces import get_space
 from colorgan.training.augment import prepare_batch
 from colorgan.training.build import build_step
+from usual import UsualPix2Pix
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = ROOT / "data" / "sample"
@@ -173,9 +173,7 @@ class Training:
 
     def step(self, batch: Any) -> Tensor:
         """Take one training step; returns the losses on the device."""
-        inputs = prepare_batch(
-            self._space, self._train, batch, self._iteration, self.runtime.group
-        )
+        inputs = prepare_batch(self._space, self._train, batch, self._iteration, self.runtime.group)
         losses = self._step.train_step(*inputs, self._iteration)
         self._iteration += 1
         return losses
@@ -204,8 +202,7 @@ def write_arrays(setting: Setting, folder: Path) -> None:
     space, photos = get_space("lab"), sorted(PHOTOS.glob("*/*.webp"))
     size = (setting.image_size, setting.image_size)
     pairs = [
-        space.arrays(np.asarray(Image.open(photo).convert("RGB").resize(size)))
-        for photo in photos
+        space.arrays(np.asarray(Image.open(photo).convert("RGB").resize(size))) for photo in photos
     ]
     (folder / "train").mkdir(parents=True)
     for name, arrays in zip(("input", "target"), zip(*pairs, strict=True), strict=True):

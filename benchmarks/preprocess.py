@@ -21,12 +21,12 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from colorgan.config_file import load_params
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from colorgan import io, paths
+from colorgan.config import load_params
 from colorgan.data.conversion import Converter, convert_all, square
 from colorgan.data.sources import RawPhoto
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 
 from colorgan import io, paths
 from colorgan.data.arrays import open_split
-from colorgan.inference.onnx_file import export
+from colorgan.inference.export import export
 from colorgan.model import CONFIG, WEIGHTS, Model
 
 MOST_BYTES = 25_000_000
@@ -40,8 +40,9 @@ def main(trained: Path) -> None:
     shutil.copyfile(trained / CONFIG, target / CONFIG)
 
     before, after = Model.load(trained), Model.load(target)
-    exported = export(after, target / paths.ONNX)
-    halve(exported.path)
+    onnx_file = target / paths.ONNX
+    export(after, onnx_file)
+    halve(onnx_file)
     test = open_split(paths.processed(after.space.name), "test")
     pairs = zip(before.colorize_split(test, 16), after.colorize_split(test, 16), strict=True)
     apart = [np.abs(x.generated.astype(int) - y.generated) for x, y in pairs]
@@ -49,8 +50,8 @@ def main(trained: Path) -> None:
     print(
         f"{target / WEIGHTS}: {len(content):,} bytes, {parameters:,} parameters; the pictures "
         f"differ by {np.mean([x.mean() for x in apart]):.3f} of 255 on average, by "
-        f"{max(x.max() for x in apart)} at most; {exported.path}: "
-        f"{exported.path.stat().st_size:,} bytes"
+        f"{max(x.max() for x in apart)} at most; {onnx_file}: "
+        f"{onnx_file.stat().st_size:,} bytes"
     )
 
 

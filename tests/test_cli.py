@@ -23,7 +23,7 @@ from colorgan.spaces import get_space
 
 SOURCE = Path(__file__).parents[1] / "src"
 STAGES = ("download", "preprocess", "train", "evaluate", "render-grids")
-TOOLS = ("summary", "preset", "ui")
+TOOLS = ("summary", "preset", "verify", "sync", "ui", "colorize", "export", "app", "promote")
 
 
 def python_m_colorgan(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -38,9 +38,8 @@ def python_m_colorgan(*arguments: str, cwd: Path) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_lists_the_commands(colorgan: Callable[..., Any], option: str) -> None:
-    said = colorgan(option)
+def test_help_lists_the_commands(colorgan: Callable[..., Any]) -> None:
+    said = colorgan("-h")
     assert said.code == 0
     for command in (*STAGES, *TOOLS):
         assert f" {command} " in said.out
@@ -85,14 +84,12 @@ def first_line_of_failure(said: Any) -> str:
     return str(said.err.splitlines()[0])
 
 
-def test_preprocess_before_download(project: Path, colorgan: Callable[..., Any]) -> None:
-    line = first_line_of_failure(colorgan("preprocess", "rgb"))
-    assert "run `dvc repro download@rgb` (or `python -m colorgan download rgb`) first" in line
-
-
-def test_train_before_preprocess(project: Path, colorgan: Callable[..., Any]) -> None:
-    line = first_line_of_failure(colorgan("train", "rgb"))
-    assert "run `dvc repro preprocess@rgb` (or `python -m colorgan preprocess rgb`) first" in line
+@pytest.mark.parametrize(("stage", "before"), [("preprocess", "download"), ("train", "preprocess")])
+def test_a_stage_names_the_one_before(
+    project: Path, colorgan: Callable[..., Any], stage: str, before: str
+) -> None:
+    line = first_line_of_failure(colorgan(stage, "rgb"))
+    assert f"run `dvc repro {before}@rgb` (or `python -m colorgan {before} rgb`) first" in line
 
 
 def test_evaluate_before_train(
@@ -138,9 +135,28 @@ def test_what_the_system_refuses_is_a_sentence(
 
     monkeypatch.setattr("colorgan.data.download.download", fail)
     assert first_line_of_failure(colorgan("download", "lab")).startswith(f"colorgan: {line}")
-    monkeypatch.setenv("COLORGAN_TRACEBACK", "1")
-    with pytest.raises(type(error)):
-        colorgan("download", "lab")
+
+
+def test_an_optional_package_that_is_missing_names_its_extra(
+    colorgan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "colorgan.serving.web", raising=False)
+    line = first_line_of_failure(colorgan("app"))
+    assert line == (
+        "colorgan: this command needs uvicorn, which is not installed: pip install 'colorgan[app]'"
+    )
+
+
+def test_sync_sends_what_earlier_runs_could_not(
+    colorgan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bool] = []
+    monkeypatch.setattr(
+        "colorgan.tracking.run.send_unsent", lambda: sent.append(True), raising=False
+    )
+    assert colorgan("sync").code == 0
+    assert sent == [True]
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(
@@ -213,7 +229,7 @@ def test_a_training_that_is_stopped_leaves_the_last_results(
     said: str,
 ) -> None:
     write_arrays("lab")
-    write_params({"train.epochs": 100_000, "logging.log_every": 1, "train.val_every": 1000})
+    write_params({"train.epochs": 100_000, "train.log_every": 1, "train.val_every": 1000})
     paths.model("lab").mkdir(parents=True)
     save_file({}, paths.model("lab") / "generator.safetensors")
     paths.losses("lab").parent.mkdir(parents=True)

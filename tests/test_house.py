@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "colorgan"
 # A module imports from its own line and from those below it. A name stands for a module or for a
 # package; where several fit, the longest decides.
 LAYERS = (
-    "cli cli_photos __main__",
+    "cli __main__",
     "serving verify",
     "data evaluation inference reporting training",
     "data.loader evaluation.frechet evaluation.metrics model pictures runs tracking",

@@ -12,7 +12,7 @@ __all__ = ["Colorizer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the heavy parts when they are first asked for."""
+    """Import `Colorizer` only when it is first used: it brings NumPy, SciPy and Pillow."""
     if name == "Colorizer":
         from colorgan.inference.colorizer import Colorizer
 

@@ -1,8 +1,7 @@
-"""`python -m colorgan` and `colorgan`: the code of the project one stands in.
+"""`python -m colorgan` and `colorgan`: run the code of the project in the working directory.
 
-An editable install points at one checkout. A queued or `--temp` experiment runs in a copy of the
-project as it was when it was queued; there, the installed package would be the wrong code. So the
-working directory's `src/colorgan`, where there is one, takes the place of the installed package.
+An editable install points at one checkout, but a queued or `--temp` experiment of DVC runs in a
+copy of the project: there `src/colorgan` of the working directory replaces the installed package.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 
 
 def use_code_of(folder: Path) -> None:
-    """Import colorgan from `folder`/src from here on, in this process and those it starts."""
+    """Import colorgan from `folder`/src from now on, in this process and in those it starts."""
     source = folder / "src"
     wanted = source / "colorgan" / "__init__.py"
     running = Path(__file__).parent / "__init__.py"
@@ -27,7 +26,7 @@ def use_code_of(folder: Path) -> None:
 
 
 def main() -> None:
-    """Run the command line of the project one stands in."""
+    """Run the command line."""
     use_code_of(Path.cwd())
     from colorgan.cli import main as run
 

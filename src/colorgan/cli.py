@@ -1,4 +1,4 @@
-"""The command line: a thin command a stage, and those a person uses. Heavy imports lie inside."""
+"""The command line: one thin function a command. Heavy imports lie inside the functions."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import errno
 import os
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, get_args
 
 import typer
 
-from colorgan import cli_photos
 from colorgan.errors import ColorganError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from colorgan.config import SpaceName
+    from colorgan.config import Params
 
 app = typer.Typer(
     name="colorgan",
@@ -29,52 +25,47 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
-class SpaceArgument(StrEnum):
-    """The two formulations, as the command line takes them."""
-
-    rgb = "rgb"
-    lab = "lab"
-
-
-Space = Annotated[SpaceArgument, typer.Argument(help="rgb or lab")]
-OneSpace = Annotated[SpaceArgument | None, typer.Argument(help="rgb or lab; both if left out")]
+Name = Literal["rgb", "lab"]
+Space = Annotated[Name, typer.Argument(help="rgb or lab")]
+OneSpace = Annotated[Name | None, typer.Argument(help="rgb or lab; both if left out")]
+MODEL = "pretrained, rgb, lab, a folder with a generator, an ONNX file, or an MLflow run"
+Model = Annotated[str, typer.Option(help=MODEL)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 STAGE = "Stages (what `dvc repro` runs)"
 TOOLS = "Tools"
+PHOTOS = "Photos"
 INTERRUPTED = 128 + signal.SIGINT
+EXTRAS = {"mlflow": "pipeline", "onnx": "onnx", "onnxscript": "onnx", "starlette": "app",
+          "uvicorn": "app"}  # fmt: skip
+"""Optional packages, and the extra of colorgan that installs each."""
 
 
 @app.command(rich_help_panel=STAGE)
 def download(space: Space) -> None:
     """Fetch the photos of a space into data/raw."""
-    from colorgan.config import load_params
     from colorgan.data.download import download as run
 
-    n_files = run(load_params(), space.value)
-    typer.echo(f"download {space.value}: {n_files} files")
+    typer.echo(f"download {space}: {run(_params(), space)} files")
 
 
 @app.command(rich_help_panel=STAGE)
 def preprocess(space: Space) -> None:
     """Turn the photos of a space into the arrays it trains on."""
-    from colorgan.config import load_params
     from colorgan.data.preprocess import preprocess as run
 
-    info = run(load_params(), space.value)
+    info = run(_params(), space)
     counts = ", ".join(f"{n} {split}" for split, n in info.counts.items())
     typer.echo(
-        f"preprocess {space.value}: {counts} photos of {info.image_size} px, "
-        f"{info.rejected} rejected"
+        f"preprocess {space}: {counts} photos of {info.image_size} px, {info.rejected} rejected"
     )
 
 
 @app.command(rich_help_panel=STAGE)
 def train(space: Space) -> None:
-    """Train the generator of a space against its discriminator; goes on where it was stopped."""
-    from colorgan.config import load_params
+    """Train the generator of a space against its discriminator; resume if it was stopped."""
     from colorgan.training.train import train as run
 
-    raise typer.Exit(run(load_params(), space.value))
+    raise typer.Exit(run(_params(), space))
 
 
 @app.command(rich_help_panel=STAGE)
@@ -82,11 +73,10 @@ def evaluate(space: OneSpace = None) -> None:
     """Measure the colours of the trained generators on the test photos."""
     from rich.console import Console
 
-    from colorgan.config import load_params
     from colorgan.evaluation.evaluate import evaluate as run
     from colorgan.evaluation.summary import metrics_table
 
-    params = load_params()
+    params = _params()
     run(params, _spaces(space))
     Console().print(metrics_table(hue_tolerance=params.evaluate.hue_tolerance))
 
@@ -95,10 +85,9 @@ def evaluate(space: OneSpace = None) -> None:
 def render_grids(space: OneSpace = None) -> None:
     """Draw grids, curves and histograms, and write the report."""
     from colorgan import paths
-    from colorgan.config import load_params
     from colorgan.reporting.render_grids import render_grids as run
 
-    run(load_params(), _spaces(space))
+    run(_params(), _spaces(space))
     typer.echo(f"render-grids: {paths.GRIDS}, {paths.REPORT}")
 
 
@@ -108,11 +97,10 @@ def summary() -> None:
     from rich.console import Console
 
     from colorgan import paths
-    from colorgan.config import load_params
     from colorgan.evaluation.summary import metrics_table
 
     console = Console()
-    console.print(metrics_table(hue_tolerance=load_params().evaluate.hue_tolerance))
+    console.print(metrics_table(hue_tolerance=_params().evaluate.hue_tolerance))
     console.print(
         f"Report    {paths.REPORT} (open it in a browser)\n"
         f"Pictures  {paths.GRIDS}\n"
@@ -156,7 +144,7 @@ def verify(
     """Train a recorded run again in a git worktree and compare the weights."""
     from colorgan.verify import verify as check
 
-    differences = check(space.value, run)
+    differences = check(space, run)
     for sentence in differences or ["the retrained generator agrees, bit for bit"]:
         typer.echo(sentence)
     raise typer.Exit(int(bool(differences)))
@@ -181,63 +169,182 @@ def ui(
     raise typer.Exit(serve_ui(host, port))
 
 
-cli_photos.add_to(app)
+@app.command(rich_help_panel=PHOTOS)
+def colorize(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Pictures, folders, or patterns")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder; for a single picture also a file")
+    ],
+    model: Model = "pretrained",
+    format: Annotated[
+        Literal["keep", "jpeg", "png", "webp", "tiff", "bmp"],
+        typer.Option(help="Format of the results; `keep` is that of each picture"),
+    ] = "keep",
+    saturation: Annotated[
+        float, typer.Option(min=0.0, max=4.0, help="1 as predicted, 0 gray, 1.3 stronger")
+    ] = 1.0,
+    compare: Annotated[
+        Literal["side", "slider"] | None,
+        typer.Option(help="Write before and after too: `side` by side, or a `slider` page"),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace earlier results (never an input)")
+    ] = False,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP")] = 95,
+    side: Annotated[
+        int, typer.Option(min=0, max=4096, help="Shorter side of the network's copy; 0 its own")
+    ] = 0,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once")] = 8,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.000001, max=1_000_000, help="Refuse larger pictures")
+    ] = 200.0,
+) -> None:
+    """Colour pictures: each keeps its size, its lightness, its format and its metadata.
+
+    Gray or in colour, of 8 or 16 bits, with or without alpha. Folders keep their structure. What
+    cannot be coloured is listed at the end; the rest is done.
+    """
+    from rich.console import Console
+
+    from colorgan.inference.colorizer import Colorizer
+    from colorgan.inference.files import Options, colorize_files
+
+    kind = "" if format == "keep" else format.upper()
+    options = Options(
+        format=kind, saturation=saturation, comparison=compare, overwrite=overwrite,
+        batch_size=batch_size, max_megapixels=max_megapixels, quality=quality,
+    )  # fmt: skip
+    colorizer = Colorizer.load(model, device, side)
+    outcome = colorize_files(inputs, out, colorizer, options, Console(stderr=True))
+    typer.echo(f"colorize: {outcome.colored} coloured, in {out}")
+    if outcome.skipped:
+        typer.echo(f"colorize: {outcome.skipped} were there already; --overwrite makes them anew")
+    for failure in outcome.failures:
+        typer.echo(f"colorgan: {failure.source}: {failure.reason}", err=True)
+    if outcome.failures:
+        typer.echo(f"colorgan: {len(outcome.failures)} could not be coloured", err=True)
+        raise typer.Exit(1)
 
 
-def _spaces(space: SpaceArgument | None) -> Sequence[SpaceName]:
-    from colorgan.config import SPACES
+@app.command(rich_help_panel=PHOTOS)
+def export(
+    out: Annotated[Path, typer.Argument(help="File to write, such as colorgan.onnx")],
+    model: Model = "pretrained",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file")] = False,
+) -> None:
+    """Write a model as an ONNX file, for batches and sizes of any kind, and compare it with torch.
 
-    return SPACES if space is None else (space.value,)
+    `colorgan colorize --model FILE.onnx` colours with it, without torch.
+    """
+    from colorgan import paths
+    from colorgan.inference.backends import TorchNetwork, load_model
+    from colorgan.inference.colorizer import Colorizer
+    from colorgan.inference.export import export as run
+    from colorgan.inference.formats import decode
+
+    if out.suffix != ".onnx":
+        raise ColorganError(f"{out} should end with .onnx")
+    if out.exists() and not overwrite:
+        raise ColorganError(f"{out} exists; --overwrite replaces it")
+    loaded = load_model(model, "cpu")
+    colorizer = Colorizer(TorchNetwork(loaded, model))
+    photos = [decode(path.read_bytes())[0] for path in sorted(paths.SAMPLE.glob("*/*.webp"))[::20]]
+    difference, n_inputs = run(loaded, out, [colorizer.prepare(photo).input for photo in photos])
+    typer.echo(
+        f"export: {out}, {out.stat().st_size / 1e6:.1f} MB; largest difference from torch "
+        f"{difference:.1e} on {n_inputs} inputs"
+    )
+
+
+@app.command("app", rich_help_panel=PHOTOS)
+def serve_page(
+    host: Annotated[str, typer.Option(help="Address; 0.0.0.0 for other machines")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port")] = 7860,
+    model: Model = "pretrained",
+    device: Device = "auto",
+    max_megabytes: Annotated[float, typer.Option(min=0.001, max=10_000, help="Of a file")] = 50.0,
+    max_megapixels: Annotated[float, typer.Option(min=0.001, max=10_000, help="Of a photo")] = 50.0,
+) -> None:
+    """Open a page to drop photos on, on this machine alone."""
+    from colorgan.serving.web import serve
+
+    serve(host, port, model, device, max_megabytes, max_megapixels)
+
+
+@app.command(rich_help_panel=PHOTOS)
+def promote(space: OneSpace = None) -> None:
+    """Make the best run on the same data the champion of MLflow's registry, and say why.
+
+    `mlflow models serve -m models:/colorgan-lab@champion --env-manager local` then serves it.
+    """
+    from colorgan.serving.promote import promote as run
+
+    for one in _spaces(space):
+        promotion = run(one)
+        where = f"{promotion.name} version {promotion.version}"
+        moved = "is now" if promotion.moved else "is already"
+        typer.echo(f"promote: {where} {moved} the champion: {promotion.because}")
+
+
+def _params() -> Params:
+    from colorgan.config import load_params
+
+    return load_params()
+
+
+def _spaces(space: Name | None) -> tuple[Name, ...]:
+    return get_args(Name) if space is None else (space,)
 
 
 def main() -> None:
-    """Run the command line; what the user can mend is said in one sentence, without traceback."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Run the command line; an error the user can mend is one sentence, without a traceback."""
+    # End as after Ctrl-C, so that cleanup runs.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        # typer takes Ctrl-C for itself and returns 130, where other versions raise Abort.
+        # typer returns the code of typer.Exit, and 130 after Ctrl-C.
         code = app(standalone_mode=False)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
-        # What a command ends with by typer.Exit is returned here, not raised.
-        if isinstance(code, int) and code:
-            sys.exit(code)
+        sys.exit(code)
     except ColorganError as error:
         _fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        install = f"pip install 'colorgan[{EXTRAS[package]}]'"
+        _fail(f"this command needs {package}, which is not installed: {install}", 1)
     except (KeyboardInterrupt, typer.Abort):
         if "COLORGAN_LAUNCHER" in os.environ:
-            # Who has launched this process says it.
+            # The process that launched this one prints the sentence.
             sys.exit(INTERRUPTED)
         _fail("interrupted; the last complete results are untouched", INTERRUPTED)
     except OSError as error:
-        if error.errno is None or os.environ.get("COLORGAN_TRACEBACK"):
+        if error.errno is None:
             raise
-        _fail(_said(error), 1)
+        _fail(_sentence(error), 1)
     except Exception as error:
-        # What typer says of the arguments: it knows how to show it.
+        # typer's errors about arguments print themselves.
         if not hasattr(error, "show"):
             raise
         error.show()
         sys.exit(getattr(error, "exit_code", 2))
 
 
-def _said(error: OSError) -> str:
-    """Say an error of the system with the file it is about."""
+def _sentence(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         place = Path(error.filename or "file").absolute().parent
         return (
             f"no space left on the disk of {place}; the last complete results are untouched, free "
             "some space and run the same command again"
         )
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror}"
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
     for line in sentence.splitlines():
         print(f"colorgan: {line}", file=sys.stderr)
     sys.exit(code)
-
-
-def _terminate(number: int, frame: object) -> NoReturn:  # noqa: ARG001
-    """End as on Ctrl-C, so that nothing half-written stays, with the code of a SIGTERM."""
-    sys.exit(128 + number)

@@ -61,11 +61,10 @@ def test_a_folder_without_weights_names_the_file(trained: Path) -> None:
         load_network("rgb", "cpu")
 
 
-@pytest.mark.parametrize("name", ["generator.safetensors", "config.json"])
-def test_a_file_that_cannot_be_opened_is_not_said_to_be_missing(trained: Path, name: str) -> None:
-    (trained / name).unlink()
-    (trained / name).mkdir()
-    with pytest.raises(ColorganError, match=rf"{name} cannot be read: Is a directory"):
+def test_weights_that_cannot_be_opened_are_not_said_to_be_missing(trained: Path) -> None:
+    (trained / "generator.safetensors").unlink()
+    (trained / "generator.safetensors").mkdir()
+    with pytest.raises(OSError, match=r"Is a directory.*generator\.safetensors"):
         load_network("rgb", "cpu")
 
 

@@ -25,20 +25,17 @@ from drawn import (
 from PIL import Image
 
 
-@pytest.mark.parametrize("saturation", ["0", "1", "4"])
 @pytest.mark.parametrize(
     ("suffix", "kind"),
     [
         *[("png", kind) for kind in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")],
         *[("tif", kind) for kind in CASES],
-        *[("bmp", kind) for kind in ("1", "L", "P", "RGB")],
+        *[("bmp", kind) for kind in ("L", "P")],
     ],
 )
-def test_size_format_and_lightness_stay(
-    colorize: Colorize, suffix: str, kind: str, saturation: str
-) -> None:
+def test_size_format_and_lightness_stay(colorize: Colorize, suffix: str, kind: str) -> None:
     image, srgb = CASES[kind]()
-    result = colored(colorize, draw(f"a.{suffix}", image), "--saturation", saturation)
+    result = colored(colorize, draw(f"a.{suffix}", image))
     with Image.open(f"a.{suffix}") as before, Image.open(result) as after:
         assert after.format == before.format
         assert after.size == before.size == (WIDTH, HEIGHT)
@@ -46,8 +43,7 @@ def test_size_format_and_lightness_stay(
     assert result.name == f"a.{suffix}"
     assert lightness_off(srgb, pixels(result)) <= 1
     # Black and white have no colour.
-    assert chroma(pixels(result)) > (5 if kind != "1" else -1) * float(saturation) - 1e-9
-    assert saturation != "0" or chroma(pixels(result)) < 0.05
+    assert kind == "1" or chroma(pixels(result)) > 5
 
 
 @pytest.mark.parametrize(
@@ -73,7 +69,7 @@ def test_lossy_formats_stay_close(colorize: Colorize, suffix: str, format: str, 
     ("format", "suffix"),
     [("png", "png"), ("jpeg", "jpg"), ("webp", "webp"), ("tiff", "tif"), ("bmp", "bmp")],
 )
-@pytest.mark.parametrize("source", ["a.png", "a.JPEG", "a.gif"])
+@pytest.mark.parametrize("source", ["a.JPEG", "a.gif"])
 def test_another_format_on_request(
     colorize: Colorize, source: str, format: str, suffix: str
 ) -> None:
@@ -112,14 +108,13 @@ def test_a_transparent_value_of_sixteen_bits_stays(colorize: Colorize) -> None:
 
 
 @pytest.mark.parametrize("format", ["jpeg", "bmp"])
-@pytest.mark.parametrize("source", ["a.png", "a.gif"])
 def test_what_holds_no_alpha_has_white_where_the_picture_was_transparent(
-    colorize: Colorize, source: str, format: str
+    colorize: Colorize, format: str
 ) -> None:
     """A BMP could hold alpha, but not as Pillow writes and reads it."""
     clear = np.where(np.arange(WIDTH) < 24, 0, 255).astype(np.uint8) * np.ones((HEIGHT, 1), "u1")
-    draw(source, Image.fromarray(np.dstack([*[gray() // 2] * 3, clear])))
-    with Image.open(colored(colorize, Path(source), "--format", format)) as image:
+    source = draw("a.png", Image.fromarray(np.dstack([*[gray() // 2] * 3, clear])))
+    with Image.open(colored(colorize, source, "--format", format)) as image:
         shown = image.convert("RGBA")
     white = Image.new("RGBA", shown.size, "white")
     result = np.asarray(Image.alpha_composite(white, shown).convert("RGB"))
@@ -138,8 +133,8 @@ def test_of_several_frames_the_first_becomes_a_png(colorize: Colorize) -> None:
     assert lightness_off(gray(), pixels(result)) <= 1
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.mpo"])
-def test_an_mpo_becomes_a_jpeg(colorize: Colorize, name: str) -> None:
+def test_an_mpo_becomes_a_jpeg(colorize: Colorize) -> None:
+    name = "a.mpo"
     second = [Image.fromarray(gray() // 3)]
     draw(name, Image.fromarray(gray()), format="MPO", save_all=True, append_images=second)
     with Image.open(name) as before:

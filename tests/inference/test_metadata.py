@@ -39,8 +39,8 @@ def exif(orientation: int = 1) -> Image.Exif:
     return data
 
 
-@pytest.mark.parametrize("format", ["keep", "jpeg", "png", "webp", "tiff"])
-@pytest.mark.parametrize("source", ["a.jpg", "a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("source", ["a.jpg", "a.tif"])
 def test_exif_stays(colorize: Colorize, source: str, format: str) -> None:
     image = Image.fromarray(gray()).convert("RGB")
     result = colored(colorize, draw(source, image, exif=exif().tobytes()), "--format", format)
@@ -63,8 +63,8 @@ def test_names_in_exif_keep_their_letters(colorize: Colorize, suffix: str) -> No
     assert "© Müller".encode() in result.read_bytes()
 
 
-@pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9])
-@pytest.mark.parametrize("source", ["a.png", "a.jpg", "a.webp"])
+@pytest.mark.parametrize("orientation", [*range(1, 9), 9])
+@pytest.mark.parametrize("source", ["a.png", "a.jpg"])
 def test_pixels_stay_as_they_lie_with_their_orientation(
     colorize: Colorize, source: str, orientation: int
 ) -> None:
@@ -74,8 +74,7 @@ def test_pixels_stay_as_they_lie_with_their_orientation(
     lying = Image.fromarray(gray())
     for lain in (getattr(Image.Transpose, name) for name in WAY_BACK.get(orientation, ())):
         lying = lying.transpose(lain)
-    options = {"lossless": True} if source == "a.webp" else {"quality": 100}
-    draw(source, lying.convert("RGB"), exif=exif(orientation), **options)
+    draw(source, lying.convert("RGB"), exif=exif(orientation), quality=100)
     result = colored(colorize, Path(source))
     with Image.open(result) as after:
         assert after.size == lying.size
@@ -123,17 +122,14 @@ def profile_name(data: bytes) -> str:
     return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(data))).strip()
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize(
     ("kind", "space"),
     [("L", b"GRAY"), ("LA", b"GRAY"), ("RGB", b"RGB "), ("RGBA", b"RGB "), ("I;16", b"GRAY")],
 )
-def test_a_profile_is_converted_to_srgb(
-    colorize: Colorize, suffix: str, kind: str, space: bytes
-) -> None:
+def test_a_profile_is_converted_to_srgb(colorize: Colorize, kind: str, space: bytes) -> None:
     picture, values = CASES[kind]()
     profile = linear_profile(space)
-    result = colored(colorize, draw(f"a.{suffix}", picture, icc_profile=profile))
+    result = colored(colorize, draw("a.png", picture, icc_profile=profile))
     unit = values / np.float32(255) if values.dtype == np.uint8 else values
     srgb = srgb_from_linear(unit)
     after = pixels(result).copy()
@@ -145,7 +141,7 @@ def test_a_profile_is_converted_to_srgb(
         assert profile_name(image.info["icc_profile"]).startswith("sRGB")
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
 @pytest.mark.parametrize("profile", [None, b"no profile at all", linear_profile(b"RGB ")])
 def test_a_profile_is_embedded_where_there_was_one(
     colorize: Colorize, suffix: str, profile: bytes | None
@@ -159,7 +155,7 @@ def test_a_profile_is_embedded_where_there_was_one(
     assert chroma(pixels(result)) > 5
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_a_gray_thumbnail_does_not_stay(colorize: Colorize, suffix: str) -> None:
     thumbnail = encoded(Image.fromarray(gray(16, 12)), "JPEG")
     image = Image.fromarray(gray()).convert("RGB")
@@ -183,23 +179,16 @@ def test_a_gray_thumbnail_does_not_stay(colorize: Colorize, suffix: str) -> None
     ],
     ids=["cut", "half", "noise", "wrong tag", "wrong text"],
 )
-@pytest.mark.parametrize("format", ["keep", "png", "tiff", "webp"])
-def test_damaged_exif_stops_nothing(
-    colorize: Colorize, damage: Callable[[bytes], bytes], format: str
-) -> None:
+def test_damaged_exif_stops_nothing(colorize: Colorize, damage: Callable[[bytes], bytes]) -> None:
     draw("a.jpg", exif=damage(exif().tobytes()))
-    assert chroma(pixels(colored(colorize, Path("a.jpg"), "--format", format))) > 5
+    assert chroma(pixels(colored(colorize, Path("a.jpg")))) > 5
 
 
-@pytest.mark.parametrize("what", ["icc_profile", "exif", "xmp"])
+@pytest.mark.parametrize("what", ["exif", "xmp"])
 def test_metadata_too_long_for_a_jpeg_stops_nothing(colorize: Colorize, what: str) -> None:
     long = Image.Exif()
     long[0x10E] = "x" * 70_000
-    if what == "icc_profile":
-        # As a profile for a printer is: 34675 of a TIFF, which Pillow takes for EXIF.
-        content = linear_profile(b"RGB ") + bytes(70_000)
-        source = draw("a.tif", color(), icc_profile=len(content).to_bytes(4, "big") + content[4:])
-    elif what == "exif":
+    if what == "exif":
         source = draw("a.png", exif=long.tobytes())
     else:
         xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>" + b" " * 70_000

@@ -1,4 +1,4 @@
-"""What the network sees of a photo: small, upright, padded by its own mirror image."""
+"""What the network sees of a picture: without its border, small, upright, padded by its mirror."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorgan import color
+from colorgan import Colorizer, color
 from colorgan.color import UInt8Array
-from colorgan.inference.image import TURNS, Photo
-from colorgan.inference.prepare import fit, small_size
+from colorgan.inference.image import TURNS, Picture, turn_upright
+from colorgan.inference.prepare import Box, find_border, prepare_input, small_size
 from colorgan.spaces import SPACES, get_space
 
 
@@ -38,44 +38,43 @@ def test_ab_lies_where_the_photo_had_it(
 ) -> None:
     """A network that gives back the truth of what it saw: the ab of the small copy comes out."""
     space = get_space(name)
-    photo = Photo(real_photos[3][:40], orientation=orientation)
-    fitted = fit(photo, space, side=24, multiple=32)
-    assert fitted.srgb.shape == (24, 38, 3)
-    turn, _ = TURNS[orientation]
-    upright = turn(fitted.srgb)
+    photo = Picture(real_photos[3][:40], orientation=orientation)
+    prepared = prepare_input(photo, space, side=24, multiple=32)
+    assert prepared.small.shape == (24, 38, 3)
+    upright = turn_upright(prepared.small, orientation)
     height, width = upright.shape[:2]
-    assert fitted.input.shape[1:] == (-(-height // 32) * 32, -(-width // 32) * 32)
-    rows = slice(fitted.top, fitted.top + height)
-    columns = slice(fitted.left, fitted.left + width)
-    seen = fitted.input[:, rows, columns]
+    assert prepared.input.shape[1:] == (-(-height // 32) * 32, -(-width // 32) * 32)
+    rows = slice(prepared.top, prepared.top + height)
+    columns = slice(prepared.left, prepared.left + width)
+    seen = prepared.input[:, rows, columns]
     given = space.network_input(np.ascontiguousarray(upright))
     # The same, or stretched: by a line that is steeper than 1, cut off at either end.
     inside = np.abs(seen) < 1
     slope, offset = np.polyfit(given[inside], seen[inside], 1)
     assert slope > 0.999
     np.testing.assert_allclose(seen, np.clip(slope * given + offset, -1, 1), atol=1e-3)
-    output = np.zeros((space.out_channels, *fitted.input.shape[1:]), np.float32)
+    output = np.zeros((space.out_channels, *prepared.input.shape[1:]), np.float32)
     lab = color.lab_from_rgb(upright)
     truth = lab[..., 1:] / 110 if name == "lab" else 2 * upright - 1
     output[:, rows, columns] = np.moveaxis(truth, -1, 0)
     np.testing.assert_allclose(
-        fitted.ab(output, space), color.lab_from_rgb(fitted.srgb)[..., 1:], atol=0.01
+        prepared.ab(output, space), color.lab_from_rgb(prepared.small)[..., 1:], atol=0.01
     )
 
 
 def test_the_padding_is_the_pictures_mirror_image() -> None:
     gray = np.arange(30 * 30, dtype=np.float32).reshape(30, 30) / 900
-    fitted = fit(Photo(gray), get_space("lab"), side=30, multiple=32)
-    assert (fitted.top, fitted.left) == (1, 1)
-    assert (fitted.input[0, 0] == fitted.input[0, 1]).all()
-    assert (fitted.input[0, :, -1] == fitted.input[0, :, -2]).all()
+    prepared = prepare_input(Picture(gray), get_space("lab"), side=30, multiple=32)
+    assert (prepared.top, prepared.left) == (1, 1)
+    assert (prepared.input[0, 0] == prepared.input[0, 1]).all()
+    assert (prepared.input[0, :, -1] == prepared.input[0, :, -2]).all()
 
 
 def test_gray_and_the_same_gray_in_three_channels_are_seen_alike(real_photos: UInt8Array) -> None:
     gray = np.asarray(Image.fromarray(real_photos[0]).convert("L"))
     for name in SPACES:
         one, three = (
-            fit(Photo(pixels), get_space(name), 32, 32).input
+            prepare_input(Picture(pixels), get_space(name), 32, 32).input
             for pixels in (gray, np.stack(3 * [gray], axis=-1))
         )
         np.testing.assert_allclose(one, three, atol=1e-3)
@@ -85,9 +84,9 @@ def test_gray_and_the_same_gray_in_three_channels_are_seen_alike(real_photos: UI
 def test_a_faded_photo_is_seen_nearly_as_it_was(low: float, high: float) -> None:
     space = get_space("rgb")
     gray = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
-    before = fit(Photo(gray), space, 64, 32).input
+    before = prepare_input(Picture(gray), space, 64, 32).input
     np.testing.assert_allclose(before[0], 2 * gray - 1, atol=1e-6)
-    faded = fit(Photo(low + (high - low) * gray), space, 64, 32).input
+    faded = prepare_input(Picture(low + (high - low) * gray), space, 64, 32).input
     # But for the hundredth at either end that stretching gives up.
     np.testing.assert_allclose(faded, before, atol=0.03)
     assert faded.min() == -1
@@ -97,4 +96,66 @@ def test_a_faded_photo_is_seen_nearly_as_it_was(low: float, high: float) -> None
 def test_what_is_nearly_even_is_not_stretched() -> None:
     """Else the grain of an even gray would look like a picture."""
     gray = 0.5 + 0.01 * np.random.default_rng(0).standard_normal((40, 40), np.float32)
-    assert np.ptp(fit(Photo(gray), get_space("lab"), 40, 32).input) < 0.3
+    assert np.ptp(prepare_input(Picture(gray), get_space("lab"), 40, 32).input) < 0.3
+
+
+def framed(gray: UInt8Array, wide: int, level: int, noise: float = 0.0) -> UInt8Array:
+    border = np.pad(gray, wide, constant_values=level).astype(np.float32)
+    grain = np.random.default_rng(0).normal(0, noise, border.shape)
+    return np.clip(border + grain, 0, 255).round().astype(np.uint8)
+
+
+@pytest.fixture
+def gray(real_photos: UInt8Array) -> UInt8Array:
+    return color.gray8_from_rgb8(real_photos[5]).repeat(3, axis=0).repeat(4, axis=1)
+
+
+@pytest.mark.parametrize("level", [0, 120, 255])
+@pytest.mark.parametrize("noise", [0, 3])
+def test_a_border_all_around_is_found(gray: UInt8Array, level: int, noise: float) -> None:
+    box = find_border(Picture(framed(gray, 17, level, noise)))
+    height, width = gray.shape
+    assert 17 <= box.top <= 20
+    assert 17 <= box.left <= 20
+    assert height + 14 <= box.bottom <= height + 17
+    assert width + 14 <= box.right <= width + 17
+
+
+def test_every_bundled_photo_is_all_picture(real_photos: UInt8Array) -> None:
+    for photo in real_photos:
+        assert find_border(Picture(photo)) == Box(0, 64, 0, 64)
+
+
+@pytest.mark.parametrize("sides", [(1, 0, 0, 0), (1, 1, 1, 0)])
+def test_an_even_part_on_some_sides_is_part_of_the_picture(
+    gray: UInt8Array, sides: tuple[int, ...]
+) -> None:
+    top, left, right, bottom = (30 * side for side in sides)
+    sky = np.pad(gray, ((top, bottom), (left, right)), constant_values=220)
+    assert find_border(Picture(sky)) == Box(0, sky.shape[0], 0, sky.shape[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3, 2), (40, 40)])
+def test_an_even_picture_has_no_border(shape: tuple[int, int]) -> None:
+    pixels = np.full(shape, 200, np.uint8)
+    assert find_border(Picture(pixels)) == Box(0, shape[0], 0, shape[1])
+
+
+def test_colour_does_not_leak_into_it() -> None:
+    """Whatever the network says: here that all is orange."""
+
+    class Orange:
+        space, image_size, multiple, name = get_space("lab"), 64, 32, "orange"
+
+        def predict(self, input: np.ndarray) -> np.ndarray:
+            return np.full((len(input), 2, *input.shape[2:]), 0.4, np.float32)
+
+    gray = np.linspace(60, 200, 90 * 120).reshape(90, 120).astype(np.uint8)
+    scan = framed(np.random.default_rng(1).permutation(gray), 16, 245)
+    colored = Colorizer(Orange()).colorize(scan)
+    chroma = np.ptp(colored.astype(int), axis=-1)
+    inner = chroma[20:-20, 20:-20]
+    assert inner.min() > 30
+    outer = chroma.copy()
+    outer[16:-16, 16:-16] = 0
+    assert outer.max() <= 1

@@ -9,8 +9,8 @@ from PIL import Image
 from colorgan import color
 from colorgan.color import UInt8Array
 from colorgan.inference import recombine as module
-from colorgan.inference.image import Photo
-from colorgan.inference.recombine import GuidedChroma, merge
+from colorgan.inference.image import Picture
+from colorgan.inference.recombine import GuidedChroma, recombine
 
 
 def lightness_of(rgb: UInt8Array) -> np.ndarray:
@@ -29,7 +29,7 @@ def test_lightness_stays_whatever_the_colour(shape: tuple[int, ...], saturation:
     random = np.random.default_rng(1)
     small = random.random((16, 24), np.float32)
     ab = random.uniform(-110, 110, (16, 24, 2)).astype(np.float32)
-    colored = merge(Photo(pixels), small, ab, saturation)
+    colored = recombine(Picture(pixels), small, ab, saturation)
     assert colored.shape == (50, 70, 3)
     difference = np.abs(lightness_of(colored) - color.lightness_from_srgb(pixels))
     assert difference.max() < 0.6
@@ -41,7 +41,9 @@ def test_lightness_stays_whatever_the_colour(shape: tuple[int, ...], saturation:
 
 def test_sixteen_bits_are_not_cut_to_eight_before_they_are_coloured() -> None:
     ramp = np.linspace(0, 1, 4000, dtype=np.float32)[None].repeat(4, axis=0)
-    colored = merge(Photo(ramp), np.full((4, 4), 0.5, np.float32), np.zeros((4, 4, 2), np.float32))
+    colored = recombine(
+        Picture(ramp), np.full((4, 4), 0.5, np.float32), np.zeros((4, 4, 2), np.float32)
+    )
     assert (np.diff(colored[0, :, 0].astype(int)) >= 0).all()
     assert np.abs(lightness_of(colored) - color.lightness_from_srgb(ramp)).max() < 0.3
 
@@ -73,7 +75,7 @@ def test_strips_meet_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(2)
     small = np.asarray(Image.fromarray(pixels).resize((20, 30))) / np.float32(255)
     ab = random.uniform(-40, 40, (30, 20, 2)).astype(np.float32)
-    whole = merge(Photo(pixels), small, ab)
+    whole = recombine(Picture(pixels), small, ab)
     monkeypatch.setattr(module, "STRIP", 7 * 90)
-    strips = merge(Photo(pixels), small, ab)
+    strips = recombine(Picture(pixels), small, ab)
     assert np.abs(whole.astype(int) - strips).max() <= 1

@@ -89,7 +89,7 @@ def test_the_command_says_why(train: Train, colorgan: Callable[..., Any]) -> Non
     assert "colorgan-lab version 1 is now the champion: score 0.8000" in said.out
     assert "is already the champion" in colorgan("promote", "lab").out
     said = colorgan("promote", "sepia")
-    assert (said.code, "it should be rgb or lab" in said.err) == (1, True)
+    assert (said.code, "'sepia' is not one of" in said.err) == (2, True)
     said = colorgan("promote")
     assert (said.code, "train_rgb" in said.err) == (1, True)
 

@@ -90,7 +90,7 @@ def test_it_answers_to_its_own_name_and_asks_for_nothing_outside(address: str) -
     assert ask(f"{address}/", Host="rebound.example")[0] == 400
     for path in ("/server.py", "/../pyproject.toml", "/api/examples/x", "/api/results/x/file"):
         assert ask(f"{address}{path}")[0] == 404
-    for file in (ROOT / "src/colorgan/app").glob("page.*"):
+    for file in (ROOT / "src/colorgan/serving").glob("page.*"):
         assert "http" not in file.read_text(encoding="utf-8")
 
 
@@ -164,24 +164,6 @@ class TestInABrowser:
         wide = "return document.documentElement.scrollWidth - window.innerWidth"
         assert browser.execute_script(wide) <= 0
         assert results(browser)[0].rect["width"] > 300
-
-    def test_a_photo_may_be_chosen_before_the_models_are_there(
-        self, browser: webdriver.Chrome, address: str, photo: Path
-    ) -> None:
-        browser.execute_cdp_cmd("Page.enable", {})
-        slowly = (
-            "const real = window.fetch; window.fetch = async (...asked) => {"
-            " await new Promise((go) => setTimeout(go, 1500)); return real(...asked); };"
-        )
-        script = {"source": slowly}
-        added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
-        try:
-            browser.get(address)
-            browser.find_element(By.ID, "file").send_keys(str(photo))
-            assert not browser.find_elements(By.CSS_SELECTOR, "#models input")
-            WebDriverWait(browser, SECONDS_TO_WAIT).until(lambda b: loaded(b, 1))
-        finally:
-            browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
     def test_a_file_that_is_no_photo_is_named(
         self, browser: webdriver.Chrome, address: str, tmp_path: Path

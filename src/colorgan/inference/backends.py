@@ -1,30 +1,38 @@
-"""What colours a small copy: a network of torch or an ONNX file, from wherever it is named."""
+"""Backends that run a trained generator, PyTorch or ONNX Runtime, and loading one by its name."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from colorgan import paths
 from colorgan.color import FloatArray
 from colorgan.config import SPACES
 from colorgan.errors import ColorganError
-from colorgan.spaces import Space
+from colorgan.spaces import Space, get_space
 
 if TYPE_CHECKING:
     from colorgan.model import Model
+
+METADATA = "colorgan"
+"""Key of an ONNX file's metadata under which `export` writes JSON: space, sizes, version."""
+VERSION = 1
+INPUT, OUTPUT = "input", "output"
 
 
 class Network(Protocol):
     """A trained generator, whatever runs it.
 
     Attributes:
-        space: what it is given and what it gives.
+        space: RGB or LAB.
         image_size: side in pixels of the photos it was trained on.
-        multiple: what both sides of its input are multiples of.
-        name: what it is called, for messages.
+        multiple: what both sides of its input must be multiples of.
+        name: its name in messages.
     """
 
     space: Space
@@ -33,11 +41,11 @@ class Network(Protocol):
     name: str
 
     def predict(self, input: FloatArray) -> FloatArray:
-        """Map `(N, I, H, W)` to `(N, C, H, W)`, as the space has it."""
+        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`."""
 
 
 class TorchNetwork:
-    """A generator that torch runs."""
+    """A generator that PyTorch runs; see `Network`."""
 
     def __init__(self, model: Model, name: str) -> None:
         self._model, self.name = model, name
@@ -45,48 +53,102 @@ class TorchNetwork:
         self.multiple = model.multiple
 
     def predict(self, input: FloatArray) -> FloatArray:
-        """Map `(N, I, H, W)` to `(N, C, H, W)`."""
+        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`."""
         import torch
 
         output: FloatArray = self._model.predict(torch.from_numpy(input)).cpu().numpy()
         return output
 
 
-def load_network(model: str | Path = paths.PRETRAINED, device: str = "auto") -> Network:
-    """Load the network that `model` names, an ONNX file or what `load_model` takes.
+class OnnxNetwork:
+    """A generator that ONNX Runtime runs on the CPU; see `Network`.
 
-    ONNX Runtime colours with the bundled model, unless a GPU is asked for: it does without
-    torch, whose import takes longer than a photo, and is faster on a CPU.
+    Args:
+        path: file that `colorgan export` wrote.
+        name: its name in messages; the path if empty.
+
+    Raises:
+        ColorganError: the file does not exist, is not ONNX, or was not written by `export`.
+    """
+
+    space: Space
+    image_size: int
+    multiple: int
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        self.name = name or str(path)
+        if not path.is_file():
+            raise ColorganError(f"--model {path} does not exist; `colorgan export` writes one")
+        try:
+            import onnxruntime
+        except ModuleNotFoundError:
+            raise ColorganError(
+                f"--model {path} needs onnxruntime, which is not installed: pip install onnxruntime"
+            ) from None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        # Threads that spin while they wait would take the cores that read and write photos.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ColorganError(
+                f"--model {path} is no ONNX file that can be read: {reason}"
+            ) from None
+        self._read_metadata(self._session.get_modelmeta().custom_metadata_map.get(METADATA, ""))
+
+    def predict(self, input: FloatArray) -> FloatArray:
+        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`."""
+        [output] = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(input)})
+        return np.asarray(output, np.float32)
+
+    def _read_metadata(self, text: str) -> None:
+        try:
+            metadata = json.loads(text)
+            if metadata["version"] != VERSION:
+                raise ColorganError(
+                    f"--model {self.name} is of version {metadata['version']}, this code reads "
+                    f"{VERSION}"
+                )
+            self.space = get_space(metadata["space"])
+            self.image_size = int(metadata["image_size"])
+            self.multiple = int(metadata["multiple"])
+        except (ValueError, KeyError, TypeError):
+            raise ColorganError(
+                f"--model {self.name} is an ONNX file of something else; it should be one that "
+                "`colorgan export` has written"
+            ) from None
+
+
+def load_network(model: str | Path = paths.PRETRAINED, device: str = "auto") -> Network:
+    """Load a network from an ONNX file or anything that `load_model` takes.
+
+    The bundled model runs in ONNX Runtime unless a GPU is asked for: on a CPU that is faster than
+    PyTorch, whose import alone takes longer than a photo.
 
     Raises:
         ColorganError: there is no such model, or it cannot be read.
     """
     name = str(model)
     if name.endswith(".onnx"):
-        return _of_onnx(Path(name), name)
-    quicker = paths.pretrained() / paths.ONNX
-    if name == paths.PRETRAINED and device in ("auto", "cpu") and _runs_onnx(quicker):
-        return _of_onnx(quicker, name)
+        return OnnxNetwork(Path(name))
+    bundled = paths.pretrained() / paths.ONNX
+    # Some platforms have no package of ONNX Runtime.
+    has_onnx = bundled.is_file() and importlib.util.find_spec("onnxruntime") is not None
+    if name == paths.PRETRAINED and device in ("auto", "cpu") and has_onnx:
+        return OnnxNetwork(bundled, name)
     return TorchNetwork(load_model(name, device), name)
 
 
-def _of_onnx(file: Path, name: str) -> Network:
-    from colorgan.inference.onnx_file import OnnxNetwork
-
-    return OnnxNetwork(file, name)
-
-
-def _runs_onnx(file: Path) -> bool:
-    # There are machines that ONNX Runtime has no package for.
-    return file.is_file() and importlib.util.find_spec("onnxruntime") is not None
-
-
 def load_model(name: str, device: str = "auto") -> Model:
-    """Load a generator with torch.
+    """Load a generator with PyTorch.
 
     Args:
         name: `pretrained`, `rgb` or `lab` (of models/), a folder with generator.safetensors and
-            config.json, `runs:/ID` of an MLflow training run, the name of a run, or
+            config.json, the name or `runs:/ID` of an MLflow training run, or
             `models:/colorgan-lab@champion` of MLflow's registry.
         device: `auto`, `cpu`, `cuda` or `mps`.
 
@@ -94,49 +156,44 @@ def load_model(name: str, device: str = "auto") -> Model:
         ColorganError: there is no such model, or it cannot be read.
     """
     if name == paths.PRETRAINED:
-        return _of_folder(paths.pretrained(), device)
+        return _load_folder(paths.pretrained(), device)
     for folder in (Path(name), paths.model(name)):
         if folder.is_dir():
-            return _of_folder(folder, device)
-    return _of_run(name, device)
+            return _load_folder(folder, device)
+    return _load_run(name, device)
 
 
-def _of_folder(folder: Path, device: str) -> Model:
+def _load_folder(folder: Path, device: str) -> Model:
     from colorgan.model import CONFIG, WEIGHTS, Model
     from colorgan.runs.runtime import choose_device
 
     for file in (folder / CONFIG, folder / WEIGHTS):
-        # safetensors says of any file that it cannot open that it is not there; what is not there,
-        # Model.load names.
-        try:
+        # Open it here: safetensors would say of a file without permission that it does not exist.
+        if file.exists():
             file.open("rb").close()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise ColorganError(f"{file} cannot be read: {error.strerror}") from None
     return Model.load(folder, choose_device(device, "--device"))
 
 
-def _of_run(name: str, device: str) -> Model:
+def _load_run(name: str, device: str) -> Model:
     from colorgan.model import CONFIG, WEIGHTS
 
     try:
         from colorgan.tracking.mlflow_read import TrainingRuns
     except ModuleNotFoundError:
         raise _no_model(name, "and MLflow, where it may be a run, is not installed") from None
-    wanted = name.removeprefix("runs:/").partition("/")[0]
-    if name.startswith("models:/"):
-        with TemporaryDirectory() as into:
-            return _of_folder(TrainingRuns().registered(name, Path(into)), device)
-    try:
-        runs = TrainingRuns()
-        run = runs.of_any([f"train_{space}" for space in SPACES], wanted)
-    except ColorganError as error:
-        raise _no_model(name, f"nor a training run ({error})") from None
-    with TemporaryDirectory() as into:
-        if None in [runs.artifact(run, f"model/{file}", Path(into)) for file in (WEIGHTS, CONFIG)]:
+    with TemporaryDirectory() as folder:
+        if name.startswith("models:/"):
+            return _load_folder(TrainingRuns().registered(name, Path(folder)), device)
+        try:
+            runs = TrainingRuns()
+            wanted = name.removeprefix("runs:/").partition("/")[0]
+            run = runs.of_any([f"train_{space}" for space in SPACES], wanted)
+        except ColorganError as error:
+            raise _no_model(name, f"nor a training run ({error})") from None
+        files = [runs.artifact(run, f"model/{file}", Path(folder)) for file in (WEIGHTS, CONFIG)]
+        if None in files:
             raise ColorganError(f"--model {name}: {run} has no model in MLflow")
-        return _of_folder(Path(into) / "model", device)
+        return _load_folder(Path(folder) / "model", device)
 
 
 def _no_model(name: str, further: str) -> ColorganError:

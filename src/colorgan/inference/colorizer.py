@@ -1,34 +1,59 @@
-"""Colour photos of any size: what the command, the app and the server stand on."""
+"""`Colorizer`: colour images, arrays and encoded pictures of any size."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
+from PIL import Image
 
 from colorgan import paths
-from colorgan.color import UInt8Array
+from colorgan.color import FloatArray, UInt8Array
 from colorgan.errors import ColorganError
 from colorgan.inference.backends import Network, load_network
-from colorgan.inference.image import Photo
-from colorgan.inference.prepare import Fitted, fit
-from colorgan.inference.recombine import merge
+from colorgan.inference.formats import SUFFIX_OF, decode, encode, srgb_profile
+from colorgan.inference.image import Picture
+from colorgan.inference.prepare import PreparedInput, prepare_input
+from colorgan.inference.recombine import recombine
 
 BATCH_SIZE = 8
-KEPT = ("exif", "dpi", "xmp")
-"""What a coloured Pillow image keeps of the information of the gray one."""
+MAX_SATURATION = 4.0
+KEPT_INFO = ("exif", "dpi", "xmp")
+"""Entries of `Image.info` that the coloured Pillow image keeps."""
+
+
+@dataclass(frozen=True)
+class ColoredFile:
+    """A coloured picture as a file.
+
+    Attributes:
+        picture: the source.
+        pixels: its colours, sRGB `(H, W, 3)`, not turned upright.
+        format: of formats.SUFFIX_OF.
+        content: the bytes of the file.
+    """
+
+    picture: Picture
+    pixels: UInt8Array
+    format: str
+    content: bytes
+
+    @property
+    def suffix(self) -> str:
+        """Suffix for the file's name."""
+        return SUFFIX_OF[self.format]
 
 
 class Colorizer:
-    """Colours photos: gray or in colour, of any size, with the weights that come along or others.
+    """Colours pictures of any size, gray or in colour, with a trained generator.
 
-    The network sees a copy with `side` pixels on the shorter side; its colours are brought up along
-    the edges of the photo and joined with the photo's own lightness.
+    The network sees a small copy; the a and b that it predicts are enlarged along the picture's
+    edges and recombined with the picture's own lightness.
 
     Example:
         >>> from PIL import Image
@@ -39,7 +64,7 @@ class Colorizer:
 
     Args:
         network: the trained generator.
-        side: pixels on the shorter side of what it sees; 0 for those it is best at.
+        side: pixels on the shorter side of the small copy; 0 for the size it was trained on.
     """
 
     def __init__(self, network: Network, side: int = 0) -> None:
@@ -50,7 +75,7 @@ class Colorizer:
     def load(
         cls, model: str | Path = paths.PRETRAINED, device: str = "auto", side: int = 0
     ) -> Colorizer:
-        """Load a model, see `coloring.network.load_network`; the bundled one without arguments.
+        """Load a model, the bundled one by default; `backends.load_network` says what it can be.
 
         Raises:
             ColorganError: there is no such model, or it cannot be read.
@@ -67,93 +92,104 @@ class Colorizer:
     ) -> list[Image.Image | UInt8Array]: ...
 
     def colorize(self, picture: Any, *, saturation: float = 1.0) -> Any:
-        """Colour a picture, or several.
+        """Colour a picture or several.
 
         Args:
             picture: a Pillow image of any mode; an array, gray `(H, W)` or `(H, W, 1)` or RGB
-                `(H, W, 3)`, either with alpha as one channel more, uint8, uint16 or floating
-                point in 0..1; a batch of arrays `(N, H, W, C)`; or a sequence of any of these.
-            saturation: what the predicted chroma is multiplied by.
+                `(H, W, 3)`, or with alpha as one channel more, of uint8, uint16, or floating point
+                in 0..1; a batch of arrays `(N, H, W, C)`; or a sequence of any of these.
+            saturation: factor of the predicted chroma.
 
         Returns:
-            For an image an RGB or RGBA image of the same size; for an array uint8 `(H, W, 3)`, or
-            `(H, W, 4)` if it had alpha; for a batch or a sequence as many.
+            An RGB or RGBA image for an image; uint8 `(H, W, 3)`, or `(H, W, 4)` with alpha, for an
+            array; for a batch or a sequence as many.
 
         Raises:
-            ColorganError: it is no picture; says what would be one.
+            ColorganError: it is no picture.
         """
-        if isinstance(picture, Image.Image):
-            photo = Photo.of_image(picture)
-            [colored] = self.colorize_photos([photo], saturation)
-            return _image_like(picture, photo, colored)
-        if isinstance(picture, np.ndarray) and picture.ndim < 4:
-            photo = Photo.of_array(picture)
-            [colored] = self.colorize_photos([photo], saturation)
-            return _with_alpha(photo, colored)
+        is_array = isinstance(picture, np.ndarray)
+        if isinstance(picture, Image.Image) or (is_array and picture.ndim < 4):
+            return self._colorize_several([picture], saturation)[0]
         if isinstance(picture, (str, bytes, Path)) or not hasattr(picture, "__len__"):
             raise ColorganError(
                 f"{type(picture).__name__} is no picture; it should be a Pillow image, an array, "
                 "or a sequence of them"
             )
-        return self._several(picture, saturation)
+        results = self._colorize_several(picture, saturation)
+        return np.stack(results) if is_array else results
 
-    def _several(self, pictures: Sequence[Any], saturation: float) -> Any:
-        photos = [
-            Photo.of_image(one) if isinstance(one, Image.Image) else Photo.of_array(one)
-            for one in pictures
-        ]
-        results: list[Any] = [
-            _image_like(one, photo, colored)
-            if isinstance(one, Image.Image)
-            else _with_alpha(photo, colored)
-            for one, photo, colored in zip(
-                pictures, photos, self.colorize_photos(photos, saturation), strict=True
-            )
-        ]
-        return np.stack(results) if isinstance(pictures, np.ndarray) else results
+    def colorize_bytes(
+        self, content: bytes, *, saturation: float = 1.0, format: str = "", quality: int = 95
+    ) -> ColoredFile:
+        """Colour an encoded picture, which keeps its size, lightness, format and metadata.
 
-    def colorize_photos(
-        self, photos: Sequence[Photo], saturation: float = 1.0, batch_size: int = BATCH_SIZE
-    ) -> list[UInt8Array]:
-        """Return the photos in colour, sRGB `(H, W, 3)`, laid out as they are.
+        Args:
+            content: the file.
+            saturation: factor of the predicted chroma, 0 to MAX_SATURATION.
+            format: of formats.SUFFIX_OF; empty keeps that of the picture.
+            quality: of JPEG and WebP, 1 to 100.
 
-        At most `batch_size` go through the network at once: those of one size together.
+        Raises:
+            UnreadablePhoto: it is no picture, damaged, or larger than `Image.MAX_IMAGE_PIXELS`.
+            ValueError: the picture is too large for the format, or the saturation out of range.
         """
-        fitted = [fit(p, self.network.space, self.side, self.network.multiple) for p in photos]
-        outputs = self.predict(fitted, batch_size)
+        # Written so that NaN is refused too.
+        if not 0 <= saturation <= MAX_SATURATION:
+            raise ValueError(f"saturation should be a number from 0 to {MAX_SATURATION:g}")
+        picture, metadata = decode(content)
+        [pixels] = self.colorize_pictures([picture], saturation)
+        format = format or metadata.format
+        result = encode(picture, pixels, metadata, format, quality)
+        return ColoredFile(picture, pixels, format, result)
+
+    def colorize_pictures(
+        self, pictures: Sequence[Picture], saturation: float = 1.0
+    ) -> list[UInt8Array]:
+        """Return the pictures in colour, sRGB `(H, W, 3)`, not turned upright."""
+        prepared = [self.prepare(picture) for picture in pictures]
         return [
-            merge(photo, small.srgb, ab, saturation, small.box)
-            for photo, small, ab in zip(photos, fitted, outputs, strict=True)
+            recombine(picture, one.small, ab, saturation, one.box)
+            for picture, one, ab in zip(pictures, prepared, self.predict(prepared), strict=True)
         ]
 
-    def predict(self, fitted: Sequence[Fitted], batch_size: int) -> list[npt.NDArray[np.float32]]:
-        """Return a and b `(h, w, 2)` of small copies, laid out as they are."""
+    def prepare(self, picture: Picture) -> PreparedInput:
+        """Make the network's input of a picture."""
+        return prepare_input(picture, self.network.space, self.side, self.network.multiple)
+
+    def predict(
+        self, inputs: Sequence[PreparedInput], batch_size: int = BATCH_SIZE
+    ) -> list[FloatArray]:
+        """Return a and b `(h, w, 2)` of small copies; inputs of one size share a batch."""
         same_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for row, one in enumerate(fitted):
-            same_size[one.input.shape].append(row)
-        found: dict[int, npt.NDArray[np.float32]] = {}
-        for rows in same_size.values():
-            for start in range(0, len(rows), batch_size):
-                batch = rows[start : start + batch_size]
-                outputs = self.network.predict(np.stack([fitted[row].input for row in batch]))
-                for row, output in zip(batch, outputs, strict=True):
-                    found[row] = fitted[row].ab(output, self.network.space)
-        return [found[row] for row in range(len(fitted))]
+        for i, one in enumerate(inputs):
+            same_size[one.input.shape].append(i)
+        predicted: dict[int, FloatArray] = {}
+        for indices in same_size.values():
+            for start in range(0, len(indices), batch_size):
+                batch = indices[start : start + batch_size]
+                outputs = self.network.predict(np.stack([inputs[i].input for i in batch]))
+                for i, output in zip(batch, outputs, strict=True):
+                    predicted[i] = inputs[i].ab(output, self.network.space)
+        return [predicted[i] for i in range(len(inputs))]
+
+    def _colorize_several(self, sources: Sequence[Any], saturation: float) -> list[Any]:
+        pictures = [
+            Picture.from_image(source)
+            if isinstance(source, Image.Image)
+            else Picture.from_array(source)
+            for source in sources
+        ]
+        colored = self.colorize_pictures(pictures, saturation)
+        return list(map(_like_source, sources, pictures, colored))
 
 
-def _with_alpha(photo: Photo, colored: UInt8Array) -> UInt8Array:
-    return colored if photo.alpha is None else np.dstack((colored, photo.alpha))
-
-
-def _image_like(picture: Image.Image, photo: Photo, colored: UInt8Array) -> Image.Image:
-    """Return a coloured photo as an image with the information of the gray one."""
-    image = Image.fromarray(_with_alpha(photo, colored))
-    image.info = {name: picture.info[name] for name in KEPT if name in picture.info}
-    if "icc_profile" in picture.info:
+def _like_source(source: Any, picture: Picture, colored: UInt8Array) -> Image.Image | UInt8Array:
+    """Add the alpha of a picture; return an image with the source's information for an image."""
+    pixels = colored if picture.alpha is None else np.dstack((colored, picture.alpha))
+    if not isinstance(source, Image.Image):
+        return pixels
+    image = Image.fromarray(pixels)
+    image.info = {name: source.info[name] for name in KEPT_INFO if name in source.info}
+    if "icc_profile" in source.info:
         image.info["icc_profile"] = srgb_profile()
     return image
-
-
-def srgb_profile() -> bytes:
-    """Return the ICC profile of sRGB."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

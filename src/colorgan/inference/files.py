@@ -1,4 +1,4 @@
-"""Colour files: read, coloured in batches and written beside each other; failures listed."""
+"""Colour files and folders: read, colour in batches, write, and list what failed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from colorgan import io
 from colorgan.color import FloatArray
-from colorgan.data import decode as encoded
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import Colorizer
-from colorgan.inference.compare import Comparison, compare
-from colorgan.inference.formats import Metadata, encode
-from colorgan.inference.image import Photo
-from colorgan.inference.inputs import Failure, find
-from colorgan.inference.plan import Job, batches, plan
-from colorgan.inference.prepare import Fitted, fit
-from colorgan.inference.recombine import merge
+from colorgan.inference.formats import Comparison, Metadata, compare, decode, encode
+from colorgan.inference.image import Picture
+from colorgan.inference.plan import Failure, Plan, plan_files
+from colorgan.inference.prepare import PreparedInput
+from colorgan.inference.recombine import recombine
 
 PIXELS_AT_ONCE = 100_000_000
-"""Pixels that are held decoded at once, where no single photo has more."""
+"""Decoded pixels held in memory at once, unless a single picture has more."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +34,12 @@ class Options:
     """How files are coloured.
 
     Attributes:
-        format: of SUFFIX_OF; empty keeps that of the photo.
-        saturation: what the chroma is multiplied by.
-        comparison: what is written beside each photo, if anything.
-        overwrite: whether results of an earlier run may be replaced; inputs never are.
-        batch_size: photos that go through the network at once.
-        max_megapixels: the largest photo that is decoded.
+        format: of formats.SUFFIX_OF; empty keeps that of the picture.
+        saturation: factor of the predicted chroma.
+        comparison: what is written beside each picture, if anything.
+        overwrite: whether earlier results are replaced; inputs never are.
+        batch_size: pictures that go through the network at once.
+        max_megapixels: size of the largest picture that is decoded.
         quality: of JPEG and WebP, 1 to 100.
     """
 
@@ -57,127 +54,138 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
-        colored: how many photos were coloured.
-        there: how many were not, because their results were there already.
+        colored: number of pictures coloured.
+        skipped: number of pictures whose results existed already.
         failures: what could not be coloured.
     """
 
     colored: int
-    there: int
+    skipped: int
     failures: list[Failure]
 
 
 @dataclass(frozen=True)
-class _Read:
-    job: Job
-    photo: Photo
+class _Opened:
+    plan: Plan
+    picture: Picture
     metadata: Metadata
-    fitted: Fitted
+    prepared: PreparedInput
 
 
-def colorize(
+def colorize_files(
     inputs: Sequence[str], out: Path, colorizer: Colorizer, options: Options, console: Console
 ) -> Outcome:
-    """Colour what `inputs` name into `out`; what is there already is left, unless overwritten.
+    """Colour the pictures that `inputs` name into `out`; existing results are skipped.
+
+    A batch is read in threads, goes through the network, and is written in threads. One picture
+    that fails does not stop the others.
+
+    Args:
+        inputs: files, folders and glob patterns.
+        out: a folder; for a single file it may be a file name.
+        colorizer: colours them.
+        options: how.
+        console: shows the progress, if it is a terminal.
 
     Raises:
-        ColorganError: nothing can be done at all: an input is not there, or `out` is no folder
-            that can be written to.
+        ColorganError: nothing can be written to `out`.
     """
-    items, missing = find(inputs, out)
-    jobs, failures = plan(items, options.format, options.comparison)
-    failures = missing + failures
-    if jobs:
-        _prepare_folder(jobs[0].target.parent if items[0].exact else out)
+    plans, failures = plan_files(inputs, out, options.format, options.comparison)
+    if plans:
+        _check_writable(out.parent if plans[0].target == out else out)
+    waiting = [plan for plan in plans if options.overwrite or not _is_done(plan)]
+    n_colored = 0
     columns = (TextColumn("colouring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     threads = max(1, min(8, os.cpu_count() or 1))
     with (
-        _largest(options.max_megapixels),
+        _pixel_limit(options.max_megapixels),
         ThreadPoolExecutor(threads) as pool,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
     ):
-        waiting = [job for job in jobs if options.overwrite or not _all_there(job)]
         task = progress.add_task("", total=len(waiting))
-        work = _Work(colorizer, options)
-        for batch in batches(waiting, options.batch_size, PIXELS_AT_ONCE):
-            read: list[_Read] = []
-            for result in pool.map(work.read, batch):
+        for batch in _batches(waiting, options.batch_size):
+            opened: list[_Opened] = []
+            for result in pool.map(lambda plan: _open(plan, colorizer, options), batch):
                 if isinstance(result, Failure):
                     failures.append(result)
                 else:
-                    read.append(result)
-            chroma = colorizer.predict([one.fitted for one in read], options.batch_size)
-            failures += [found for found in pool.map(work.write, read, chroma) if found]
+                    opened.append(result)
+            predicted = colorizer.predict([one.prepared for one in opened], options.batch_size)
+            for failure in pool.map(lambda one, ab: _write(one, ab, options), opened, predicted):
+                if failure:
+                    failures.append(failure)
+                else:
+                    n_colored += 1
             progress.advance(task, len(batch))
-    there = len(jobs) - len(waiting)
-    return Outcome(len(items) + len(missing) - there - len(failures), there, failures)
+    return Outcome(n_colored, len(plans) - len(waiting), failures)
 
 
-class _Work:
-    """Reading and writing of single photos, in threads."""
-
-    def __init__(self, colorizer: Colorizer, options: Options) -> None:
-        self._colorizer, self._options = colorizer, options
-
-    def read(self, job: Job) -> _Read | Failure:
-        """Read a photo and make its small copy."""
-        network = self._colorizer.network
-        try:
-            with encoded.opened(job.source.read_bytes()) as image:
-                photo = Photo.of_image(image)
-                # Not before: with the tag of a TIFF gone, Pillow would not turn it upright.
-                metadata = Metadata.of_image(image)
-            fitted = fit(photo, network.space, self._colorizer.side, network.multiple)
-        except UnreadablePhoto as problem:
-            return Failure(job.source, self._with_the_flag(str(problem)))
-        except OSError as error:
-            return Failure(job.source, error.strerror or str(error))
-        except MemoryError:
-            return Failure(job.source, "too large for the memory of this machine")
-        return _Read(job, photo, metadata, fitted)
-
-    def write(self, read: _Read, ab: FloatArray) -> Failure | None:
-        """Colour a photo at its own size and write it, aside and then renamed."""
-        job, options = read.job, self._options
-        try:
-            colored = merge(read.photo, read.fitted.srgb, ab, options.saturation, read.fitted.box)
-            content = {job.target: encode(
-                read.photo, colored, read.metadata, job.format, options.quality
-            )}  # fmt: skip
-            if options.comparison and job.comparison:
-                content[job.comparison] = compare(
-                    options.comparison, read.photo, colored, job.source.name
-                )
-            for path in content:
-                if options.overwrite or not path.exists():
-                    with io.file_aside(path) as aside:
-                        aside.write_bytes(content[path])
-        except OSError as error:
-            # Pillow's own errors have no number.
-            reason = f"{job.target} cannot be written: {error.strerror or error}"
-            return Failure(job.source, reason)
-        except Exception as error:
-            # Whatever it is, the other photos are not to suffer from it.
-            return Failure(job.source, f"it cannot be written as {job.format}: {error}")
-        return None
-
-    def _with_the_flag(self, reason: str) -> str:
-        if not reason.startswith("too large"):
-            return reason
-        limit = self._options.max_megapixels
-        return f"too large: over {limit:g} megapixels; --max-megapixels lifts the limit"
+def _batches(plans: Sequence[Plan], batch_size: int) -> Iterator[list[Plan]]:
+    """Yield up to `batch_size` plans at a time, fewer if together they exceed PIXELS_AT_ONCE."""
+    batch: list[Plan] = []
+    n_pixels = 0
+    for plan in plans:
+        if batch and (len(batch) == batch_size or n_pixels + plan.n_pixels > PIXELS_AT_ONCE):
+            yield batch
+            batch, n_pixels = [], 0
+        batch.append(plan)
+        n_pixels += plan.n_pixels
+    if batch:
+        yield batch
 
 
-def _all_there(job: Job) -> bool:
-    return all(output.exists() for output in job.outputs)
+def _open(plan: Plan, colorizer: Colorizer, options: Options) -> _Opened | Failure:
+    """Read a picture and prepare the network's input."""
+    try:
+        picture, metadata = decode(plan.source.read_bytes())
+        return _Opened(plan, picture, metadata, colorizer.prepare(picture))
+    except UnreadablePhoto as error:
+        reason = str(error)
+        if reason.startswith("too large"):
+            limit = f"{options.max_megapixels:g} megapixels"
+            reason = f"too large: over {limit}; --max-megapixels lifts the limit"
+        return Failure(plan.source, reason)
+    except OSError as error:
+        return Failure(plan.source, error.strerror or str(error))
+    except MemoryError:
+        return Failure(plan.source, "too large for the memory of this machine")
+
+
+def _write(opened: _Opened, ab: FloatArray, options: Options) -> Failure | None:
+    """Colour a picture at its own size and write its files, each aside and then renamed."""
+    plan, picture, prepared = opened.plan, opened.picture, opened.prepared
+    try:
+        colored = recombine(picture, prepared.small, ab, options.saturation, prepared.box)
+        content = {
+            plan.target: encode(picture, colored, opened.metadata, plan.format, options.quality)
+        }
+        if options.comparison and plan.comparison:
+            title = plan.source.name
+            content[plan.comparison] = compare(options.comparison, picture, colored, title)
+        for path in content:
+            if options.overwrite or not path.exists():
+                with io.file_aside(path) as aside:
+                    aside.write_bytes(content[path])
+    except OSError as error:
+        # Pillow's own errors have no strerror.
+        reason = f"{plan.target} cannot be written: {error.strerror or error}"
+        return Failure(plan.source, reason)
+    except Exception as error:
+        # Encoders raise nearly anything; the other pictures must be coloured all the same.
+        return Failure(plan.source, f"it cannot be written as {plan.format}: {error}")
+    return None
+
+
+def _is_done(plan: Plan) -> bool:
+    return all(output.exists() for output in plan.outputs)
 
 
 @contextmanager
-def _largest(megapixels: float) -> Iterator[None]:
-    """Set the limit that Pillow has for the whole process, and let it not warn besides."""
+def _pixel_limit(megapixels: float) -> Iterator[None]:
+    """Set Pillow's limit, which is global; above it Pillow raises, and need not warn below."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = int(megapixels * 1_000_000)
     try:
@@ -188,7 +196,7 @@ def _largest(megapixels: float) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _prepare_folder(folder: Path) -> None:
+def _check_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".colorgan.{os.getpid()}.part"

@@ -1,19 +1,22 @@
-"""Coloured pictures as files: the format, metadata and profile of the picture they were made of."""
+"""Picture files: decode one, encode the coloured picture in its format, and compare the two."""
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import sys
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
-from colorgan.color import UInt8Array
-from colorgan.data import decode as encoded
-from colorgan.inference.colorizer import srgb_profile
-from colorgan.inference.image import TURNS, Photo
+from colorgan.color import UInt8Array, uint8_from_unit
+from colorgan.data.decode import ORIENTATION, opened
+from colorgan.inference.image import Picture, turn_upright
+
+Comparison = Literal["side", "slider"]
 
 SUFFIX_OF = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
 FORMAT_OF = {
@@ -21,31 +24,46 @@ FORMAT_OF = {
     ".tiff": "TIFF", ".bmp": "BMP",
 }  # fmt: skip
 WRITTEN_AS = {"MPO": "JPEG", "GIF": "PNG"}
-"""Formats that are read and not written: MPO is a JPEG with more behind, GIF has 256 colours."""
+"""Formats that are read but not written: MPO is several JPEGs, GIF has 256 colours."""
 HOLDS_ALPHA = ("PNG", "WEBP", "TIFF")
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
-SEGMENT = 65_000
-"""Bytes that a piece of metadata in a JPEG may have, its head left out."""
+JPEG_SEGMENT = 65_000
+"""Bytes of metadata that fit into a segment of a JPEG."""
 SUB_IFDS = (0x8769, 0x8825)
-"""Tags of EXIF that hold tags: of the exposure and of the place."""
-OPTIONS: dict[str, dict[str, Any]] = {
+"""EXIF tags that hold further tags: Exif and GPS."""
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"subsampling": 0, "optimize": True},
     "PNG": {},
     "WEBP": {"method": 4, "exact": True},
     "TIFF": {"compression": "tiff_adobe_deflate"},
     "BMP": {},
 }
-STRUCTURE = frozenset(
+LAYOUT_TAGS = frozenset(
     {*range(254, 267), 273, *range(277, 282), 284, *range(288, 294), *range(317, 326), 330}
     | {*range(332, 348), *range(512, 522), *range(529, 533)}
-) - {270, 271, 272}
-"""Tags that say how pixels are stored: the new file has its own."""
+)
+"""TIFF tags that say how pixels are stored; the new file has its own. Thumbnails are among them."""
+
+GAP = 8
+"""Pixels between the pictures side by side."""
+LONGEST_SIDE_BY_SIDE = 32_000
+LONGEST_ON_PAGE = 1600
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a coloured picture keeps of the file it was made of."""
+    """What a coloured picture keeps of its source file.
 
+    Attributes:
+        format: the format to write, of SUFFIX_OF.
+        exif: EXIF data without tags of the pixel layout and without the (gray) thumbnail.
+        has_sub_ifds: whether `exif` has one of SUB_IFDS.
+        dpi: horizontal and vertical resolution.
+        xmp: XMP packet.
+        had_profile: whether an ICC profile was embedded.
+    """
+
+    format: str
     exif: bytes
     has_sub_ifds: bool
     dpi: tuple[float, float] | None
@@ -53,103 +71,210 @@ class Metadata:
     had_profile: bool
 
     @classmethod
-    def of_image(cls, image: Image.Image) -> Metadata:
-        """Take it from a picture that was opened."""
+    def from_image(cls, image: Image.Image) -> Metadata:
+        """Read it from an opened image."""
         exif = _exif(image)
-        dpi = image.info.get("dpi")
         xmp = image.info.get("xmp")
         return cls(
+            format=written_as(image.format),
             exif=exif.tobytes() if exif else b"",
             has_sub_ifds=any(tag in exif for tag in SUB_IFDS),
-            dpi=(float(dpi[0]), float(dpi[1])) if _is_resolution(dpi) else None,
+            dpi=_resolution(image),
             xmp=xmp.encode() if isinstance(xmp, str) else xmp,
             had_profile="icc_profile" in image.info,
         )
 
 
 def written_as(format: str | None) -> str:
-    """Return the format that a picture of `format` is written in where it is to be kept."""
+    """Return the format in which a picture that was read as `format` is written."""
     return WRITTEN_AS.get(format or "", format or "")
 
 
-def encode(
-    photo: Photo, colored: UInt8Array, metadata: Metadata, format: str, quality: int
-) -> bytes:
-    """Encode a coloured photo `(H, W, 3)` with its alpha and metadata.
-
-    JPEG and BMP have no alpha: there transparent parts are laid over white. BMP has no tag for the
-    orientation: there the picture is turned upright.
+def decode(content: bytes) -> tuple[Picture, Metadata]:
+    """Decode a picture file.
 
     Raises:
-        ValueError: the format does not hold a picture of this size.
+        UnreadablePhoto: it is no picture, damaged, or larger than `Image.MAX_IMAGE_PIXELS`.
+    """
+    with opened(content) as image:
+        picture = Picture.from_image(image)
+        # After the pixels: Pillow turns a TIFF upright only while its orientation tag is there.
+        return picture, Metadata.from_image(image)
+
+
+def encode(
+    picture: Picture, colored: UInt8Array, metadata: Metadata, format: str, quality: int
+) -> bytes:
+    """Encode a coloured picture `(H, W, 3)` with the alpha and metadata of its source.
+
+    JPEG and BMP have no alpha: the picture is laid over white. BMP has no orientation: the picture
+    is turned upright.
+
+    Args:
+        picture: the source.
+        colored: its colours, sRGB.
+        metadata: of the source.
+        format: of SUFFIX_OF.
+        quality: of JPEG and WebP, 1 to 100.
+
+    Raises:
+        ValueError: the picture is too large for the format.
     """
     longest = LONGEST_SIDE.get(format, max(colored.shape))
     if max(colored.shape) > longest:
         raise ValueError(f"its longest side is {longest} pixels")
     pixels = colored
-    if photo.alpha is not None and format in HOLDS_ALPHA:
-        pixels = np.dstack((colored, photo.alpha))
-    elif photo.alpha is not None:
-        pixels = _over_white(colored, photo.alpha)
+    if picture.alpha is not None and format in HOLDS_ALPHA:
+        pixels = np.dstack((colored, picture.alpha))
+    elif picture.alpha is not None:
+        pixels = _over_white(colored, picture.alpha)
     if format == "BMP":
-        pixels = TURNS[photo.orientation][0](pixels)
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    options = OPTIONS[format] | _metadata(metadata, format)
+        pixels = turn_upright(pixels, picture.orientation)
+    options = SAVE_OPTIONS[format] | _metadata_options(metadata, format)
     if format in ("JPEG", "WEBP"):
         options["quality"] = quality
     buffer = io.BytesIO()
-    image.save(buffer, format, **options)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format, **options)
     return buffer.getvalue()
 
 
-def _metadata(metadata: Metadata, format: str) -> dict[str, Any]:
-    """Return the metadata that a format holds, as options for Pillow."""
+def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str) -> bytes:
+    """Return a file that shows the picture before and after, both upright.
+
+    Args:
+        kind: `side` for a JPEG with both side by side, `slider` for a self-contained HTML page.
+        picture: the source.
+        colored: its colours, `(H, W, 3)`.
+        title: of the page.
+    """
+    before, after = _before_and_after(picture, colored)
+    if kind == "side":
+        before, after = (_shrunk(pixels, LONGEST_SIDE_BY_SIDE) for pixels in (before, after))
+        gap = np.full((before.shape[0], GAP, 3), 255, np.uint8)
+        return _jpeg(np.concatenate((before, gap, after), axis=1))
+    before_uri, after_uri = (
+        "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+        for jpeg in previews(picture, colored)
+    )
+    page = SLIDER_PAGE.format(title=html.escape(title), before=before_uri, after=after_uri)
+    # A file name may have bytes that are no text.
+    return page.encode("utf-8", "replace")
+
+
+def previews(picture: Picture, colored: UInt8Array) -> tuple[bytes, bytes]:
+    """Return before and after as JPEGs for a page, upright, at most LONGEST_ON_PAGE long."""
+    before, after = _before_and_after(picture, colored)
+    return _jpeg(_shrunk(before, LONGEST_ON_PAGE)), _jpeg(_shrunk(after, LONGEST_ON_PAGE))
+
+
+def srgb_profile() -> bytes:
+    """Return the ICC profile of sRGB."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def _metadata_options(metadata: Metadata, format: str) -> dict[str, Any]:
+    """Return the metadata that a format can hold, as arguments of `Image.save`."""
     options: dict[str, Any] = {}
-    fits = SEGMENT if format == "JPEG" else sys.maxsize
+    most = JPEG_SEGMENT if format == "JPEG" else sys.maxsize
     if metadata.dpi and format != "WEBP":
         options["dpi"] = metadata.dpi
     if format == "BMP":
         return options
     if metadata.had_profile:
         options["icc_profile"] = srgb_profile()
-    if 0 < len(metadata.exif) <= fits:
+    if 0 < len(metadata.exif) <= most:
         options["exif"] = metadata.exif
         if format == "TIFF" and metadata.has_sub_ifds:
-            # libtiff, which compresses, does not take them.
+            # libtiff, which compresses, cannot write them.
             options["compression"] = None
-    if format in ("JPEG", "WEBP") and metadata.xmp and len(metadata.xmp) <= fits:
+    if format in ("JPEG", "WEBP") and metadata.xmp and len(metadata.xmp) <= most:
         options["xmp"] = metadata.xmp
     return options
 
 
 def _exif(image: Image.Image) -> Image.Exif:
-    """Return the EXIF data without what describes pixels and without the (gray) thumbnail."""
     try:
         exif = image.getexif()
-        for tag in STRUCTURE & set(exif):
+        for tag in LAYOUT_TAGS & set(exif):
             del exif[tag]
-        # Pillow has turned a TIFF upright already.
+        # Pillow has turned a TIFF upright.
         if image.format == "TIFF":
-            exif.pop(encoded.ORIENTATION, None)
+            exif.pop(ORIENTATION, None)
         for tags in (exif, *(exif.get_ifd(tag) for tag in SUB_IFDS if tag in exif)):
             for tag, value in list(tags.items()):
                 if isinstance(value, str) and not value.isascii():
-                    # As Pillow has read the bytes; it would write only those of ASCII.
+                    # Back to the bytes of the file: Pillow would replace all but ASCII.
                     tags[tag] = value.encode("latin-1", "replace")
         exif.tobytes()
     except Exception:
-        # Damaged metadata is no reason to leave a photo gray.
+        # Damaged metadata must not stop a picture from being coloured.
         return Image.Exif()
     return exif
 
 
-def _is_resolution(dpi: Any) -> TypeGuard[tuple[float, float]]:
+def _resolution(image: Image.Image) -> tuple[float, float] | None:
     try:
-        return len(dpi) == 2 and all(0 < float(value) < 1e6 for value in dpi)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return False
+        x, y = map(float, image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (x, y) if 0 < x < 1e6 and 0 < y < 1e6 else None
 
 
 def _over_white(colored: UInt8Array, alpha: UInt8Array) -> UInt8Array:
     share = alpha[..., None].astype(np.float32) / 255
     return (colored * share + 255 * (1 - share) + 0.5).astype(np.uint8)
+
+
+def _before_and_after(picture: Picture, colored: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
+    before: Any = picture.pixels
+    if before.dtype != np.uint8:
+        before = uint8_from_unit(before)
+    if before.ndim == 2:
+        before = np.repeat(before[..., None], 3, axis=-1)
+    upright = (turn_upright(pixels, picture.orientation) for pixels in (before, colored))
+    return next(upright), next(upright)
+
+
+def _shrunk(pixels: UInt8Array, longest: int) -> UInt8Array:
+    image = Image.fromarray(pixels)
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def _jpeg(pixels: UInt8Array) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=92, subsampling=0)
+    return buffer.getvalue()
+
+
+SLIDER_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+  body {{ margin: 0; min-height: 100vh; display: grid; place-content: center; background: #1b1c1f;
+         color: #d6d7da; font: 15px/1.5 system-ui, sans-serif; }}
+  figure {{ margin: 12px; }}
+  .pair {{ position: relative; display: grid; touch-action: pan-y; }}
+  .pair > * {{ grid-area: 1 / 1; }}
+  img {{ display: block; max-width: calc(100vw - 24px); max-height: calc(100vh - 90px); }}
+  .before {{ clip-path: inset(0 calc(100% - var(--at)) 0 0); }}
+  .line {{ position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px;
+          background: #fff; box-shadow: 0 0 4px #000; pointer-events: none; }}
+  input {{ width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize; }}
+  figcaption {{ display: flex; justify-content: space-between; padding-top: 6px; }}
+</style>
+<figure>
+  <div class="pair" style="--at: 50%">
+    <img class="after" alt="coloured" src="{after}">
+    <img class="before" alt="before" src="{before}">
+    <div class="line"></div>
+    <input type="range" min="0" max="100" step="0.1" value="50" aria-label="How much is before"
+           oninput="this.parentNode.style.setProperty('--at', this.value + '%')">
+  </div>
+  <figcaption><span>before</span><span>{title}</span><span>coloured</span></figcaption>
+</figure>
+</html>
+"""

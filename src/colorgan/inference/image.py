@@ -1,10 +1,9 @@
-"""Any picture as a photo to be coloured: its light, its alpha, and which way is up."""
+"""Open an image of any mode, or an array, as a `Picture`: its pixels, alpha and orientation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,35 +11,36 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorgan.color import FloatArray, UInt8Array, uint8_from_unit
-from colorgan.data import decode as encoded
+from colorgan.data import decode
 from colorgan.data.decode import GRAY_MODES
 from colorgan.errors import ColorganError
 
 Pixels = UInt8Array | FloatArray
-Turn = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
-TURNS: dict[int, tuple[Turn, Turn]] = {
-    1: (lambda x: x, lambda x: x),
-    2: (lambda x: x[:, ::-1], lambda x: x[:, ::-1]),
-    3: (lambda x: x[::-1, ::-1], lambda x: x[::-1, ::-1]),
-    4: (lambda x: x[::-1], lambda x: x[::-1]),
-    5: (lambda x: x.swapaxes(0, 1), lambda x: x.swapaxes(0, 1)),
-    6: (lambda x: np.rot90(x, -1), np.rot90),
-    7: (lambda x: x[::-1, ::-1].swapaxes(0, 1), lambda x: x[::-1, ::-1].swapaxes(0, 1)),
-    8: (np.rot90, lambda x: np.rot90(x, -1)),
+TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
 }
-"""How pixels with an EXIF orientation are turned upright, and back."""
+"""By EXIF orientation: turns pixels as the file stores them upright."""
+OPPOSITE = {6: 8, 8: 6}
+"""The orientation whose turn undoes that of another; the rest undo themselves."""
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A picture to be coloured, laid out as its file has it.
+class Picture:
+    """An image to colour, its pixels as the file stores them, not turned upright.
 
     Attributes:
-        pixels: uint8 sRGB `(H, W, 3)`, or gray `(H, W)`: uint8, or float32 in 0..1 where the file
-            has more than eight bits.
-        alpha: uint8 `(H, W)`, or None.
-        orientation: that of EXIF, 1 to 8.
+        pixels: sRGB `(H, W, 3)` uint8; or gray `(H, W)`, uint8, or float32 in 0..1 where the file
+            has more than 8 bits a channel.
+        alpha: `(H, W)` uint8, or None.
+        orientation: of EXIF, 1 to 8.
     """
 
     pixels: Pixels
@@ -49,49 +49,38 @@ class Photo:
 
     @property
     def width(self) -> int:
-        """Width of the pixels, whatever the orientation."""
+        """Width as stored."""
         return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
-        """Height of the pixels, whatever the orientation."""
+        """Height as stored."""
         return int(self.pixels.shape[0])
 
     @classmethod
-    def of_image(cls, image: Image.Image) -> Photo:
-        """Take a picture of any mode; an embedded colour profile is converted to sRGB."""
-        orientation = encoded.orientation(image)
-        encoded.load(image)
-        image, alpha = _without_alpha(image)
+    def from_image(cls, image: Image.Image) -> Picture:
+        """Convert a Pillow image of any mode; an embedded colour profile is converted to sRGB."""
+        orientation = decode.orientation(image)
+        decode.load(image)
+        image, alpha = _split_alpha(image)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             values = np.asarray(image)
-            if (clear := image.info.get("transparency")) is not None:
-                alpha = np.where(values == clear, 0, 255).astype(np.uint8)
-            pixels: Pixels = _in_srgb(_unit(values), image.info.get("icc_profile"))
+            if (transparent := image.info.get("transparency")) is not None:
+                alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
+            pixels: Pixels = _gray_in_srgb(_unit(values), image.info.get("icc_profile"))
         elif image.mode in GRAY_MODES and "icc_profile" not in image.info:
             pixels = np.asarray(image.convert("L"))
         else:
-            pixels = np.asarray(encoded.srgb(image))
+            pixels = np.asarray(decode.srgb(image))
         return cls(pixels, alpha, orientation if orientation in TURNS else 1)
 
     @classmethod
-    def open(cls, path: Path) -> Photo:
-        """Read a picture file.
+    def from_array(cls, array: npt.NDArray[Any]) -> Picture:
+        """Convert gray `(H, W)` or `(H, W, 1)`, RGB `(H, W, 3)`, or either with alpha (2, 4).
 
         Raises:
-            UnreadablePhoto: it is no picture or a damaged one.
-        """
-        with encoded.opened(path.read_bytes()) as image:
-            return cls.of_image(image)
-
-    @classmethod
-    def of_array(cls, array: npt.NDArray[Any]) -> Photo:
-        """Take gray `(H, W)` or `(H, W, 1)`, RGB `(H, W, 3)`, or either with alpha (2, 4 channels).
-
-        uint8, uint16, bool, or floating point in 0..1.
-
-        Raises:
-            ColorganError: it is of another shape, kind or range, or without pixels.
+            ColorganError: the shape is another one, a side is 0, or the values are not uint8,
+                uint16, bool, or floating point in 0..1.
         """
         channels = array.shape[2] if array.ndim == 3 else 1
         if array.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or not array.size:
@@ -99,15 +88,23 @@ class Photo:
                 f"an array of shape {array.shape} is no picture; it should be (H, W) or "
                 "(H, W, C) with 1 to 4 channels and at least one pixel"
             )
-        array = _checked(array.reshape(*array.shape[:2], channels))
+        array = _uint8_or_unit(array.reshape(*array.shape[:2], channels))
         alpha = _uint8(array[..., -1]) if channels in (2, 4) else None
-        if channels >= 3:
-            return cls(_uint8(array[..., :3]), alpha)
-        return cls(array[..., 0], alpha)
+        return cls(_uint8(array[..., :3]) if channels >= 3 else array[..., 0], alpha)
 
 
-def _checked(array: npt.NDArray[Any]) -> Pixels:
-    """Return an array as uint8 or as float32 in 0..1."""
+def turn_upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Turn pixels as a file of this EXIF orientation stores them upright."""
+    return np.ascontiguousarray(TURNS[orientation](pixels))
+
+
+def turn_back(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Turn upright pixels back to how a file of this EXIF orientation stores them."""
+    return np.ascontiguousarray(TURNS[OPPOSITE.get(orientation, orientation)](pixels))
+
+
+def _uint8_or_unit(array: npt.NDArray[Any]) -> Pixels:
+    """Return an array as uint8, or as float32 in 0..1."""
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.bool_:
@@ -120,7 +117,7 @@ def _checked(array: npt.NDArray[Any]) -> Pixels:
             "floating point in 0..1"
         )
     lowest, highest = float(array.min()), float(array.max())
-    # Also refuses what is not a number.
+    # Written so that NaN is refused too.
     if not (lowest >= 0 and highest <= 1):
         raise ColorganError(
             f"an array with values from {lowest:g} to {highest:g} is no picture; floating point "
@@ -136,8 +133,8 @@ def _uint8(array: Pixels) -> UInt8Array:
     return rounded
 
 
-def _without_alpha(image: Image.Image) -> tuple[Image.Image, UInt8Array | None]:
-    """Split a picture into one without palette and alpha, and its alpha."""
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, UInt8Array | None]:
+    """Split an image into one without palette and alpha, and its alpha."""
     profile = image.info.get("icc_profile")
     if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
         image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
@@ -153,21 +150,21 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, UInt8Array | None]:
     return opaque, alpha
 
 
-def _in_srgb(gray: FloatArray, profile: bytes | None) -> FloatArray:
-    """Convert gray of many bits from a profile, along the 256 steps that eight bits have."""
+def _gray_in_srgb(gray: FloatArray, profile: bytes | None) -> FloatArray:
+    """Convert gray in 0..1 from an ICC profile to sRGB, interpolating the curve of 8-bit values."""
     if profile is None:
         return gray
     steps = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     steps.info["icc_profile"] = profile
-    converted = np.asarray(encoded.srgb(steps))[0, :, 1]
+    converted = np.asarray(decode.srgb(steps))[0, :, 1]
     curve = np.maximum.accumulate(converted.astype(np.float32)) / np.float32(255)
     return np.interp(gray * 255, np.arange(256), curve).astype(np.float32)
 
 
 def _unit(values: npt.NDArray[Any]) -> FloatArray:
-    """Scale gray of many bits to 0..1: by 1, 255, 65535 or the largest value, what fits first.
+    """Scale gray to 0..1: integers by 65535, floats by 1, 255 or 65535, the first that fits.
 
-    Integers are never of fewer than sixteen bits.
+    Larger values are scaled by the largest one.
     """
     unit = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     scales = (65535.0,) if np.issubdtype(values.dtype, np.integer) else (1.0, 255.0, 65535.0)

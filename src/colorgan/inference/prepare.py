@@ -1,41 +1,58 @@
-"""A photo of any size as the network takes it: made small, turned upright, padded; and back."""
+"""Prepare the network's input from a picture: find its border, resize, turn upright, pad."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from colorgan.color import FloatArray, unit_from_uint8
-from colorgan.inference.border import Box, find_picture
-from colorgan.inference.image import TURNS, Photo
+from colorgan.color import FloatArray, lightness_from_srgb, unit_from_uint8
+from colorgan.inference.image import Picture, Pixels, turn_back, turn_upright
 from colorgan.spaces import Space
 
-FLAT = 0.2
-"""Range of an input, of 2, under which there is nothing to stretch but grain."""
-WIDE = 1.4
-"""Range from which on a photo is not faded."""
-LONGEST = 4
-"""So many times the shorter side the longer one may have; a longer picture is made smaller."""
+MAX_ASPECT = 4
+"""The longer side of the input is at most this many times `side`."""
+STRETCH_ABOVE, STRETCH_BELOW = 0.2, 1.4
+"""An input with a range (of 2) between these is faded: less is grain on an even surface, more needs
+no stretching."""
+
+BORDER_COPY = 400
+"""Longer side, in pixels, of the copy in which a border is searched."""
+BORDER_SPREAD = 4.0
+"""Largest standard deviation of L in a line of a border; the grain of paper has less."""
+BORDER_DIFFERENCE = 6.0
+"""Largest difference in L between the lines of one border."""
+BORDER_SHARE = 0.3
+"""Largest share of a side that a border takes."""
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels: rows `top` up to `bottom`, columns `left` up to `right`."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A photo as the network takes it.
+class PreparedInput:
+    """A picture as the network takes it.
 
     Attributes:
-        srgb: the small copy of the picture inside `box`, in 0..1, laid out as the photo is:
-            `(h, w, 3)`, or gray `(h, w)`.
-        input: the network's input `(I, H, W)`: upright, its sides multiples of what the network
-            takes, the picture in the middle of its own mirror image.
+        small: the resized picture inside `box`, in 0..1, as stored: `(h, w, 3)` or gray `(h, w)`.
+        input: `(I, H, W)` in [-1, 1]: `small` upright, in the middle of its own mirror image, its
+            sides multiples of what the network takes.
         top: rows of `input` above the picture.
         left: columns of `input` left of the picture.
-        orientation: that of the photo.
-        box: where the picture lies in the photo, a border around it left out.
+        orientation: EXIF orientation of the picture.
+        box: the picture without its border.
     """
 
-    srgb: FloatArray
+    small: FloatArray
     input: FloatArray
     top: int
     left: int
@@ -43,54 +60,97 @@ class Fitted:
     box: Box
 
     def ab(self, output: FloatArray, space: Space) -> FloatArray:
-        """Return a and b `(h, w, 2)`, laid out as the photo is, of an output `(C, H, W)`."""
-        turn, back = TURNS[self.orientation]
-        height, width = turn(self.srgb).shape[:2]
+        """Return a and b `(h, w, 2)`, as stored, from the network's output `(C, H, W)`."""
+        height, width = turn_upright(self.small, self.orientation).shape[:2]
         cut = output[:, self.top : self.top + height, self.left : self.left + width]
-        return np.ascontiguousarray(back(space.ab(cut)))
+        return turn_back(space.ab(cut), self.orientation)
 
 
-def fit(photo: Photo, space: Space, side: int, multiple: int) -> Fitted:
-    """Make a photo small: `side` pixels on the shorter side, the aspect ratio kept.
+def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> PreparedInput:
+    """Resize a picture to `side` pixels on the shorter side and make the network's input of it.
 
-    As the network was trained: on photos whose shorter side was made that of the network. A border
-    is left out, and faded gray is stretched: the network has seen neither.
+    A border is cut off and faded gray is stretched: the network was trained on photos without
+    either.
+
+    Args:
+        picture: the picture, of any size.
+        space: what the network works in.
+        side: pixels of the shorter side; the aspect ratio stays, up to MAX_ASPECT.
+        multiple: what both sides of the input are multiples of.
     """
-    box = find_picture(photo)
-    picture = Photo(photo.pixels[box.top : box.bottom, box.left : box.right])
-    small = _resized(picture, side)
-    turn, _ = TURNS[photo.orientation]
-    input = _stretched(space.network_input(np.ascontiguousarray(turn(small))))
+    box = find_border(picture)
+    small = _resized(picture.pixels[box.top : box.bottom, box.left : box.right], side)
+    input = _stretched(space.network_input(turn_upright(small, picture.orientation)))
     padding = []
     for length in input.shape[1:]:
         missing = -length % multiple
         padding.append((missing // 2, missing - missing // 2))
     padded = np.pad(input, ((0, 0), *padding), mode="symmetric")
-    return Fitted(small, padded, padding[0][0], padding[1][0], photo.orientation, box)
+    return PreparedInput(small, padded, padding[0][0], padding[1][0], picture.orientation, box)
 
 
 def small_size(width: int, height: int, side: int) -> tuple[int, int]:
-    """Return width and height with `side` pixels on the shorter side, the longer one limited."""
-    scale = min(side / min(width, height), LONGEST * side / max(width, height))
+    """Return width and height with `side` pixels on the shorter side, up to MAX_ASPECT."""
+    scale = min(side / min(width, height), MAX_ASPECT * side / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _stretched(input: FloatArray) -> FloatArray:
-    """Stretch a faded input to the whole of [-1, 1], but for a hundredth at either end.
+def find_border(picture: Picture) -> Box:
+    """Return the box inside an even border of paper or black; the whole picture if there is none.
 
-    Measured on photos that were faded to half their range: CIEDE2000 11.15 for 13.56, nearly as
-    without fading. What has a wide range stays, and what is nearly even.
+    The border must be on all four sides and alike in lightness: an even sky is on one or two.
+    """
+    width, height = picture.width, picture.height
+    whole = Box(0, height, 0, width)
+    scale = max(1.0, max(width, height) / BORDER_COPY)
+    size = (max(1, round(width / scale)), max(1, round(height / scale)))
+    image = Image.fromarray(picture.pixels).resize(size, Image.Resampling.BOX)
+    lightness = lightness_from_srgb(np.asarray(image))
+    views = (lightness, lightness[::-1], lightness.T, lightness.T[::-1])
+    counts, levels = zip(*map(_even_lines, views), strict=True)
+    if not all(counts) or np.ptp(levels) > BORDER_DIFFERENCE:
+        return whole
+    # One line more than found: the edge lies somewhere inside a line of the smaller copy.
+    top, bottom, left, right = (
+        int(np.ceil((count + 1) * length / len(view)))
+        for count, view, length in zip(counts, views, (height, height, width, width), strict=True)
+    )
+    box = Box(top, height - bottom, left, width - right)
+    return box if box.bottom > box.top and box.right > box.left else whole
+
+
+def _even_lines(lines: FloatArray) -> tuple[int, float]:
+    """Count the even lines of L from the first one on; return the count and their lightness.
+
+    The count is 0 if they take more than BORDER_SHARE.
+    """
+    most = int(BORDER_SHARE * len(lines)) + 1
+    # The ends belong to the borders of the other sides, and may have torn corners: leave them out.
+    margin = lines.shape[1] // 10
+    middle: npt.NDArray[np.float32] = lines[:most, margin : lines.shape[1] - margin]
+    if middle.size == 0:
+        return 0, 0.0
+    spread, level = middle.std(axis=1), np.median(middle, axis=1)
+    even = (spread <= BORDER_SPREAD) & (np.abs(level - level[0]) <= BORDER_DIFFERENCE)
+    count = int(np.argmin(even)) if not even.all() else 0
+    return count, float(level[0])
+
+
+def _stretched(input: FloatArray) -> FloatArray:
+    """Stretch a faded input to all of [-1, 1], clipping a hundredth at each end.
+
+    On photos faded to half their range the CIEDE2000 was 11.15 instead of 13.56.
     """
     low, high = np.percentile(input, (1, 99))
-    if not FLAT < high - low < WIDE:
+    if not STRETCH_ABOVE < high - low < STRETCH_BELOW:
         return input
     stretched: FloatArray = np.clip(2 * (input - low) / (high - low) - 1, -1, 1)
     return stretched.astype(np.float32)
 
 
-def _resized(photo: Photo, side: int) -> FloatArray:
-    size = small_size(photo.width, photo.height, side)
-    image = Image.fromarray(photo.pixels).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+def _resized(pixels: Pixels, side: int) -> FloatArray:
+    size = small_size(pixels.shape[1], pixels.shape[0], side)
+    image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     small = np.asarray(image)
     if small.dtype == np.uint8:
         unit: FloatArray = unit_from_uint8(small)

@@ -11,7 +11,6 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.inference.colorizer import Colorizer
-from colorgan.inference.single import colorize_bytes
 
 COLUMN = "image"
 
@@ -38,7 +37,7 @@ class ServedColorizer(PythonModel):  # type: ignore[misc]
     def _colored(self, image: Any, saturation: float) -> tuple[str, str]:
         try:
             content = image if isinstance(image, bytes) else _from_base64(image)
-            colored = colorize_bytes(content, self._colorizer, saturation=saturation, format="PNG")
+            colored = self._colorizer.colorize_bytes(content, saturation=saturation, format="PNG")
         except (UnreadablePhoto, ValueError) as error:
             return "", str(error)
         except MemoryError:

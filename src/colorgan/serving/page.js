@@ -1,9 +1,9 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
-const NO_PHOTO = [413, 415]; // Another model would not take it either.
+const NO_PHOTO = [413, 415]; // Status codes about the photo: no other model would accept it.
 let photo = null; // {name, content}
-let turn = 0; // Answers to earlier requests are left aside.
+let latest = 0; // Number of the latest request; answers to earlier ones are ignored.
 
 function say(text, isError = false) {
   byId("message").textContent = text;
@@ -13,8 +13,8 @@ function say(text, isError = false) {
 async function fetched(address, options) {
   const response = await fetch(address, options);
   if (!response.ok) {
-    const told = await response.json().catch(() => ({}));
-    const error = new Error(told.error || `the server answered ${response.status}`);
+    const body = await response.json().catch(() => ({}));
+    const error = new Error(body.error || `the server answered ${response.status}`);
     throw Object.assign(error, { status: response.status });
   }
   return response;
@@ -37,7 +37,7 @@ function show(result, model) {
   pair.querySelector("input").addEventListener("input", (event) => {
     pair.style.setProperty("--at", `${event.target.value}%`);
   });
-  // Spaces that no line ends at.
+  // No-break spaces.
   const size = `${result.width}\u00a0×\u00a0${result.height}`;
   figure.querySelector(".what").textContent = `${labelOf(model)} · ${size} · ${result.seconds}\u00a0s`;
   const link = figure.querySelector(".download");
@@ -49,23 +49,23 @@ function show(result, model) {
 async function colorize() {
   const models = chosenModels();
   if (!photo || !models.length) return;
-  const mine = ++turn;
+  const request = ++latest;
   say(`Colouring ${photo.name} …`);
   const figures = [];
   const failed = [];
   for (const model of models) {
-    const asked = new URLSearchParams({ model, saturation: byId("saturation").value, name: photo.name });
+    const query = new URLSearchParams({ model, saturation: byId("saturation").value, name: photo.name });
     try {
-      const response = await fetched(`api/colorize?${asked}`, { method: "POST", body: photo.content });
+      const response = await fetched(`api/colorize?${query}`, { method: "POST", body: photo.content });
       figures.push([await response.json(), model]);
     } catch (error) {
       failed.push(`${labelOf(model)}: ${error.message}`);
       if (NO_PHOTO.includes(error.status)) {
-        if (mine === turn) say(`${photo.name}: ${error.message}`, true);
+        if (request === latest) say(`${photo.name}: ${error.message}`, true);
         return;
       }
     }
-    if (mine !== turn) return;
+    if (request !== latest) return;
   }
   byId("results").replaceChildren();
   figures.forEach(([result, model]) => show(result, model));
@@ -105,7 +105,7 @@ async function start() {
     label.append(box, model.label);
     byId("models").append(label);
   });
-  // A photo may have been dropped before the models were there.
+  // A photo may have been dropped before the models were listed.
   colorize();
   const names = await (await fetched("api/examples")).json();
   byId("examples-section").hidden = !names.length;

@@ -1,4 +1,4 @@
-"""What the page can do: which models there are, colouring with one, results to fetch."""
+"""What the page of `colorgan app` can do: list models, colour a photo, keep the results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from PIL import Image
 
@@ -16,8 +16,7 @@ from colorgan import paths
 from colorgan.config import SPACES
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import Colorizer
-from colorgan.inference.compare import previews
-from colorgan.inference.single import colorize_bytes
+from colorgan.inference.formats import previews
 
 MODELS_KEPT = 4
 RESULTS_KEPT = 24
@@ -27,8 +26,8 @@ RUN = "runs:/"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A model that can be chosen: what `--model` takes, and what a person reads."""
+class ModelChoice:
+    """A model that the page offers: its id, as `--model` takes it, and a label to show."""
 
     id: str
     label: str
@@ -36,14 +35,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Result:
-    """A coloured photo, as long as it is kept.
+    """A coloured photo.
 
     Attributes:
-        name: of the file to download.
-        files: `before` and `after` as JPEG for the page, `file` as it is downloaded.
+        name: file name for the download.
+        files: `before` and `after` as JPEG for the page, and the `file` to download.
         media_type: of `file`.
         size: width and height of `file`.
-        seconds: how long it took.
+        seconds: time it took.
     """
 
     name: str
@@ -53,68 +52,72 @@ class Result:
     seconds: float
 
 
-class Studio:
-    """Models and results of the page.
+class ColorizeService:
+    """Colours photos with any of the models there are and keeps the last results in memory.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `mps`.
-        model: the one that is chosen at first.
+        model: the model that is chosen at first.
+
+    Raises:
+        ColorganError: the model cannot be loaded.
     """
 
     def __init__(self, device: str, model: str) -> None:
         self._device, self._first = device, model
         self._colorizers: OrderedDict[str, Colorizer] = OrderedDict()
         self._results: OrderedDict[str, Result] = OrderedDict()
-        # One photo at a time: a second one would not be done sooner.
+        # One photo at a time: two would share the same cores.
         self._lock = threading.Lock()
         self._colorizer(model)
 
-    def choices(self) -> list[Choice]:
-        """Return the models there are, the first one first."""
-        found = {self._first: Choice(self._first, self._first)}
+    def models(self) -> list[ModelChoice]:
+        """Return the models there are: the first one, bundled, trained here, of MLflow runs."""
+        choices = [ModelChoice(self._first, self._first)]
         if paths.pretrained().is_dir():
-            found.setdefault(paths.PRETRAINED, Choice(paths.PRETRAINED, "pretrained"))
+            choices.append(ModelChoice(paths.PRETRAINED, "pretrained"))
         for space in SPACES:
             if paths.model(space).is_dir():
-                found.setdefault(space, Choice(space, f"{space.upper()}, trained here"))
-        for choice in _runs():
-            found.setdefault(choice.id, choice)
-        return list(found.values())
+                choices.append(ModelChoice(space, f"{space.upper()}, trained here"))
+        unique: dict[str, ModelChoice] = {}
+        for choice in choices + _runs():
+            unique.setdefault(choice.id, choice)
+        return list(unique.values())
 
     def colorize(self, content: bytes, name: str, model: str, saturation: float) -> str:
         """Colour an encoded photo and return the id of the result.
 
         Raises:
-            ColorganError: `model` is none of the choices, or cannot be loaded.
+            ColorganError: `model` is not offered, or cannot be loaded.
             UnreadablePhoto: the content is no picture that can be read.
-            ValueError: its format does not hold it.
+            ValueError: the photo is too large for its format, or the saturation out of range.
         """
         with self._lock:
             start = time.perf_counter()
-            colored = colorize_bytes(content, self._colorizer(model), saturation=saturation)
+            colored = self._colorizer(model).colorize_bytes(content, saturation=saturation)
             seconds = time.perf_counter() - start
-        before, after = previews(colored.photo, colored.pixels)
-        result = Result(
-            name=colored.name(name, by="" if model == self._first else _short(model)),
+        before, after = previews(colored.picture, colored.pixels)
+        by = "" if model == self._first else f"_{_short(model)}"
+        id = secrets.token_hex(8)
+        self._results[id] = Result(
+            name=f"{PurePath(name or 'photo').stem}_colored{by}{colored.suffix}",
             files={"before": before, "after": after, "file": colored.content},
             media_type=f"image/{colored.format.lower()}",
-            size=(colored.photo.width, colored.photo.height),
+            size=(colored.picture.width, colored.picture.height),
             seconds=seconds,
         )
-        id = secrets.token_hex(8)
-        self._results[id] = result
         while len(self._results) > RESULTS_KEPT:
             self._results.popitem(last=False)
         return id
 
     def result(self, id: str) -> Result | None:
-        """Return a result; None if it is not kept any longer."""
+        """Return a result, or None if it is no longer kept."""
         return self._results.get(id)
 
     def _colorizer(self, model: str) -> Colorizer:
         if model not in self._colorizers:
-            # Not any path that a request may name.
-            if self._colorizers and model not in {choice.id for choice in self.choices()}:
+            # A request must not name any path it likes.
+            if self._colorizers and model not in {choice.id for choice in self.models()}:
                 raise ColorganError(f"there is no model {model!r} here")
             self._colorizers[model] = Colorizer.load(model, self._device)
             while len(self._colorizers) > MODELS_KEPT:
@@ -124,14 +127,14 @@ class Studio:
 
 
 def examples() -> dict[str, Path]:
-    """Return bundled photos by name, spread over their classes; none outside of the project."""
+    """Return some bundled photos of each class by file name; empty outside of the project."""
     photos = sorted(paths.SAMPLE.glob("*/*.webp"))
     step = max(1, len(photos) // EXAMPLES)
     return {photo.name: photo for photo in photos[step // 2 :: step][:EXAMPLES]}
 
 
 def gray_jpeg(path: Path) -> bytes:
-    """Return a picture without its colours, as JPEG: what there is to colour."""
+    """Return a picture in gray as JPEG."""
     buffer = io.BytesIO()
     with Image.open(path) as image:
         image.convert("L").save(buffer, "JPEG", quality=95)
@@ -139,20 +142,20 @@ def gray_jpeg(path: Path) -> bytes:
 
 
 def _short(model: str) -> str:
-    """Return what tells a model apart: many runs have the same name."""
+    """Return a model's id, of a run its first 8 digits: many runs have the same name."""
     return model.removeprefix(RUN)[:8] if model.startswith(RUN) else model
 
 
-def _runs() -> list[Choice]:
+def _runs() -> list[ModelChoice]:
     try:
         from colorgan.tracking.mlflow_read import TrainingRuns
 
         runs = TrainingRuns()
         return [
-            Choice(RUN + run.id, f"{run.name} · {_short(RUN + run.id)}")
+            ModelChoice(RUN + run.id, f"{run.name} · {_short(RUN + run.id)}")
             for space in SPACES
             for run in runs.with_weights(f"train_{space}", RUNS_SHOWN)
         ]
     except (ColorganError, ModuleNotFoundError):
-        # No store, none that answers, or no MLflow: then there are no runs to choose from.
+        # There is no store, it does not answer, or MLflow is not installed.
         return []

@@ -1,4 +1,4 @@
-"""The page's server: on this machine alone unless told otherwise, and calling nobody."""
+"""The web server of `colorgan app`: a page to drop photos on, by default for this machine alone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from starlette.routing import Route
 
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.errors import ColorganError
-from colorgan.serving.service import Studio, examples, gray_jpeg
+from colorgan.serving.service import ColorizeService, examples, gray_jpeg
 
-PAGES = Path(__file__).parent
+FOLDER = Path(__file__).parent
+PAGE_FILES = ("page.css", "page.js")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
@@ -31,56 +32,58 @@ HEADERS = {
 }
 
 
-class Page:
-    """Answers of the server.
+class Handlers:
+    """The handlers of the server's routes.
 
     Args:
-        studio: what colours.
-        max_megabytes: the largest file that is taken.
+        service: colours the photos.
+        max_megabytes: size of the largest file that is accepted.
     """
 
-    def __init__(self, studio: Studio, max_megabytes: float) -> None:
-        self._studio, self._max_bytes = studio, int(max_megabytes * 1_000_000)
+    def __init__(self, service: ColorizeService, max_megabytes: float) -> None:
+        self._service, self._max_bytes = service, int(max_megabytes * 1_000_000)
 
-    async def file(self, request: Request) -> Response:
-        """Answer with one of the page's own files."""
+    async def page(self, request: Request) -> Response:
+        """Return page.html, or another of the page's files."""
         name = request.path_params.get("name", "page.html")
-        return FileResponse(PAGES / name)
+        if name not in ("page.html", *PAGE_FILES):
+            return _error(404, "there is no such page")
+        return FileResponse(FOLDER / name)
 
     async def models(self, request: Request) -> Response:
-        """Answer with the models there are."""
-        choices = await run_in_threadpool(self._studio.choices)
+        """Return the models to choose from."""
+        choices = await run_in_threadpool(self._service.models)
         return JSONResponse([{"id": choice.id, "label": choice.label} for choice in choices])
 
     async def examples(self, request: Request) -> Response:
-        """Answer with the names of the examples, or with one of them."""
+        """Return the names of the examples, or one example in gray."""
         found, name = examples(), request.path_params.get("name")
         if name is None:
             return JSONResponse(list(found))
         if name not in found:
-            return _refusal(404, "there is no such example")
+            return _error(404, "there is no such example")
         return Response(await run_in_threadpool(gray_jpeg, found[name]), media_type="image/jpeg")
 
     async def colorize(self, request: Request) -> Response:
-        """Colour the photo in the body and answer where the result is."""
-        asked = request.query_params
+        """Colour the photo in the request's body; return the id of the result."""
+        query = request.query_params
         try:
-            saturation = float(asked.get("saturation", 1.0))
+            saturation = float(query.get("saturation", 1.0))
         except ValueError:
             saturation = math.nan
         content = await self._body(request)
         if content is None:
-            return _refusal(413, f"the file is larger than {self._max_bytes / 1e6:g} MB")
-        name, model = asked.get("name", ""), asked.get("model", "pretrained")
+            return _error(413, f"the file is larger than {self._max_bytes / 1e6:g} MB")
+        name, model = query.get("name", ""), query.get("model", "pretrained")
         try:
-            id = await run_in_threadpool(self._studio.colorize, content, name, model, saturation)
-        except UnreadablePhoto as problem:
-            return _refusal(415, str(problem))
-        except (ColorganError, ValueError, MemoryError) as error:
-            return _refusal(400, str(error) or "too large for the memory of this machine")
-        result = self._studio.result(id)
+            id = await run_in_threadpool(self._service.colorize, content, name, model, saturation)
+        except UnreadablePhoto as error:
+            return _error(415, str(error))
+        except (ColorganError, OSError, ValueError, MemoryError) as error:
+            return _error(400, str(error) or "too large for the memory of this machine")
+        result = self._service.result(id)
         if result is None:
-            return _refusal(503, "too many photos at once; try again")
+            return _error(503, "too many photos at once; try again")
         width, height = result.size
         return JSONResponse({
             "id": id, "name": result.name, "width": width, "height": height,
@@ -88,20 +91,19 @@ class Page:
         })  # fmt: skip
 
     async def result(self, request: Request) -> Response:
-        """Answer with a file of a result."""
-        result = self._studio.result(request.path_params["id"])
+        """Return `before`, `after` or `file` of a result."""
+        result = self._service.result(request.path_params["id"])
         kind = request.path_params["kind"]
         if result is None or kind not in result.files:
-            return _refusal(404, "this result is not kept any longer: colour the photo again")
-        response = Response(result.files[kind], media_type="image/jpeg")
-        if kind == "file":
-            response = Response(result.files[kind], media_type=result.media_type)
-            ascii_name = result.name.encode("ascii", "replace").decode().replace('"', "")
-            response.headers["Content-Disposition"] = f'attachment; filename="{ascii_name}"'
-        return response
+            return _error(404, "this result is not kept any longer: colour the photo again")
+        if kind != "file":
+            return Response(result.files[kind], media_type="image/jpeg")
+        ascii_name = result.name.encode("ascii", "replace").decode().replace('"', "")
+        disposition = {"Content-Disposition": f'attachment; filename="{ascii_name}"'}
+        return Response(result.files[kind], headers=disposition, media_type=result.media_type)
 
     async def _body(self, request: Request) -> bytes | None:
-        """Return the body; None as soon as it is too large, however much more would come."""
+        """Return the body, or None as soon as it is too large, without reading the rest."""
         content = bytearray()
         try:
             async for chunk in request.stream():
@@ -113,29 +115,29 @@ class Page:
         return bytes(content)
 
 
-def make_app(studio: Studio, max_megabytes: float, hosts: list[str]) -> Starlette:
-    """Return the application; `hosts` are the names it answers to."""
-    page = Page(studio, max_megabytes)
+def make_app(service: ColorizeService, max_megabytes: float, hosts: list[str]) -> Starlette:
+    """Return the ASGI application; `hosts` are the host names it answers to, `*` any."""
+    handlers = Handlers(service, max_megabytes)
 
-    async def secured(request: Request, answer: RequestResponseEndpoint) -> Response:
-        response = await answer(request)
+    async def add_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
         response.headers.update(HEADERS)
         return response
 
     return Starlette(
         routes=[
-            Route("/", page.file),
-            Route("/{name:str}", _only(page.file, {"page.css", "page.js"})),
-            Route("/api/models", page.models),
-            Route("/api/examples", page.examples),
-            Route("/api/examples/{name}", page.examples),
-            Route("/api/colorize", page.colorize, methods=["POST"]),
-            Route("/api/results/{id}/{kind}", page.result),
+            Route("/", handlers.page),
+            Route("/{name:str}", handlers.page),
+            Route("/api/models", handlers.models),
+            Route("/api/examples", handlers.examples),
+            Route("/api/examples/{name}", handlers.examples),
+            Route("/api/colorize", handlers.colorize, methods=["POST"]),
+            Route("/api/results/{id}/{kind}", handlers.result),
         ],
         middleware=[
-            # A page elsewhere must not reach this one under a name of its own.
+            # Against DNS rebinding: another site must not reach this server by its own name.
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
-            Middleware(BaseHTTPMiddleware, dispatch=secured),
+            Middleware(BaseHTTPMiddleware, dispatch=add_headers),
         ],
     )
 
@@ -146,7 +148,7 @@ def serve(
     """Serve the page until Ctrl-C.
 
     Raises:
-        ColorganError: the model cannot be loaded, or the address cannot be had.
+        ColorganError: the model cannot be loaded, or the address is not available.
     """
     hosts = list(LOOPBACK) if host in LOOPBACK else ["*"]
     Image.MAX_IMAGE_PIXELS = int(max_megapixels * 1_000_000)
@@ -158,20 +160,11 @@ def serve(
         raise ColorganError(
             f"--host {host} --port {port}: {error.strerror or error}; another port may be free"
         ) from None
-    app = make_app(Studio(device, model), max_megabytes, hosts)
+    app = make_app(ColorizeService(device, model), max_megabytes, hosts)
     print(f"colorgan app: http://{host}:{port} (Ctrl-C ends it)", flush=True)
     config = uvicorn.Config(app, log_level="warning", server_header=False)
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _only(answer: RequestResponseEndpoint, names: set[str]) -> RequestResponseEndpoint:
-    async def answered(request: Request) -> Response:
-        if request.path_params["name"] in names:
-            return await answer(request)
-        return _refusal(404, "there is no such page")
-
-    return answered
-
-
-def _refusal(code: int, sentence: str) -> Response:
+def _error(code: int, sentence: str) -> Response:
     return JSONResponse({"error": sentence}, status_code=code)

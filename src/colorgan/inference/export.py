@@ -1,0 +1,103 @@
+"""Export a generator as an ONNX file and compare its outputs with PyTorch's."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from colorgan import io
+from colorgan.color import FloatArray
+from colorgan.errors import ColorganError
+from colorgan.inference.backends import INPUT, METADATA, OUTPUT, VERSION, OnnxNetwork
+
+if TYPE_CHECKING:
+    from colorgan.model import Model
+
+TOLERANCE = 1e-3
+"""Largest difference allowed from PyTorch. Outputs are in -1..1, where a byte is 1/128."""
+
+
+def export(model: Model, path: Path, real: Sequence[FloatArray] = ()) -> tuple[float, int]:
+    """Write a generator as ONNX with dynamic batch, height and width, if it agrees with PyTorch.
+
+    Args:
+        model: the trained generator.
+        path: file to write.
+        real: inputs `(I, H, W)` of real photos to compare on, beside 6 random ones of three sizes.
+
+    Returns:
+        The largest difference of an output from PyTorch's, and the number of inputs compared.
+
+    Raises:
+        ColorganError: the outputs differ by more than TOLERANCE; nothing is written then.
+    """
+    import onnx
+    import onnxscript  # noqa: F401 - torch.onnx needs it; its own error is less clear
+
+    graph = _to_onnx(model)
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = METADATA, json.dumps({
+        "version": VERSION,
+        "space": model.space.name,
+        "image_size": model.image_size,
+        "multiple": model.multiple,
+        "sha256": model.sha256,
+    })  # fmt: skip
+    with io.file_aside(path) as aside:
+        onnx.save(graph, str(aside))
+        inputs = _random_inputs(model) + [photo[None] for photo in real]
+        difference = _largest_difference(model, OnnxNetwork(aside), inputs)
+        if not difference <= TOLERANCE:
+            raise ColorganError(
+                f"the exported network is off by {difference:.2g} from torch's, more than "
+                f"{TOLERANCE:g}: {path.name} was not written"
+            )
+    return difference, sum(map(len, inputs))
+
+
+def _to_onnx(model: Model) -> Any:
+    import torch
+
+    from colorgan.networks.depthwise import pad_evenly
+
+    network = copy.deepcopy(model.generator).cpu()
+    pad_evenly(network)
+    side = 4 * model.multiple
+    example = torch.zeros(2, model.space.in_channels, side, 2 * side)
+    free = torch.export.Dim.DYNAMIC
+    program = torch.onnx.export(
+        network, (example,), dynamo=True, dynamic_shapes=({0: free, 2: free, 3: free},),
+        input_names=[INPUT], output_names=[OUTPUT], verbose=False,
+    )  # fmt: skip
+    assert program is not None
+    content: Any = program.model_proto
+    graph = content.graph
+    parts = (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer)
+    # Remove source files and lines, which are paths of this machine.
+    for part in (graph, *parts):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return content
+
+
+def _random_inputs(model: Model) -> list[FloatArray]:
+    random, multiple, channels = np.random.default_rng(0), model.multiple, model.space.in_channels
+    return [
+        2 * random.random((n, channels, h * multiple, w * multiple), np.float32) - 1
+        for n, h, w in ((1, 4, 4), (3, 8, 5), (2, 1, 8))
+    ]
+
+
+def _largest_difference(model: Model, network: OnnxNetwork, inputs: Sequence[FloatArray]) -> float:
+    import torch
+
+    differences = []
+    for input in inputs:
+        wanted = model.predict(torch.from_numpy(input)).float().cpu().numpy()
+        differences.append(float(np.abs(network.predict(input) - wanted).max()))
+    return max(differences)

@@ -1,0 +1,235 @@
+"""`colorgan colorize`: what it prints, what it leaves alone, its options, and what fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn import (
+    Array,
+    chroma,
+    color,
+    draw,
+    encoded,
+    gray,
+    lightness_off,
+    names_in,
+    pixels,
+    python_m_colorgan,
+)
+from PIL import Image
+
+Colorize = Callable[..., Any]
+
+
+def test_results_that_are_there_are_left(colorize: Colorize) -> None:
+    draw("scans/a.png")
+    draw("scans/b.png")
+    mine = draw("out/a.png", color()).read_bytes()
+    said = colorize("scans", "-o", "out")
+    assert (said.code, said.err) == (0, "")
+    assert said.out == (
+        "colorize: 1 coloured, in out\n"
+        "colorize: 1 were there already; --overwrite makes them anew\n"
+    )
+    assert Path("out/a.png").read_bytes() == mine
+    said = colorize("scans", "-o", "out", "--overwrite")
+    assert (said.code, said.out) == (0, "colorize: 2 coloured, in out\n")
+    assert lightness_off(gray(), pixels("out/a.png")) <= 1
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out"),
+    [
+        (["scans/a.png"], "scans"),
+        (["scans/a.png"], "scans/a.png"),
+        (["scans/a.png", "b.png"], "scans"),
+        (["other/a.png", "scans/a.png"], "scans"),
+        (["scans/a.png"], "link"),
+    ],
+)
+def test_no_input_is_written_over(colorize: Colorize, inputs: list[str], out: str) -> None:
+    source = draw("scans/a.png").read_bytes()
+    for name in ("other/a.png", "b.png"):
+        draw(name, gray()[::-1])
+    if out == "link":
+        Path("link").symlink_to("scans")
+    said = colorize(*inputs, "-o", out, "--overwrite")
+    assert said.code == 1
+    assert "an input" in said.err
+    assert Path("scans/a.png").read_bytes() == source
+    assert ("b.png" in inputs) == Path("scans/b.png").exists()
+
+
+def test_nothing_half_written_stays(colorize: Colorize, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw("a.png")
+    mine = draw("out/a.png", color()).read_bytes()
+
+    def full(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    said = colorize("a.png", "-o", "out", "--overwrite")
+    assert said.code == 1
+    assert "out/a.png cannot be written: No space left on device" in said.err
+    assert names_in("out") == ["a.png"]
+    assert Path("out/a.png").read_bytes() == mine
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (2, 1), (20_000, 3), (8, 800), (1, 100), (31, 33), (1300, 900)]
+)
+def test_odd_sizes_are_coloured(colorize: Colorize, size: tuple[int, int]) -> None:
+    picture = np.full((1, 1), 120, np.uint8) if size == (1, 1) else gray(*size)
+    said = colorize(draw("a.png", picture), "-o", "out")
+    assert (said.code, said.err) == (0, "")
+    result = pixels("out/a.png")
+    assert result.shape == (*picture.shape, 3)
+    assert lightness_off(picture, result) <= 1
+    assert min(size) < 3 or chroma(result) > 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("-o", "out", "--format", "xcf"),
+        ("-o", "out", "--saturation", "nan"),
+        ("-o", "o", "-x"),
+        ("-o", "out", "--max-megapixels", "inf"),
+    ],
+)
+def test_wrong_options_are_exit_code_2(colorize: Colorize, arguments: tuple[str, ...]) -> None:
+    assert colorize(draw("a.png"), *arguments).code == 2
+    assert not Path("out").exists()
+
+
+def test_the_batch_size_changes_nothing(colorize: Colorize) -> None:
+    for i, shape in enumerate([(40, 30), (40, 30), (30, 60), (40, 30), (64, 64)]):
+        draw(f"scans/{i}.png", gray(*shape)[:: -1 if i % 2 else 1])
+    assert colorize("scans", "-o", "two", "--batch-size", "2").code == 0
+    assert colorize("scans", "-o", "out", "--batch-size", "50").code == 0
+    for name in (f"{i}.png" for i in range(5)):
+        off = np.abs(pixels(f"two/{name}").astype(int) - pixels(f"out/{name}"))
+        assert off.max() <= 1
+        assert chroma(pixels(f"out/{name}")) > 5
+
+
+def test_saturation_and_quality(colorize: Colorize) -> None:
+    draw("a.png")
+    strengths: list[Array] = []
+    for saturation in ("0", "0.5", "1", "2"):
+        assert colorize("a.png", "-o", f"{saturation}.png", "--saturation", saturation).code == 0
+        strengths.append(pixels(f"{saturation}.png"))
+    assert chroma(strengths[0]) < 0.05
+    for weaker, stronger in pairwise(strengths):
+        assert chroma(stronger) > 1.3 * chroma(weaker)
+    for quality in ("20", "95"):
+        assert colorize("a.png", "-o", f"{quality}.jpg", "--quality", quality).code == 0
+    assert Path("20.jpg").stat().st_size < 0.7 * Path("95.jpg").stat().st_size
+
+
+def test_the_bundled_model_colours_by_itself(project: Path, colorgan: Colorize) -> None:
+    root = Path(__file__).parents[2]
+    photo = sorted((root / "data/sample").glob("*/*.webp"))[0]
+    with Image.open(photo) as image:
+        draw("a.png", image.convert("L").resize((160, 120)))
+    (project / "models").symlink_to(root / "models")
+    said = colorgan("colorize", "a.png", "-o", "out")
+    assert (said.code, said.err) == (0, "")
+    assert lightness_off(np.asarray(Image.open("a.png")), pixels("out/a.png")) <= 1
+    assert chroma(pixels("out/a.png")) > 5
+
+
+def noise(*size: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
+
+
+def wrong_byte(data: bytes) -> bytes:
+    return data[:2000] + bytes([data[2000] ^ 255]) + data[2001:]
+
+
+BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "text.png": ("unreadable: not a ", lambda: b"no picture at all"),
+    "empty.jpg": ("unreadable: the file is empty", lambda: b""),
+    "cut.jpg": ("unreadable: ", lambda: encoded(noise(90, 90), "JPEG")[:3000]),
+    "cut.png": ("unreadable: ", lambda: encoded(noise(90, 90), "PNG")[:3000]),
+    "cut.tif": ("unreadable: ", lambda: encoded(noise(90, 90), "TIFF")[:3000]),
+    "cut.webp": ("unreadable: ", lambda: encoded(noise(90, 90), "WEBP", lossless=True)[:3000]),
+    "cut too.gif": ("unreadable: ", lambda: encoded(noise(90, 90), "GIF")[:3000]),
+    "cut.bmp": ("unreadable: ", lambda: encoded(noise(90, 90), "BMP")[:3000]),
+    "head.png": ("unreadable: ", lambda: encoded(noise(90, 90), "PNG")[:20]),
+    "wrong.png": ("unreadable: ", lambda: wrong_byte(encoded(noise(90, 90), "PNG"))),
+    "large.png": (
+        "too large: over 0.01 megapixels; --max-megapixels lifts the limit",
+        lambda: encoded(noise(101, 100), "PNG"),
+    ),
+    "huge.tif": (
+        "too large: over 0.01 megapixels; --max-megapixels lifts the limit",
+        lambda: encoded(noise(300, 300), "TIFF"),
+    ),
+}
+
+
+def test_what_fails_is_listed_and_the_rest_is_done(colorize: Colorize) -> None:
+    draw("scans/good.png")
+    draw("scans/as large as may be.png", noise(100, 100))
+    for name, (_, content) in BAD.items():
+        Path("scans", name).write_bytes(content())
+    said = colorize("scans", "-o", "out", "--max-megapixels", "0.01")
+    assert said.code == 1
+    assert said.out == "colorize: 2 coloured, in out\n"
+    assert names_in("out") == ["as large as may be.png", "good.png"]
+    *lines, count = said.err.splitlines()
+    assert count == f"colorgan: {len(BAD)} could not be coloured"
+    assert len(lines) == len(BAD)
+    for name, (reason, _) in BAD.items():
+        [line] = [line for line in lines if f"/{name}: " in line]
+        assert line.startswith(f"colorgan: scans/{name}: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        ("file/below/a.png", "colorgan: -o file/below cannot be written to"),
+        ("file", "colorgan: -o file is a file"),
+    ],
+)
+def test_where_nothing_can_be_written(colorize: Colorize, out: str, sentence: str) -> None:
+    Path("file").write_text("mine")
+    said = colorize(draw("a.png"), "-o", out)
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith(sentence)
+    assert len(said.err.splitlines()) == 1
+    assert Path("file").read_text() == "mine"
+
+
+def test_one_that_cannot_be_written_stops_nothing_else(colorize: Colorize) -> None:
+    for name in ("a/x.png", "b/y.png", "c.png"):
+        draw(f"scans/{name}")
+    Path("out/c.png").mkdir(parents=True)
+    Path("out/a").write_text("mine")
+    said = colorize("scans", "-o", "out")
+    assert (said.code, said.out) == (1, "colorize: 1 coloured, in out\n")
+    assert names_in("out") == ["a", "b/y.png"]
+    first, second = sorted(said.err.splitlines()[:2])
+    assert first.startswith("colorgan: scans/a/x.png: out/a/x.png cannot be written: ")
+    assert second == "colorgan: scans/c.png: out/c.png is a folder"
+
+
+def test_failures_are_said_whatever_else_is_read(model: Path) -> None:
+    """Also among many TIFFs, which are decoded with what libtiff prints kept off the terminal."""
+    for i in range(8):
+        draw(f"scans/{i}.tif", gray(600, 400), compression="tiff_lzw")
+    Path("scans/zz.png").write_bytes(b"no picture")
+    ended = python_m_colorgan("colorize", "scans", "-o", "out", "--model", str(model))
+    assert ended.returncode == 1
+    assert ended.stdout == "colorize: 8 coloured, in out\n"
+    first, last = ended.stderr.splitlines()
+    assert first.startswith("colorgan: scans/zz.png: unreadable: not a ")
+    assert last == "colorgan: 1 could not be coloured"
