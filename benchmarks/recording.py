@@ -22,7 +22,6 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
-from colorgan.training.progress import training_progress
 from rich.console import Console
 from rich.table import Table
 
@@ -31,6 +30,7 @@ from colorgan.config import SpaceParams, check_params, flat, load_params
 from colorgan.data.arrays import open_split, read_info
 from colorgan.data.loader import TrainingBatches
 from colorgan.runs.checkpoint import Checkpoints, Position
+from colorgan.runs.progress import TrainingProgress
 from colorgan.runs.runtime import Runtime, device_name
 from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import get_space
@@ -42,19 +42,20 @@ SPACE = "lab"
 
 
 class Timed:
-    """A recorder that adds up the time spent inside it."""
+    """A recorder, or what writes checkpoints, that adds up the time spent inside it."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, timed: Recorder | Checkpoints) -> None:
+        self._timed = timed
         self.seconds = 0.0
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._recorder, name)
+        method = getattr(self._timed, name)
 
-        def timed(*args: object) -> None:
+        def timed(*args: Any, **options: Any) -> Any:
             start = time.perf_counter()
-            method(*args)
+            result = method(*args, **options)
             self.seconds += time.perf_counter() - start
+            return result
 
         return timed
 
@@ -71,26 +72,29 @@ def train_once(
     step = build_step(space, own, info.image_size, runtime)
     place = Path(tempfile.mkdtemp(dir=Path.cwd()))
     run = RunDescription(
-        "train_lab", SPACE, flat(own), info, runtime.described(), folder=place, token=uuid4().hex
+        "train_lab", SPACE, flat(own), info, runtime.tags(), folder=place, token=uuid4().hex
     )
     start = time.perf_counter()
     with open_recorder(run) if record else Recorder() as recorder:
         opened = time.perf_counter() - start
         timed = Timed(recorder)
-        checkpoints = Checkpoints(place / "checkpoint.safetensors", "", minutes, 0)
+        checkpoints = Timed(
+            Checkpoints(place / "checkpoint.safetensors", "", minutes, 0, runtime.decisions())
+        )
         trainer = Trainer(
             space,
             own.train,
             params.logging,
+            runtime,
             step,
             batches,
             open_split(folder, "val"),
             info.image_size,
             timed,  # type: ignore[arg-type]
-            training_progress("none", "", 1, 1, 1),
+            TrainingProgress("none", "", own.train.epochs * len(batches), own.train.epochs, 1),
             Position(),
-            checkpoints if record else None,
             StopSignal(),
+            checkpoints if record else None,  # type: ignore[arg-type]
         )
         trainer.fit()
         closing = time.perf_counter()

@@ -30,7 +30,6 @@ from colorgan.io import file_aside, sync
 
 VERSION = 2
 
-
 Parts = Mapping[str, nn.Module | Optimizer | GradScaler]
 """All of a training that has a `state_dict`, by name."""
 
@@ -42,7 +41,7 @@ class Position:
     Attributes:
         iteration: finished iterations.
         epoch: epochs that are finished with their validation.
-        since_log: losses of the iterations since the last log, on the device.
+        since_log: losses of each iteration since the last log, on the device.
     """
 
     iteration: int = 0

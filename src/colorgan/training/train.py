@@ -42,11 +42,8 @@ def train(params: Params, space_name: SpaceName) -> int:
     """
     # Before anything is computed: new threads inherit it.
     torch.set_flush_denormal(True)
-    cfg, space, folder = (
-        params.space(space_name),
-        get_space(space_name),
-        paths.processed(space_name),
-    )
+    cfg, space = params.space(space_name), get_space(space_name)
+    folder = paths.processed(space_name)
     info = read_info(folder)
     photos, val = open_split(folder, "train"), open_split(folder, "val")
     device = choose_device(params.runtime.device)

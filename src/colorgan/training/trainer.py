@@ -92,7 +92,7 @@ class Trainer:
                 self.space, self.train, batch, iteration, self.runtime.group
             )
             losses = self.step.train_step(input, target, iteration)
-            self.position.since_log.append(losses)
+            self.position.since_log.append(mean_over_ranks(losses, self.runtime.group))
             self.position.iteration += 1
             self._after_iteration(epoch + 1)
 
@@ -113,7 +113,6 @@ class Trainer:
     def _log(self, iteration: int, epoch: int) -> None:
         """Record the mean losses since the last log; this waits for the device."""
         means = torch.stack(self.position.since_log).mean(dim=0)
-        means = mean_over_ranks(means, self.runtime.group)
         self.position.since_log.clear()
         losses = dict(zip(self.step.loss_names, means.tolist(), strict=True))
         _require_finite(losses, iteration)
