@@ -80,7 +80,8 @@ def _tiny(changes: Mapping[str, Any]) -> dict[str, Any]:
     for space in SPACES:
         content[space] |= {"image_size": SIDE, "min_side": 16}
     content["model"] |= {"ngf": 2, "ndf": 2, "n_layers": 1}
-    content["train"] |= {"batch_size": 4, "epochs": 2, "decay_epochs": 1, "amp": "off"}
+    content["train"] |= {"batch_size": 4, "epochs": 2, "decay_epochs": 1}
+    content["train"] |= {"amp": "off", "compile": "off"}
     content["logging"] |= {"log_every": 2, "sample_photos": 2}
     content["runtime"] |= {"device": "cpu", "num_workers": 0, "progress": "none"}
     for path, value in changes.items():
@@ -196,14 +197,29 @@ def colorgan(
 
 
 @pytest.fixture(scope="session")
-def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the browser puts what it downloads."""
+def _downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("downloads")
 
 
+@pytest.fixture
+def downloads(_downloads: Path) -> Path:
+    """The folder into which the browser downloads, empty."""
+    for file in _downloads.iterdir():
+        file.unlink()
+    return _downloads
+
+
+@pytest.fixture(scope="module")
+def browser(_chromium: Any) -> Any:
+    """A headless Chromium, which all tests share; its logs are those of the file alone."""
+    _chromium.get("about:blank")
+    for kind in ("browser", "performance"):
+        _chromium.get_log(kind)
+    return _chromium
+
+
 @pytest.fixture(scope="session")
-def browser(downloads: Path) -> Iterator[Any]:
-    """A headless Chromium, which all tests that need one share."""
+def _chromium(_downloads: Path) -> Iterator[Any]:
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -217,7 +233,7 @@ def browser(downloads: Path) -> Iterator[Any]:
                      "--disable-dev-shm-usage", "--disable-sync"):  # fmt: skip
         options.add_argument(argument)
     options.add_experimental_option(
-        "prefs", {"download.default_directory": str(downloads), "download.prompt_for_download": 0}
+        "prefs", {"download.default_directory": str(_downloads), "download.prompt_for_download": 0}
     )
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(driver))

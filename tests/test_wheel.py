@@ -109,6 +109,13 @@ def test_it_colours_a_photo_by_python_and_by_the_command(
     assert (results[0] == results[1]).all()
 
 
+def test_it_has_all_files_of_the_package(bare: dict[str, str]) -> None:
+    """The pages and presets too, not Python's caches."""
+    source, site = ROOT / "src", Path(bare["PYTHONPATH"])
+    files = [file for file in source.glob("colorgan/**/*.*") if file.suffix != ".pyc"]
+    assert [f for f in files if not (site / f.relative_to(source)).exists()] == []
+
+
 def test_training_without_mlflow_records_to_files_and_says_so_once(
     bare: dict[str, str],
     write_arrays: Callable[..., Path],
