@@ -45,7 +45,7 @@ from colorgan.config import Params, check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, open_split
 from colorgan.data.loader import ahead, open_batches
 from colorgan.runs import runtime as runtime_module
-from colorgan.runs.runtime import Runtime, choose_device, compiler_missing, cpu_computes_bf16
+from colorgan.runs.runtime import Runtime, choose_device, cpu_computes_bf16
 from colorgan.spaces import get_space
 from colorgan.training.augment import prepare_batch
 from colorgan.training.build import build_step
@@ -129,8 +129,6 @@ def missing(name: str, device: torch.device) -> str:
         return "has an effect on a CPU only"
     if name == "amp_bf16" and device.type == "cpu" and not cpu_computes_bf16():
         return "this CPU does not compute in bfloat16"
-    if "compile" in name and (needs := compiler_missing(device)):
-        return f"torch.compile needs {needs}"
     return ""
 
 

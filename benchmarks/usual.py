@@ -1,4 +1,4 @@
-"""pix2pix colouring as it is usually written: the baseline of benchmarks/step.py.
+"""pix2pix colouring as it is usually written: the baseline of benchmarks/optimizations.py.
 
 The data come as in tutorials, a photo at a time: opened with PIL, resized, flipped at random,
 converted by `skimage.color.rgb2lab`, to tensor. The step is that of the authors' PyTorch code, in

@@ -1,4 +1,4 @@
-"""The baseline of benchmarks/step.py does the same arithmetic as this project's networks."""
+"""The usual way of benchmarks/optimizations.py computes the same as this project's networks."""
 
 from __future__ import annotations
 
