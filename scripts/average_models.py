@@ -1,4 +1,4 @@
-"""Average the weights of two trainings, the second of which began with those of the first.
+"""Average the weights of two models, of which the second was trained from the first.
 
     python scripts/average_models.py models/lab-first models/lab-second models/lab-mean
 
@@ -19,7 +19,7 @@ from colorgan.model import CONFIG, WEIGHTS, Model
 
 
 def main(first: Path, second: Path, target: Path) -> None:
-    """Write the mean of two models of the same making."""
+    """Write the mean of two models of the same network."""
     one, other = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
     if {n: t.shape for n, t in one.items()} != {n: t.shape for n, t in other.items()}:
         sys.exit(f"{first} and {second} are of different networks; they should be of the same")

@@ -1,11 +1,10 @@
-"""Make models/pretrained of a trained model: half the size, and all but the same colours.
+"""Make models/pretrained from a trained model, at half its size.
 
     python scripts/make_pretrained.py models/lab
 
-Weights become float16; what is one-dimensional (biases and all of the norms) stays float32. Prints
-how far the pictures of both are apart on the test photos of data/processed/<space>. Beside it,
-generator.onnx is the same network for ONNX Runtime: its norms are in its convolutions, its weights
-in half precision on the disk alone.
+Weights become float16, but for one-dimensional ones (biases and norms). Prints how much the
+pictures of both models differ on the test photos of data/processed/<space>. generator.onnx is the
+same network for ONNX Runtime: norms are folded into convolutions, weights are float16 on disk.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def main(trained: Path) -> None:
 
 
 def halve(path: Path) -> None:
-    """Keep the weights of an ONNX file in float16; they are cast once, when it is loaded."""
+    """Store the weights of an ONNX file as float16; ONNX Runtime casts them once when it loads."""
     model = onnx.load(str(path))
     for weights in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weights)

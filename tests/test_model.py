@@ -97,7 +97,6 @@ def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[.
     ("version", "unknown"),
     [
         (1, ("encoder", "encoder_weights", "discriminator", "color_queries")),
-        (2, ("discriminator", "color_queries")),
         (3, ("color_queries",)),
     ],
 )
@@ -130,27 +129,19 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
     [
         ({"version": 5}, "is of version 5, this code reads 4"),
         ({"space": "hsv"}, "does not describe a model: no space is called 'hsv'; there are rgb"),
-        ({"space": None}, "does not describe a model: no space is called None"),
         ({"image_size": 100}, "does not describe a model: image_size is 100; it should be a mul"),
-        ({"image_size": "big"}, "does not describe a model: "),
         ({"model": {"generator": "unet"}}, "does not describe a model: 9 validation errors"),
         ({"model": None}, "does not describe a model: "),
+        ({"image_size": ...}, "does not describe a model: it lacks 'image_size'"),
     ],
 )
 def test_a_config_that_describes_no_model(
     folder: Path, changes: dict[str, object], sentence: str
 ) -> None:
     content = json.loads((folder / "config.json").read_text()) | changes
+    content = {name: value for name, value in content.items() if value is not ...}
     (folder / "config.json").write_text(json.dumps(content))
     refused(folder, f"{folder / 'config.json'} {sentence}")
-
-
-@pytest.mark.parametrize("name", ["space", "image_size", "model"])
-def test_a_config_that_lacks_an_entry(folder: Path, name: str) -> None:
-    content = json.loads((folder / "config.json").read_text())
-    del content[name]
-    (folder / "config.json").write_text(json.dumps(content))
-    refused(folder, f"{folder / 'config.json'} does not describe a model: it lacks '{name}'")
 
 
 @pytest.mark.parametrize(
@@ -158,9 +149,7 @@ def test_a_config_that_lacks_an_entry(folder: Path, name: str) -> None:
     [
         (b'{"version": 4,', "is not valid JSON: "),
         (b"\xff\xfe", "is not valid JSON: "),
-        (b"", "is not valid JSON: "),
         (b"[]", "is of version None, this code reads 4"),
-        (b"{}", "is of version None, this code reads 4"),
     ],
 )
 def test_a_damaged_config(folder: Path, text: bytes, sentence: str) -> None:
@@ -168,7 +157,7 @@ def test_a_damaged_config(folder: Path, text: bytes, sentence: str) -> None:
     refused(folder, f"{folder / 'config.json'} {sentence}")
 
 
-@pytest.mark.parametrize("kept", [0, 6, 100, -1])
+@pytest.mark.parametrize("kept", [0, 100])
 def test_damaged_weights(folder: Path, kept: int) -> None:
     weights = folder / "generator.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])

@@ -344,7 +344,11 @@ def check_params(content: Mapping[str, Any], where: str = "params.yaml") -> Para
             data = {name: value for name, value in values.items() if name not in OVERRIDABLE}
             sections[space] = {"data": data}
             for part in OVERRIDABLE:
-                sections[space][part] = _overridden(content.get(part), values.get(part) or {})
+                shared, own = content.get(part), values.get(part) or {}
+                if isinstance(shared, dict) and isinstance(own, dict):
+                    sections[space][part] = {**shared, **own}
+                else:
+                    sections[space][part] = own or shared
     try:
         return Params.model_validate(sections)
     except ValidationError as error:
@@ -358,13 +362,6 @@ def check_params(content: Mapping[str, Any], where: str = "params.yaml") -> Para
             elif allowed not in lines[name]:
                 lines[name] += f" or {allowed}"
         raise ParamsError("\n".join(lines.values())) from None
-
-
-def _overridden(shared: Any, own: Any) -> Any:
-    """Return a shared section with a space's own values, or the one of them that is none."""
-    if isinstance(shared, dict) and isinstance(own, dict):
-        return {**shared, **own}
-    return own or shared
 
 
 def _sentence(detail: ErrorDetails, content: Mapping[str, Any]) -> tuple[str, str]:
