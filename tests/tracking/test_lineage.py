@@ -107,33 +107,16 @@ def test_a_diff_is_cut_with_a_note(repository: Path, monkeypatch: pytest.MonkeyP
     assert "[cut here: the whole diff has " in diff
 
 
-def test_no_repository_is_no_commit(tmp_path: Path) -> None:
+def test_no_repository_no_first_commit_and_no_git_are_no_commit(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert lineage.git_state(tmp_path) == lineage.GitState(None, dirty=False, diff="")
-
-
-def test_no_first_commit_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    git("init", "-q")
-    assert lineage.git_state(tmp_path).commit is None
-
-
-def test_no_git_is_no_commit(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    git("-C", str(empty), "init", "-q")
+    assert lineage.git_state(empty).commit is None
     monkeypatch.setenv("PATH", "")
     assert lineage.git_state(repository).commit is None
-
-
-def test_the_experiment_is_what_dvc_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lineage.experiment() == {}
-    assert lineage.run_name("train_lab") == "workspace / train_lab"
-    monkeypatch.setenv("DVC_EXP_NAME", "brave-ant")
-    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c0ffee")
-    monkeypatch.setenv("DVC_STAGE", "train_rgb")
-    assert lineage.experiment() == {
-        "dvc.experiment": "brave-ant",
-        "dvc.baseline": "c0ffee",
-        "dvc.stage": "train_rgb",
-    }
-    assert lineage.run_name("evaluate_lab") == "brave-ant / evaluate_lab"
 
 
 def test_the_environment_names_python_and_packages() -> None:
