@@ -36,6 +36,10 @@ DECIDES_BITS = {
     "init.generator_sha256": "first weights",
 }
 """Tags of a run that decide the last bits of its weights."""
+UNEXPLAINED = (
+    "device and packages are the same; a GPU repeats a run only with train.cudnn_deterministic: "
+    "true and train.cudnn_benchmark: false"
+)
 COMPUTES = ("Python ", "torch==", "numpy==", "triton==", "nvidia-")
 """Begins the lines of environment.txt that do."""
 
@@ -238,7 +242,7 @@ def _compare(
         now = repeated.tags if repeated else {}
     reasons = likely_reasons(run.tags, now, then, lineage.environment())
     losses = losses_difference(runs.losses(run), project / paths.losses(space))
-    return [found, losses, *(reasons or ["no reason is known: device and packages are the same"])]
+    return [found, losses, *reasons]
 
 
 def weights_difference(recorded: Path, retrained: Path) -> str:
@@ -285,9 +289,4 @@ def likely_reasons(
     if before and before != after:
         was, is_now = (", ".join(sorted(lines)) for lines in (before - after, after - before))
         reasons.append(f"possible reason: packages {was} then, {is_now} now")
-    if then.get("device", "cpu") != "cpu":
-        reasons.append(
-            "possible reason: a GPU repeats a run only with train.cudnn_deterministic: true and "
-            "train.cudnn_benchmark: false"
-        )
-    return reasons
+    return reasons or [UNEXPLAINED]
