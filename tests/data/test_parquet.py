@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from PIL import Image
 from colorgan.config import DataParams, Params
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.data.sources import get_source
-from colorgan.data.sources.parquet import BATCH_BYTES, ParquetPhotos, _Group, _Place
+from colorgan.data.sources.parquet import BATCH_BYTES, ParquetPhotos
 from colorgan.errors import ColorganError
 
 ROOT = Path(__file__).parents[2]
@@ -142,10 +140,8 @@ def test_one_file_is_a_path_too(data: Callable[..., DataParams], tmp_path: Path)
     ]
 
 
-@pytest.mark.parametrize("group", [1, 7, 16, 100])
-def test_any_rows_can_be_read_also_after_pickling(
-    data: Callable[..., DataParams], tmp_path: Path, group: int
-) -> None:
+@pytest.mark.parametrize("group", [1, 7, 100])
+def test_any_rows_can_be_read(data: Callable[..., DataParams], tmp_path: Path, group: int) -> None:
     halves = CONTENTS[:25], CONTENTS[25:]
     for name, half in zip("ab", halves, strict=True):
         columns = {"webp": half, "label": ["x"] * len(half), "split": ["train"] * len(half)}
@@ -156,32 +152,7 @@ def test_any_rows_can_be_read_also_after_pickling(
     for _ in range(10):
         rows = sorted(rng.choice(40, rng.integers(1, 40), replace=False).tolist())
         assert [p.content for p in photos.read(rows)] == [CONTENTS[row] for row in rows]
-        photos = pickle.loads(pickle.dumps(photos))
     assert list(photos.read([])) == []
-    with pytest.raises(IndexError):
-        list(photos.read([40]))
-
-
-def test_two_readers_do_not_disturb_each_other(
-    data: Callable[..., DataParams], tmp_path: Path
-) -> None:
-    write(tmp_path / "photos/a.parquet", 9, webp=CONTENTS, label=LABELS, split=SPLITS)
-    photos = fetched(data(), tmp_path / "raw")
-    for one, next_one in zip(photos.read(range(39)), photos.read(range(1, 40)), strict=True):
-        row = int(one.name.split(":")[1])
-        assert (one.content, next_one.content) == (CONTENTS[row], CONTENTS[row + 1])
-
-
-def test_a_forked_process_reads_for_itself(data: Callable[..., DataParams], tmp_path: Path) -> None:
-    write(tmp_path / "photos/a.parquet", 50, webp=CONTENTS, label=LABELS, split=SPLITS)
-    photos = fetched(data(), tmp_path / "raw")
-    reader = photos.read(range(40))
-    assert next(reader).content == CONTENTS[0]
-    place = photos._place
-    assert place is not None
-    place.pid = os.getpid() + 1  # As a child of a fork sees it.
-    assert next(reader).content == CONTENTS[1]
-    assert photos._place is not place
 
 
 def test_row_groups_without_a_wanted_row_are_not_read(
@@ -226,26 +197,6 @@ def test_memory_does_not_grow_with_the_photos_nor_with_a_row_group(
         if i % 10 == 0:
             peak = max(peak, pa.total_allocated_bytes() - before)
     assert 0 < peak < 3 * BATCH_BYTES < total / 2
-    assert len(pickle.dumps(photos)) < 2_000
-
-
-def test_short_reads_in_order_go_on_where_the_last_one_ended(
-    data: Callable[..., DataParams], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    columns = {"webp": CONTENTS * 10, "label": LABELS * 10, "split": SPLITS * 10}
-    write(tmp_path / "photos/a.parquet", 400, **columns)
-    photos = fetched(data(), tmp_path / "raw")
-    opened, real = [], _Place._open_group
-
-    def watched(place: _Place, group: _Group) -> None:
-        opened.append(group.number)
-        real(place, group)
-
-    monkeypatch.setattr(_Place, "_open_group", watched)
-    for start in range(0, 400, 20):
-        contents = [photo.content for photo in photos.read(range(start, start + 20))]
-        assert contents == (CONTENTS * 10)[start : start + 20]
-    assert opened == [0]
 
 
 def test_rows_without_a_picture_are_found_at_decoding(
@@ -307,7 +258,7 @@ def test_a_wrong_column_is_said_with_its_file(
     write(tmp_path / "photos/a.parquet", **GOOD)
     write(tmp_path / "photos/b.parquet", **changed)
     with pytest.raises(ColorganError, match=sentence):
-        fetched(data(), tmp_path / "raw")
+        list(fetched(data(), tmp_path / "raw").read(range(4)))
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"text" * 99, None])

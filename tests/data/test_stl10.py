@@ -5,10 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import os
-import pickle
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,9 +17,7 @@ from torchvision.datasets import STL10
 
 from colorgan.color import UInt8Array
 from colorgan.config import DataParams, Params
-from colorgan.data import fetching
-from colorgan.data.sources import Photo, PhotoSet, get_source
-from colorgan.data.sources.base import content_id
+from colorgan.data.sources import PhotoSet, RawPhoto, fetching, get_source
 from colorgan.errors import ColorganError, ParamsError
 from loopback import Loopback, Page
 
@@ -118,11 +112,11 @@ def fetched(data: DataParams, folder: Path) -> set[str]:
     return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
 
 
-def everything(photos: PhotoSet) -> list[Photo]:
+def everything(photos: PhotoSet) -> list[RawPhoto]:
     return list(photos.read(range(len(photos))))
 
 
-def pixels(photo: Photo) -> UInt8Array:
+def pixels(photo: RawPhoto) -> UInt8Array:
     decoded = photo.decode(64)
     assert decoded.encoding == "srgb"
     assert decoded.size == decoded.image.size == (96, 96)
@@ -166,41 +160,15 @@ def test_agrees_with_torchvision(
     assert len(Theirs(tmp_path / "ours", "train")) == COUNTS["train"]
 
 
-def test_addresses_and_checksums_are_torchvisions(
-    server: Loopback,
-    members: Mapping[str, bytes],
-    archive: bytes,
-    choose: Callable[..., DataParams],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+def test_the_address_and_the_checksum_are_torchvisions(
+    server: Loopback, choose: Callable[..., DataParams], monkeypatch: Any, tmp_path: Path
 ) -> None:
-    """With nothing in the environment, what torchvision's class carries is used and checked."""
+    assert STL10.url == "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
     monkeypatch.delenv("COLORGAN_STL10_URL")
     monkeypatch.delenv("COLORGAN_STL10_MD5")
     monkeypatch.setattr(STL10, "url", server.url(ARCHIVE))
-    data = choose("test")
     with pytest.raises(ColorganError, match=f"should be {STL10.tgz_md5}"):
-        fetched(data, tmp_path / "a")
-    monkeypatch.setattr(STL10, "tgz_md5", md5(archive))
-    with pytest.raises(ColorganError, match=f"test_X.bin .* should have {STL10.test_list[0][1]}"):
-        fetched(data, tmp_path / "b")
-    sums = [[name, md5(members[name])] for name, _ in STL10.test_list]
-    monkeypatch.setattr(STL10, "test_list", sums)
-    fetched(data, tmp_path / "c")
-    # A mirror of the same archive is checked just so.
-    monkeypatch.setenv("COLORGAN_STL10_URL", server.url(ARCHIVE) + "?mirror")
-    monkeypatch.setattr(STL10, "test_list", [[sums[0][0], "0" * 32], sums[1]])
-    with pytest.raises(ColorganError, match=r"^test_X\.bin"):
-        fetched(data, tmp_path / "d")
-
-
-def test_the_real_address_is_there() -> None:
-    assert STL10.url == "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
-    assert {name for name, _ in (*STL10.train_list, *STL10.test_list)} == {
-        "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin",
-    }  # fmt: skip
-    assert STL10.base_folder == "stl10_binary"
-    assert STL10.class_names_file == "class_names.txt"
+        fetched(choose("test"), tmp_path / "raw")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +176,6 @@ def test_the_real_address_is_there() -> None:
     [
         (["train"], ["train_X", "train_y"]),
         (["test"], ["test_X", "test_y"]),
-        (["unlabeled"], ["unlabeled_X"]),
         (["train", "unlabeled"], ["train_X", "train_y", "unlabeled_X"]),
     ],
 )
@@ -278,72 +245,13 @@ def test_an_archive_that_lacks_a_part(
         fetched(choose("test"), tmp_path / "raw")
 
 
-def test_rows_may_be_few(
-    raw: Path, photos: UInt8Array, choose: Callable[..., DataParams], monkeypatch: Any
-) -> None:
-    monkeypatch.setattr("colorgan.data.sources.stl10.WINDOW", 2)
+def test_rows_may_be_few(raw: Path, photos: UInt8Array, choose: Callable[..., DataParams]) -> None:
     opened = get_source("stl10").open(choose(*COUNTS), raw)
-    for rows in ([0], [17], [6, 7], [1, 4, 5, 12, 17], [], list(range(18))):
+    for rows in ([0], [17], [6, 7], [1, 4, 5, 12, 17], [], range(18)):
         read = list(opened.read(rows))
         assert len(read) == len(rows)
         for row, photo in zip(rows, read, strict=True):
             np.testing.assert_array_equal(pixels(photo), photos[row])
-
-
-def test_ids_are_of_the_content(
-    raw: Path, members: Mapping[str, bytes], choose: Callable[..., DataParams]
-) -> None:
-    photos = everything(get_source("stl10").open(choose(*COUNTS), raw))
-    assert photos[1].id == content_id(members["train_X.bin"][PHOTO_BYTES : 2 * PHOTO_BYTES])
-    assert len({photo.id for photo in photos}) == len(photos)
-
-
-def test_pickling_is_cheap(raw: Path, choose: Callable[..., DataParams]) -> None:
-    photos = get_source("stl10").open(choose(*COUNTS), raw)
-    next(iter(photos.read([3])))
-    pickled = pickle.dumps(photos)
-    assert len(pickled) < 2000
-    again = pickle.loads(pickled)
-    assert [p.id for p in everything(again)] == [p.id for p in everything(photos)]
-
-
-MEASURE = """
-import resource, sys
-from pathlib import Path
-from colorgan.data.sources.stl10 import Stl10Source
-from colorgan.config import DataParams
-data = DataParams.model_construct(stl10=type("S", (), dict(train=0, test=0, unlabeled=1)))
-def resident():
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
-before = resident()
-photos = Stl10Source().open(data, Path(sys.argv[1]))
-opened, most = resident() - before, 0
-for number, photo in enumerate(photos.read(range(len(photos)))):
-    if number % 100 == 0:
-        most = max(most, resident() - before)
-print(len(photos), opened, most)
-"""
-
-
-def test_memory_stays_flat(tmp_path: Path) -> None:
-    """A sparse file of 200 MB: opening reads nothing, reading all of it holds 7 MB at a time."""
-    if not Path("/proc/self/statm").exists():
-        pytest.skip("resident memory is read from /proc, which is Linux's")
-    folder = tmp_path / "stl10_binary"
-    folder.mkdir()
-    (folder / "class_names.txt").write_text("a\n")
-    with (folder / "unlabeled_X.bin").open("wb") as file:
-        file.truncate(7300 * PHOTO_BYTES)
-    run = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(tmp_path)],
-        capture_output=True, text=True, check=True, timeout=60,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    count, opened, most = (float(text) for text in run.stdout.split())
-    assert count == 7300
-    assert opened < 5
-    assert most < 40
 
 
 @pytest.mark.parametrize(
@@ -351,15 +259,12 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
     [
         ("train_X.bin", bytes(7 * PHOTO_BYTES - 1), "a positive multiple of 27648"),
         ("train_X.bin", b"", "has 0 bytes"),
-        ("train_X.bin", bytes(6 * PHOTO_BYTES), "train_y.bin has 7 labels; it should have 6"),
+        ("train_X.bin", bytes(6 * PHOTO_BYTES), "train_y.bin should hold 6 bytes"),
         ("train_X.bin", None, "train_X.bin does not exist"),
-        ("train_y.bin", bytes([1] * 8), "has 8 labels; it should have 7"),
-        ("train_y.bin", b"", "has 0 labels"),
-        ("train_y.bin", bytes([1, 2, 3, 4, 1, 1, 1]), "has a label 4; there are 3 classes"),
-        ("train_y.bin", bytes([1, 2, 3, 0, 1, 1, 1]), "has a label 0; there are 3 classes"),
+        ("train_y.bin", bytes([1, 2, 3, 4, 1, 1, 1]), "from 1 to 3, for there are so many classes"),
+        ("train_y.bin", bytes([1, 2, 3, 0, 1, 1, 1]), "from 1 to 3, for there are so many classes"),
         ("train_y.bin", None, "train_y.bin does not exist"),
-        ("class_names.txt", b"\n", "is empty; it should have a class a line"),
-        ("class_names.txt", b"\xff\xfe", "is not text"),
+        ("class_names.txt", b"\n", "from 1 to 0"),
         ("class_names.txt", None, "class_names.txt does not exist"),
     ],
 )

@@ -55,7 +55,7 @@ def fetch_file(url: str, path: Path, md5: str) -> Path:
         if path.is_file() and _md5(path) == md5:
             return path
         with _naming(part):
-            if urlsplit(url).scheme == "file":
+            if url.startswith("file:"):
                 shutil.copyfile(url2pathname(urlsplit(url).path), part)
             else:
                 _download(url, part)

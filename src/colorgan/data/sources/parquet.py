@@ -78,7 +78,8 @@ class ParquetPhotos:
         first = 0
         for name in self._names:
             path = self._folder / name
-            with _naming(path), pq.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
+            options = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
+            with _naming(path), pq.ParquetFile(path, **options) as file:
                 end = first + file.metadata.num_rows
                 yield from self._read_file(
                     file, name, [r - first for r in between(rows, first, end)]
