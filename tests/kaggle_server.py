@@ -4,10 +4,9 @@ It answers the two calls that `kagglehub.dataset_download` makes (GetDataset for
 version, DownloadDataset for the archive, which is a redirect to a storage address as Kaggle's own
 is), and the storage address itself with Range requests and the checksum header of Google's storage.
 
-The client is led here by its environment alone, see `environment`. `KAGGLE_API_ENVIRONMENT=TEST`
-has a fixed port, 7777, and makes the client print every answer, so that it reads a whole archive
-into memory before it writes any of it and never resumes. `LOCALHOST` is the same client without
-this; it asks for http://localhost, and an HTTP proxy in its environment leads it to any port.
+The client is led here by its environment alone, see `environment`: with `LOCALHOST` it asks for
+http://localhost, and an HTTP proxy leads it to any port. (`TEST` has a fixed port, and makes the
+client print every answer, so that it never resumes.)
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import base64
 import hashlib
 import io
 import json
-import tarfile
 import threading
 import zipfile
 from collections.abc import Mapping
@@ -29,7 +27,6 @@ import numpy as np
 
 from colorgan.color import UInt8Array, lab8_from_rgb8
 
-TEST_PORT = 7777
 VERSION = 3
 LIFETIME_S = 120.0
 """The server ends after this time even if nobody ends it."""
@@ -66,17 +63,6 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
     return archive.getvalue()
 
 
-def tarred(files: Mapping[str, bytes]) -> bytes:
-    """Return a tar archive, the other kind that kagglehub unpacks."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as file:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            file.addfile(member, io.BytesIO(content))
-    return archive.getvalue()
-
-
 class KaggleServer:
     """Serves one archive on 127.0.0.1 while its `with` block runs.
 
@@ -88,13 +74,13 @@ class KaggleServer:
         seen: method and path of each request, and its Range header if it has one.
     """
 
-    def __init__(self, archive: bytes = b"", port: int = 0) -> None:
+    def __init__(self, archive: bytes = b"") -> None:
         self.archive = archive
         self.status = 200
         self.breaks = 0
         self.checksum = ""
         self.seen: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler_of(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self._server.daemon_threads = True
         self._server.block_on_close = False
 
@@ -103,8 +89,6 @@ class KaggleServer:
         """What leads kagglehub here; an empty string is for a variable that must not be there."""
         port = self._server.server_address[1]
         proxies = {name: "" for upper in _NO_PROXY for name in (upper, upper.lower())}
-        if port == TEST_PORT:
-            return proxies | {"KAGGLE_API_ENVIRONMENT": "TEST"}
         address = f"http://127.0.0.1:{port}"
         return proxies | {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "http_proxy": address}
 
@@ -145,8 +129,7 @@ def _handler_of(server: KaggleServer) -> type[BaseHTTPRequestHandler]:
                 self._json(200, {"currentVersionNumber": VERSION})
             elif call == "DownloadDataset":
                 self.send_response(302)
-                port = "" if self.path.startswith("http") else f":{TEST_PORT}"
-                self.send_header("Location", f"http://localhost{port}/storage/archive.zip?signed=1")
+                self.send_header("Location", "http://localhost/storage/archive.zip?signed=1")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             else:
