@@ -125,6 +125,9 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
         "git switch main",
         "git diff HEAD params.yaml",
     ),
+    "tests/pipeline/test_recover.py::test_an_experiment_is_killed_between_setup_and_training": (
+        "git restore --source=refs/exps/exec/EXEC_MERGE .",
+    ),
     "tests/pipeline/test_recover.py::test_an_experiment_is_killed_in_its_first_second": (
         "git stash list --date=relative",
         "git switch --discard-changes main",
