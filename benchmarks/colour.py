@@ -26,13 +26,13 @@ import typer
 from torch import Tensor, nn
 
 from colorgan import paths, pictures
-from colorgan.benchmark.machine import describe
 from colorgan.config import SPACES, SPLITS, EvaluateParams
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import summary
 from colorgan.evaluation.evaluate import Evaluation, Subject, measure
 from colorgan.model import CONFIG, WEIGHTS, Model
+from colorgan.runs.runtime import device_name
 from colorgan.spaces import Space, get_space
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 from colorgan.tracking.run import record_results
@@ -106,7 +106,7 @@ def table() -> None:
 
 def processor() -> str:
     """Return the name of this machine's processor."""
-    return describe(torch.device("cpu")).name.partition(",")[0].replace("(R)", "")
+    return device_name(torch.device("cpu")).partition(" (")[0]
 
 
 @app.command("measure")

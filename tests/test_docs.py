@@ -49,7 +49,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
         PRESET.format("photos --path ~/pictures"),
     ),
     "tests/pipeline/test_ui.py::test_runs_are_listed_by_experiment_and_stage": ("make ui",),
-    "tests/pipeline/test_verify.py::test_other_weights_are_told_by_how_much": (
+    "tests/test_verify.py::test_a_run_is_found_by_name_and_by_the_model_here": (
         "python -m colorgan verify rgb --run 79d9f5a4a4314b23925aca2343d878f1",
     ),
     "tests/pipeline/test_verify.py::test_an_experiment_with_uncommitted_code_is_repeated_"
