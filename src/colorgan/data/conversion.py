@@ -6,7 +6,6 @@ converts it.
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
@@ -65,7 +64,7 @@ class Converter:
     Attributes:
         space: the space whose arrays are made.
         data: size of the arrays, and what is rejected.
-        scratch: file of rows `(side, side, 1 + C)` uint8: input and target of a photo.
+        scratch: file of rows of equal length: the bytes of a photo's input, then of its target.
     """
 
     space: SpaceName
@@ -73,14 +72,14 @@ class Converter:
     scratch: Path
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """The shape of a row."""
-        side = self.data.image_size
-        return side, side, 1 + get_space(self.space).out_channels
+    def row_bytes(self) -> tuple[int, int]:
+        """Bytes of an input and of a target."""
+        n_pixels = self.data.image_size**2
+        return n_pixels, n_pixels * get_space(self.space).out_channels
 
     def convert(self, first: int, photos: Sequence[RawPhoto]) -> list[PhotoRecord]:
         """Write photos to the rows from `first` on; that of a rejected photo is blank."""
-        rows = np.zeros((len(photos), *self.shape), np.uint8)
+        rows = np.zeros((len(photos), sum(self.row_bytes)), np.uint8)
         records = []
         for i, photo in enumerate(photos):
             size, reason = (0, 0), ""
@@ -94,7 +93,7 @@ class Converter:
             records.append(PhotoRecord(first + i, *about, size, reason))
         # Not through a memory map: writing to one kills the process when the disk is full.
         with self.scratch.open("r+b") as file:
-            file.seek(first * math.prod(self.shape))
+            file.seek(first * sum(self.row_bytes))
             file.write(rows.data)
         return records
 
@@ -109,7 +108,7 @@ class Converter:
         _require_color(cropped, photo.encoding, self.data.min_chroma)
         space = get_space(self.space)
         arrays = space.arrays_from_lab8 if photo.encoding == "lab" else space.arrays
-        row[..., 0], row[..., 1:] = arrays(cropped)
+        row[:] = np.concatenate([array.ravel() for array in arrays(cropped)])
 
 
 def convert_all(

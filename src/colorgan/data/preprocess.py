@@ -186,22 +186,21 @@ def _write_arrays(converter: Converter, rows: Sequence[int], folder: Path) -> No
     Photo by photo, and not through memory maps: their pages would count as this process's memory.
     """
     folder.mkdir()
-    height, width, channels = converter.shape
+    input_bytes, target_bytes = converter.row_bytes
+    side = converter.data.image_size
+    shape = (len(rows), side, side)
     with (
-        converter.scratch.open("rb", buffering=0) as scratch,
+        converter.scratch.open("rb") as scratch,
         (folder / "input.npy").open("wb") as input,
         (folder / "target.npy").open("wb") as target,
     ):
-        shape = (len(rows), height, width)
-        for file, whole in ((input, shape), (target, (*shape, channels - 1))):
+        for file, whole in ((input, shape), (target, (*shape, target_bytes // input_bytes))):
             header = {"descr": "|u1", "fortran_order": False, "shape": whole}
             write_array_header_1_0(file, header)
         for row in rows:
-            scratch.seek(row * math.prod(converter.shape))
-            photo = np.frombuffer(scratch.read(math.prod(converter.shape)), np.uint8)
-            photo = photo.reshape(converter.shape)
-            input.write(photo[..., 0].tobytes())
-            target.write(photo[..., 1:].tobytes())
+            scratch.seek(row * (input_bytes + target_bytes))
+            input.write(scratch.read(input_bytes))
+            target.write(scratch.read(target_bytes))
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
