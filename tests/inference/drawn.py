@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,9 +43,9 @@ def palette() -> Image.Image:
     return Image.fromarray(color()).quantize(200)
 
 
-def float_gray(scale: float) -> Case:
+def float_gray() -> Case:
     unit = np.linspace(0, 1, WIDTH * HEIGHT, dtype=np.float32).reshape(HEIGHT, WIDTH)
-    return Image.fromarray(unit * np.float32(scale)), unit
+    return Image.fromarray(unit), unit
 
 
 def gray16() -> Case:
@@ -69,8 +67,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "RGBA": lambda: (Image.fromarray(np.dstack((color(), alpha()))), color()),
     "I;16": gray16,
     "CMYK": cmyk,
-    "F": lambda: float_gray(1),
-    "F to 255": lambda: float_gray(255),
+    "F": float_gray,
 }
 """Pictures of a mode, and how they look: sRGB, or gray, as uint8 or in 0..1."""
 
@@ -120,18 +117,6 @@ def colored(colorize: Colorize, source: Path, *options: str) -> Path:
     assert (said.code, said.err) == (0, "")
     [name] = names_in("out")
     return Path("out") / name
-
-
-def python_m_colorgan(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, in the working directory."""
-    return subprocess.run(
-        [sys.executable, "-m", "colorgan", *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=120,
-    )
 
 
 def linear_profile(space: bytes) -> bytes:

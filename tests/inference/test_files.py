@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +21,6 @@ from drawn import (
     lightness_off,
     names_in,
     pixels,
-    python_m_colorgan,
 )
 from PIL import Image
 
@@ -81,9 +82,7 @@ def test_nothing_half_written_stays(colorize: Colorize, monkeypatch: pytest.Monk
     assert Path("out/a.png").read_bytes() == mine
 
 
-@pytest.mark.parametrize(
-    "size", [(1, 1), (2, 1), (20_000, 3), (8, 800), (1, 100), (31, 33), (1300, 900)]
-)
+@pytest.mark.parametrize("size", [(1, 1), (20_000, 3), (1, 100), (31, 33)])
 def test_odd_sizes_are_coloured(colorize: Colorize, size: tuple[int, int]) -> None:
     picture = np.full((1, 1), 120, np.uint8) if size == (1, 1) else gray(*size)
     said = colorize(draw("a.png", picture), "-o", "out")
@@ -100,7 +99,6 @@ def test_odd_sizes_are_coloured(colorize: Colorize, size: tuple[int, int]) -> No
         (),
         ("-o", "out", "--format", "xcf"),
         ("-o", "out", "--saturation", "nan"),
-        ("-o", "o", "-x"),
         ("-o", "out", "--max-megapixels", "inf"),
     ],
 )
@@ -161,17 +159,10 @@ BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
     "cut.png": ("unreadable: ", lambda: encoded(noise(90, 90), "PNG")[:3000]),
     "cut.tif": ("unreadable: ", lambda: encoded(noise(90, 90), "TIFF")[:3000]),
     "cut.webp": ("unreadable: ", lambda: encoded(noise(90, 90), "WEBP", lossless=True)[:3000]),
-    "cut too.gif": ("unreadable: ", lambda: encoded(noise(90, 90), "GIF")[:3000]),
-    "cut.bmp": ("unreadable: ", lambda: encoded(noise(90, 90), "BMP")[:3000]),
-    "head.png": ("unreadable: ", lambda: encoded(noise(90, 90), "PNG")[:20]),
     "wrong.png": ("unreadable: ", lambda: wrong_byte(encoded(noise(90, 90), "PNG"))),
     "large.png": (
         "too large: over 0.01 megapixels; --max-megapixels lifts the limit",
         lambda: encoded(noise(101, 100), "PNG"),
-    ),
-    "huge.tif": (
-        "too large: over 0.01 megapixels; --max-megapixels lifts the limit",
-        lambda: encoded(noise(300, 300), "TIFF"),
     ),
 }
 
@@ -193,22 +184,6 @@ def test_what_fails_is_listed_and_the_rest_is_done(colorize: Colorize) -> None:
         assert line.startswith(f"colorgan: scans/{name}: {reason}")
 
 
-@pytest.mark.parametrize(
-    ("out", "sentence"),
-    [
-        ("file/below/a.png", "colorgan: -o file/below cannot be written to"),
-        ("file", "colorgan: -o file is a file"),
-    ],
-)
-def test_where_nothing_can_be_written(colorize: Colorize, out: str, sentence: str) -> None:
-    Path("file").write_text("mine")
-    said = colorize(draw("a.png"), "-o", out)
-    assert (said.code, said.out) == (1, "")
-    assert said.err.startswith(sentence)
-    assert len(said.err.splitlines()) == 1
-    assert Path("file").read_text() == "mine"
-
-
 def test_one_that_cannot_be_written_stops_nothing_else(colorize: Colorize) -> None:
     for name in ("a/x.png", "b/y.png", "c.png"):
         draw(f"scans/{name}")
@@ -222,14 +197,15 @@ def test_one_that_cannot_be_written_stops_nothing_else(colorize: Colorize) -> No
     assert second == "colorgan: scans/c.png: out/c.png is a folder"
 
 
+@pytest.mark.slow
 def test_failures_are_said_whatever_else_is_read(model: Path) -> None:
     """Also among many TIFFs, which are decoded with what libtiff prints kept off the terminal."""
     for i in range(8):
         draw(f"scans/{i}.tif", gray(600, 400), compression="tiff_lzw")
     Path("scans/zz.png").write_bytes(b"no picture")
-    ended = python_m_colorgan("colorize", "scans", "-o", "out", "--model", str(model))
-    assert ended.returncode == 1
-    assert ended.stdout == "colorize: 8 coloured, in out\n"
+    command = [sys.executable, "-m", "colorgan", "colorize", "scans", "-o", "out", "--model", model]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (ended.returncode, ended.stdout) == (1, "colorize: 8 coloured, in out\n")
     first, last = ended.stderr.splitlines()
     assert first.startswith("colorgan: scans/zz.png: unreadable: not a ")
     assert last == "colorgan: 1 could not be coloured"

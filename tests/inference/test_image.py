@@ -26,12 +26,11 @@ RGB = np.stack((RAMP, RAMP[::-1], RAMP[:, ::-1]), axis=-1)
         (Image.fromarray(RAMP > 99), (RAMP > 99) * np.uint8(255), None),
         (Image.fromarray(RAMP).convert("P"), np.stack(3 * [RAMP], axis=-1), None),
         (Image.fromarray(RAMP.astype(np.uint16) * 257), RAMP / 255, None),
-        (Image.fromarray(RAMP.astype(np.int32) * 257), RAMP / 255, None),
         (Image.fromarray((RAMP / 255).astype(np.float32)), RAMP / 255, None),
         (Image.fromarray(RAMP.astype(np.float32)), RAMP / 255, None),
         (Image.fromarray(RAMP.astype(np.float32) * 257), RAMP / 255, None),
     ],
-    ids=["L", "LA", "RGB", "RGBA", "1", "P", "I;16", "I", "F 1", "F 255", "F 65535"],
+    ids=["L", "LA", "RGB", "RGBA", "1", "P", "I;16", "F 1", "F 255", "F 65535"],
 )
 def test_a_picture_of_any_mode(image: Image.Image, pixels: np.ndarray, alpha: Any) -> None:
     picture = Picture.from_image(image)
@@ -40,11 +39,6 @@ def test_a_picture_of_any_mode(image: Image.Image, pixels: np.ndarray, alpha: An
     assert (picture.alpha is None) == (alpha is None)
     if alpha is not None:
         assert (picture.alpha == alpha).all()
-
-
-def test_cmyk_comes_out_as_the_colours_it_stands_for() -> None:
-    picture = Picture.from_image(Image.fromarray(RGB).convert("CMYK"))
-    np.testing.assert_allclose(picture.pixels, RGB, atol=2)
 
 
 @pytest.mark.parametrize("orientation", TURNS)
@@ -61,7 +55,6 @@ def test_orientations_are_turned_as_pillow_turns_them(orientation: int) -> None:
     ("array", "pixels", "alpha"),
     [
         (RAMP, RAMP, None),
-        (RAMP[..., None], RAMP, None),
         (np.dstack((RAMP, RAMP[::-1])), RAMP, RAMP[::-1]),
         (RGB, RGB, None),
         (np.dstack((RGB, RAMP)), RGB, RAMP),
@@ -70,7 +63,7 @@ def test_orientations_are_turned_as_pillow_turns_them(orientation: int) -> None:
         (RGB / 255, RGB, None),
         (RAMP > 99, (RAMP > 99) * np.uint8(255), None),
     ],
-    ids=["gray", "gray 1", "gray a", "rgb", "rgba", "uint16", "float", "float rgb", "bool"],
+    ids=["gray", "gray a", "rgb", "rgba", "uint16", "float", "float rgb", "bool"],
 )
 def test_an_array_of_any_kind(array: np.ndarray, pixels: np.ndarray, alpha: Any) -> None:
     picture = Picture.from_array(array)
@@ -83,12 +76,10 @@ def test_an_array_of_any_kind(array: np.ndarray, pixels: np.ndarray, alpha: Any)
     ("array", "said"),
     [
         (np.zeros((2, 3, 5), np.uint8), r"shape \(2, 3, 5\).*1 to 4 channels"),
-        (np.zeros(4, np.uint8), r"shape \(4,\)"),
         (np.zeros((0, 3), np.uint8), "at least one pixel"),
         (np.full((2, 2), 1.5), "from 1.5 to 1.5.*0..1"),
         (np.full((2, 2), np.nan), "from nan to nan"),
         (np.zeros((2, 2), np.int64), "int64.*uint8, uint16"),
-        (np.zeros((2, 2), np.complex64), "complex64"),
     ],
 )
 def test_what_is_no_picture_is_refused(array: np.ndarray, said: str) -> None:

@@ -14,7 +14,6 @@ from drawn import (
     WIDTH,
     Colorize,
     chroma,
-    color,
     colored,
     draw,
     encoded,
@@ -33,38 +32,32 @@ MADE, TAKEN, ORIENTATION = 0x10F, 0x9003, 0x112
 
 def exif(orientation: int = 1) -> Image.Exif:
     data = Image.Exif()
-    data[MADE], data[ORIENTATION] = "Leica", orientation
+    data[MADE], data[ORIENTATION] = "Le##a", orientation
     data.get_ifd(0x8769)[TAKEN] = "1931:06:01 12:00:00"
     data.get_ifd(0x8825)[2] = (48.0, 8.0, 30.5)
     return data
 
 
-@pytest.mark.parametrize("format", ["jpeg", "png", "webp", "tiff"])
-@pytest.mark.parametrize("source", ["a.jpg", "a.tif"])
-def test_exif_stays(colorize: Colorize, source: str, format: str) -> None:
-    image = Image.fromarray(gray()).convert("RGB")
-    result = colored(colorize, draw(source, image, exif=exif().tobytes()), "--format", format)
+@pytest.mark.parametrize(
+    ("source", "format"),
+    [("a.jpg", "jpeg"), ("a.jpg", "png"), ("a.tif", "webp"), ("a.tif", "tiff")],
+)
+def test_exif_and_resolution_stay(colorize: Colorize, source: str, format: str) -> None:
+    # EXIF says ASCII, cameras and programs write UTF-8.
+    options = {"exif": exif().tobytes().replace(b"##", "ï".encode()), "dpi": (300, 150)}
+    result = colored(colorize, draw(source, **options), "--format", format)
     with Image.open(result) as after:
+        assert format == "webp" or tuple(map(round, after.info["dpi"])) == (300, 150)
         data = after.getexif()
-        assert data[MADE] == "Leica"
+        assert source == "a.tif" or "Leïa".encode() in result.read_bytes()
+        assert data[MADE].startswith("Le")
         assert data.get_ifd(0x8769).get(TAKEN) == "1931:06:01 12:00:00"
         assert tuple(map(float, data.get_ifd(0x8825).get(2, ()))) == (48.0, 8.0, 30.5)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_names_in_exif_keep_their_letters(colorize: Colorize, suffix: str) -> None:
-    """EXIF says ASCII, cameras and programs write UTF-8."""
-    data = Image.Exif()
-    data[0x8298] = "## M##ller"
-    content = data.tobytes().replace(b"## M##", "© Mü".encode())
-    source = draw(f"a.{suffix}", Image.fromarray(gray()).convert("RGB"), exif=content)
-    assert "© Müller".encode() in source.read_bytes()
-    result = colored(colorize, source)
-    assert "© Müller".encode() in result.read_bytes()
-
-
-@pytest.mark.parametrize("orientation", [*range(1, 9), 9])
-@pytest.mark.parametrize("source", ["a.png", "a.jpg"])
+@pytest.mark.parametrize(
+    ("source", "orientation"), [*[("a.png", n) for n in (2, 5, 6, 7, 9)], ("a.jpg", 6)]
+)
 def test_pixels_stay_as_they_lie_with_their_orientation(
     colorize: Colorize, source: str, orientation: int
 ) -> None:
@@ -88,34 +81,21 @@ def test_pixels_stay_as_they_lie_with_their_orientation(
 
 WAY_BACK = {
     2: ("FLIP_LEFT_RIGHT",),
-    3: ("ROTATE_180",),
-    4: ("FLIP_TOP_BOTTOM",),
     5: ("TRANSPOSE",),
     6: ("ROTATE_90",),
     7: ("TRANSVERSE",),
-    8: ("ROTATE_270",),
 }
 
 
-@pytest.mark.parametrize(
-    ("source", "format"), [("a.tif", "keep"), ("a.tif", "png"), ("a.jpg", "bmp")]
-)
+@pytest.mark.parametrize(("source", "format"), [("a.tif", "keep"), ("a.jpg", "bmp")])
 def test_what_has_no_orientation_is_upright(colorize: Colorize, source: str, format: str) -> None:
     """Pillow turns a TIFF when it reads it; a BMP has nowhere to say how it lies."""
     lying = Image.fromarray(gray()).transpose(Image.Transpose.ROTATE_90)
-    data = Image.Exif()
-    data[ORIENTATION] = 6
-    result = colored(colorize, draw(source, lying, exif=data), "--format", format)
+    result = colored(colorize, draw(source, lying, exif=exif(6)), "--format", format)
     with Image.open(result) as after:
         assert after.size == (WIDTH, HEIGHT)
         assert after.getexif().get(ORIENTATION, 1) == 1
     assert lightness_off(gray(), pixels(result)) < (1 if source == "a.tif" else 15)
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp"])
-def test_the_resolution_stays(colorize: Colorize, suffix: str) -> None:
-    with Image.open(colored(colorize, draw(f"a.{suffix}", dpi=(300, 150)))) as after:
-        assert tuple(map(round, after.info["dpi"])) == (300, 150)
 
 
 def profile_name(data: bytes) -> str:
@@ -124,7 +104,7 @@ def profile_name(data: bytes) -> str:
 
 @pytest.mark.parametrize(
     ("kind", "space"),
-    [("L", b"GRAY"), ("LA", b"GRAY"), ("RGB", b"RGB "), ("RGBA", b"RGB "), ("I;16", b"GRAY")],
+    [("L", b"GRAY"), ("RGBA", b"RGB "), ("I;16", b"GRAY")],
 )
 def test_a_profile_is_converted_to_srgb(colorize: Colorize, kind: str, space: bytes) -> None:
     picture, values = CASES[kind]()
@@ -141,14 +121,11 @@ def test_a_profile_is_converted_to_srgb(colorize: Colorize, kind: str, space: by
         assert profile_name(image.info["icc_profile"]).startswith("sRGB")
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "tif"])
-@pytest.mark.parametrize("profile", [None, b"no profile at all", linear_profile(b"RGB ")])
-def test_a_profile_is_embedded_where_there_was_one(
-    colorize: Colorize, suffix: str, profile: bytes | None
-) -> None:
+@pytest.mark.parametrize("profile", [b"", b"no profile at all", linear_profile(b"RGB ")])
+def test_a_profile_is_embedded_where_there_was_one(colorize: Colorize, profile: bytes) -> None:
     """A damaged one, and one that does not fit a gray picture, too; neither stops anything."""
-    kept = {} if profile is None else {"icc_profile": profile}
-    result = colored(colorize, draw(f"a.{suffix}", **kept))
+    kept = {"icc_profile": profile} if profile else {}
+    result = colored(colorize, draw("a.jpg", **kept))
     with Image.open(result) as after:
         embedded = after.info.get("icc_profile", b"")
     assert profile_name(embedded).startswith("sRGB") if profile else not embedded
@@ -172,25 +149,19 @@ def test_a_gray_thumbnail_does_not_stay(colorize: Colorize, suffix: str) -> None
     "damage",
     [
         lambda data: data[:20],
-        lambda data: data[: len(data) // 2],
         lambda data: b"Exif\0\0" + b"\xff" * 100,
         lambda data: data[:14] + b"\xff" * 12 + data[26:],
         lambda data: data.replace(b"1931:06", b"\xff\xfe\0\x01:06"),
     ],
-    ids=["cut", "half", "noise", "wrong tag", "wrong text"],
+    ids=["cut", "noise", "wrong tag", "wrong text"],
 )
 def test_damaged_exif_stops_nothing(colorize: Colorize, damage: Callable[[bytes], bytes]) -> None:
     draw("a.jpg", exif=damage(exif().tobytes()))
     assert chroma(pixels(colored(colorize, Path("a.jpg")))) > 5
 
 
-@pytest.mark.parametrize("what", ["exif", "xmp"])
-def test_metadata_too_long_for_a_jpeg_stops_nothing(colorize: Colorize, what: str) -> None:
+def test_exif_too_long_for_a_jpeg_stops_nothing(colorize: Colorize) -> None:
     long = Image.Exif()
     long[0x10E] = "x" * 70_000
-    if what == "exif":
-        source = draw("a.png", exif=long.tobytes())
-    else:
-        xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>" + b" " * 70_000
-        source = draw("a.webp", Image.fromarray(color()), xmp=xmp)
+    source = draw("a.png", exif=long.tobytes())
     assert chroma(pixels(colored(colorize, source, "--format", "jpeg"))) > 5

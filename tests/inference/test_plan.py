@@ -30,7 +30,6 @@ def test_a_folder_keeps_its_structure(colorize: Colorize) -> None:
     ("pattern", "names"),
     [
         ("scans/**/*.png", ["1950/b.png", "1951/c.png", "a.png"]),
-        ("scans/195?/*", ["1950/b.png", "1951/c.png", "1951/d.jpg"]),
         ("**/d.*", ["scans/1951/d.jpg"]),
     ],
 )
@@ -45,35 +44,15 @@ def test_a_pattern_keeps_the_structure_below_its_fixed_part(
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "Großmutter 1931.png",
-        "写真 1.png",
-        "a'b\"c.png",
-        "-x.png",
-        "e\u0301.png",
-    ],
+    "name", ["写真 1.png", "a'b\"c.png", "-x.png", "e\u0301.png", "a[1].png", "n" * 251 + ".png"]
 )
 def test_names_of_all_kinds(colorize: Colorize, name: str) -> None:
     draw(f"alte Bilder/{name}")
     said = colorize("alte Bilder", "-o", "in Farbe ü")
     assert (said.code, said.err) == (0, "")
     assert names_in("in Farbe ü") == [name]
-
-
-@pytest.mark.parametrize("name", ["a[1].png", "what?.png"])
-def test_a_file_whose_name_could_be_a_pattern(colorize: Colorize, name: str) -> None:
-    draw(name)
-    assert colorize(name, "-o", "out").code == 0
-    assert names_in("out") == [name]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has shorter paths")
-def test_a_name_as_long_as_the_system_allows(colorize: Colorize) -> None:
-    name = "n" * 251 + ".png"
-    draw(name)
-    said = colorize(name, "-o", "out")
-    assert (said.code, said.err) == (0, "")
+    # As it is written, though it could be a pattern.
+    assert colorize(f"alte Bilder/{name}", "-o", "out").code == 0
     assert names_in("out") == [name]
 
 
@@ -82,10 +61,8 @@ def test_a_name_as_long_as_the_system_allows(colorize: Colorize) -> None:
     [
         ("scan", "PNG", "scan.png"),
         ("in fact a png.jpg", "PNG", "in fact a png.png"),
-        ("letters.jpeg", "JPEG", "letters.jpeg"),
         # What follows the dot is no suffix of a picture, but a part of the name.
         ("Foto Nr. 1", "JPEG", "Foto Nr. 1.jpg"),
-        ("holiday.2020", "PNG", "holiday.2020.png"),
     ],
 )
 def test_the_suffix_follows_the_content(
@@ -107,16 +84,7 @@ def test_what_lies_in_the_folder_of_results_is_no_input(colorize: Colorize) -> N
     assert names_in("scans") == ["a.png", "b.png", "coloured/a.png", "coloured/b.png"]
 
 
-@pytest.mark.parametrize("what", ["scans", "scans/a.png"])
-def test_results_may_go_to_the_working_directory(colorize: Colorize, what: str) -> None:
-    source = draw("scans/a.png").read_bytes()
-    said = colorize(what, "-o", ".")
-    assert (said.code, said.err) == (0, "")
-    assert chroma(pixels("a.png")) > 5
-    assert Path("scans/a.png").read_bytes() == source
-
-
-@pytest.mark.parametrize("again", ["a.png", "scans/../a.png", "{cwd}/a.png"])
+@pytest.mark.parametrize("again", ["scans/../a.png", "{cwd}/a.png"])
 def test_a_file_named_twice_is_coloured_once(colorize: Colorize, again: str) -> None:
     draw("a.png")
     Path("scans").mkdir()
@@ -129,7 +97,6 @@ def test_a_file_named_twice_is_coloured_once(colorize: Colorize, again: str) -> 
     ("bad", "sentence"),
     [
         ("missing.png", "missing.png: it does not exist"),
-        ("nothing/*.png", "nothing/*.png"),
         ("empty", "empty: it holds no picture"),
         (300 * "x", "x: File name too long"),
     ],
@@ -159,60 +126,53 @@ def test_a_single_picture_may_go_to_a_file(colorize: Colorize, out: str, format:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("-o", "b.gif"), "-o b.gif: .gif is not written; it should be one of .jpg, "),
-        (("-o", "b.jpg", "--format", "png"), "-o b.jpg is a JPEG by its suffix and --format says"),
+        (("a.png", "-o", "b.gif"), "-o b.gif: .gif is not written; it should be one of .jpg, "),
+        (
+            ("a.png", "-o", "b.jpg", "--format", "png"),
+            "-o b.jpg is a JPEG by its suffix and --format says",
+        ),
+        (
+            ("a.png", "b.png", "-o", "mine"),
+            "-o mine is a file; for several pictures it should be a",
+        ),
+        (("a.png", "-o", "mine/below/a.png"), "-o mine/below cannot be written to"),
     ],
 )
-def test_a_file_name_that_does_not_fit_the_format(
+def test_where_nothing_can_be_written(
     colorize: Colorize, arguments: tuple[str, ...], sentence: str
 ) -> None:
-    said = colorize(draw("a.png"), *arguments)
-    assert said.code == 1
-    assert said.err.startswith(f"colorgan: {sentence}")
-
-
-def test_several_pictures_do_not_fit_a_file(colorize: Colorize) -> None:
     draw("a.png")
     draw("b.png")
-    Path("c.png").write_bytes(b"mine")
-    said = colorize("a.png", "b.png", "-o", "c.png")
-    assert said.code == 1
-    assert said.err.startswith("colorgan: -o c.png is a file; for several pictures it should be a")
-    assert Path("c.png").read_bytes() == b"mine"
+    Path("mine").write_text("mine")
+    said = colorize(*arguments)
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith(f"colorgan: {sentence}")
+    assert len(said.err.splitlines()) == 1
+    assert Path("mine").read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "options"),
-    [
-        ("x/a.png", "y/a.gif", ()),
-        ("x/a.jpg", "x/a.png", ("--format", "webp")),
-    ],
-)
-def test_two_that_become_one_file(
-    colorize: Colorize, first: str, second: str, options: tuple[str, ...]
-) -> None:
-    draw(first)
-    draw(second, gray()[::-1])
+def test_two_that_become_one_file(colorize: Colorize) -> None:
+    draw("x/a.png")
+    draw("y/a.gif", gray()[::-1])
     draw("other.png")
-    said = colorize(first, second, "other.png", "-o", "out", *options)
+    said = colorize("x/a.png", "y/a.gif", "other.png", "-o", "out")
     assert said.code == 1
     assert said.out == "colorize: 2 coloured, in out\n"
     [line, count] = said.err.splitlines()
-    assert first in line
-    assert line.startswith(f"colorgan: {second}: ")
+    assert "x/a.png" in line
+    assert line.startswith("colorgan: y/a.gif: ")
     assert count == "colorgan: 1 could not be coloured"
-    assert len(names_in("out")) == 2
+    assert names_in("out") == ["a.png", "other.png"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text on Windows")
-@pytest.mark.parametrize("options", [(), ("--compare", "slider")])
-def test_a_name_that_is_no_text(colorize: Colorize, options: tuple[str, ...]) -> None:
+def test_a_name_that_is_no_text(colorize: Colorize) -> None:
     Path("scans").mkdir()
     try:
         with open(b"scans/\xff.png", "wb") as file:  # noqa: PTH123 - no path has such a name
             file.write(encoded(Image.fromarray(gray()), "PNG"))
     except OSError:
         pytest.skip("this file system wants text")
-    said = colorize("scans", "-o", "out", *options)
+    said = colorize("scans", "-o", "out", "--compare", "slider")
     assert (said.code, said.err) == (0, "")
     assert [os.fsencode(path.name) for path in Path("out").glob("*.png")] == [b"\xff.png"]

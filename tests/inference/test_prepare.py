@@ -17,10 +17,7 @@ from colorgan.spaces import SPACES, get_space
     ("width", "height", "small"),
     [
         (640, 480, (171, 128)),
-        (480, 640, (128, 171)),
         (64, 64, (128, 128)),
-        (1, 1, (128, 128)),
-        (128, 512, (128, 512)),
         (20_000, 200, (512, 5)),
         (20_000, 1, (512, 1)),
     ],
@@ -62,14 +59,6 @@ def test_ab_lies_where_the_photo_had_it(
     )
 
 
-def test_the_padding_is_the_pictures_mirror_image() -> None:
-    gray = np.arange(30 * 30, dtype=np.float32).reshape(30, 30) / 900
-    prepared = prepare_input(Picture(gray), get_space("lab"), side=30, multiple=32)
-    assert (prepared.top, prepared.left) == (1, 1)
-    assert (prepared.input[0, 0] == prepared.input[0, 1]).all()
-    assert (prepared.input[0, :, -1] == prepared.input[0, :, -2]).all()
-
-
 def test_gray_and_the_same_gray_in_three_channels_are_seen_alike(real_photos: UInt8Array) -> None:
     gray = np.asarray(Image.fromarray(real_photos[0]).convert("L"))
     for name in SPACES:
@@ -80,8 +69,8 @@ def test_gray_and_the_same_gray_in_three_channels_are_seen_alike(real_photos: UI
         np.testing.assert_allclose(one, three, atol=1e-3)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.4, 0.7), (0.0, 0.3), (0.6, 1.0)])
-def test_a_faded_photo_is_seen_nearly_as_it_was(low: float, high: float) -> None:
+@pytest.mark.parametrize(("low", "high"), [(0.4, 0.7), (0.6, 1.0)])
+def test_a_faded_photo_is_stretched_and_an_even_one_is_not(low: float, high: float) -> None:
     space = get_space("rgb")
     gray = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
     before = prepare_input(Picture(gray), space, 64, 32).input
@@ -89,14 +78,10 @@ def test_a_faded_photo_is_seen_nearly_as_it_was(low: float, high: float) -> None
     faded = prepare_input(Picture(low + (high - low) * gray), space, 64, 32).input
     # But for the hundredth at either end that stretching gives up.
     np.testing.assert_allclose(faded, before, atol=0.03)
-    assert faded.min() == -1
-    assert faded.max() == 1
-
-
-def test_what_is_nearly_even_is_not_stretched() -> None:
-    """Else the grain of an even gray would look like a picture."""
-    gray = 0.5 + 0.01 * np.random.default_rng(0).standard_normal((40, 40), np.float32)
-    assert np.ptp(prepare_input(Picture(gray), get_space("lab"), 40, 32).input) < 0.3
+    assert (faded.min(), faded.max()) == (-1, 1)
+    # Else the grain of an even gray would look like a picture.
+    even = 0.5 + 0.01 * np.random.default_rng(0).standard_normal((40, 40), np.float32)
+    assert np.ptp(prepare_input(Picture(even), space, 40, 32).input) < 0.3
 
 
 def framed(gray: UInt8Array, wide: int, level: int, noise: float = 0.0) -> UInt8Array:
@@ -110,8 +95,7 @@ def gray(real_photos: UInt8Array) -> UInt8Array:
     return color.gray8_from_rgb8(real_photos[5]).repeat(3, axis=0).repeat(4, axis=1)
 
 
-@pytest.mark.parametrize("level", [0, 120, 255])
-@pytest.mark.parametrize("noise", [0, 3])
+@pytest.mark.parametrize(("level", "noise"), [(0, 0), (120, 3), (255, 3)])
 def test_a_border_all_around_is_found(gray: UInt8Array, level: int, noise: float) -> None:
     box = find_border(Picture(framed(gray, 17, level, noise)))
     height, width = gray.shape
@@ -121,24 +105,14 @@ def test_a_border_all_around_is_found(gray: UInt8Array, level: int, noise: float
     assert width + 14 <= box.right <= width + 17
 
 
-def test_every_bundled_photo_is_all_picture(real_photos: UInt8Array) -> None:
+def test_no_border_is_found_where_there_is_none(gray: UInt8Array, real_photos: UInt8Array) -> None:
     for photo in real_photos:
         assert find_border(Picture(photo)) == Box(0, 64, 0, 64)
-
-
-@pytest.mark.parametrize("sides", [(1, 0, 0, 0), (1, 1, 1, 0)])
-def test_an_even_part_on_some_sides_is_part_of_the_picture(
-    gray: UInt8Array, sides: tuple[int, ...]
-) -> None:
-    top, left, right, bottom = (30 * side for side in sides)
-    sky = np.pad(gray, ((top, bottom), (left, right)), constant_values=220)
+    sky = np.pad(gray, ((30, 0), (30, 30)), constant_values=220)
     assert find_border(Picture(sky)) == Box(0, sky.shape[0], 0, sky.shape[1])
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3, 2), (40, 40)])
-def test_an_even_picture_has_no_border(shape: tuple[int, int]) -> None:
-    pixels = np.full(shape, 200, np.uint8)
-    assert find_border(Picture(pixels)) == Box(0, shape[0], 0, shape[1])
+    for height, width in ((1, 1), (1, 500), (40, 40)):
+        even = Picture(np.full((height, width), 200, np.uint8))
+        assert find_border(even) == Box(0, height, 0, width)
 
 
 def test_colour_does_not_leak_into_it() -> None:

@@ -7,17 +7,15 @@ import torch
 from torch import nn
 
 from colorgan.networks.backbones import create_backbone
-from colorgan.networks.convolution import channels_last
 from colorgan.networks.depthwise import DepthwiseConv2d, pad_evenly, quicken_depthwise
 
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "mobilenetv2_100"])
-@pytest.mark.parametrize("size", [(64, 96), (48, 80), (16, 16)])
-def test_a_backbone_gives_the_same_maps(backbone: str, size: tuple[int, int]) -> None:
+def test_a_backbone_gives_the_same_maps_quickly_and_evenly_padded(backbone: str) -> None:
     torch.manual_seed(0)
     network = create_backbone(backbone, features_only=True, in_chans=1).eval()
     names = list(network.state_dict())
-    x = torch.randn(2, 1, *size)
+    x = torch.randn(2, 1, 48, 80)
     before = network(x)
     quicken_depthwise(network)
     assert any(isinstance(module, DepthwiseConv2d) for module in network.modules())
@@ -25,11 +23,6 @@ def test_a_backbone_gives_the_same_maps(backbone: str, size: tuple[int, int]) ->
     for then, now in zip(before, network(x), strict=True):
         torch.testing.assert_close(now, then, rtol=1e-4, atol=1e-4)
 
-
-def test_padding_alike_on_all_sides_is_the_same_sum() -> None:
-    torch.manual_seed(0)
-    network = create_backbone("tf_efficientnet_lite0", features_only=True, in_chans=1).eval()
-    quicken_depthwise(network)
     x = torch.randn(2, 1, 64, 96)
     before = network(x)
     pad_evenly(network)
@@ -52,13 +45,3 @@ def test_under_autocast_it_is_as_exact_as_float32() -> None:
     assert torch.equal(found, wanted.bfloat16())
     found.sum().backward()
     assert convolution.weight.grad is not None
-
-
-def test_one_channel_goes_channels_last_too() -> None:
-    for channels in (1, 3):
-        x = torch.randn(2, channels, 8, 6)
-        found = channels_last(x)
-        assert torch.equal(found, x)
-        y = nn.Conv2d(channels, 4, 3)(found)
-        assert y.is_contiguous(memory_format=torch.channels_last)
-        assert not y.is_contiguous()

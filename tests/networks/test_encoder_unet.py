@@ -33,14 +33,6 @@ def test_it_gives_a_colour_a_pixel_at_any_multiple_of_32(network: EncoderUNet) -
         assert network(torch.zeros(2, 1, height, width)).shape == (2, 2, height, width)
 
 
-def test_it_has_at_most_twelve_million_parameters() -> None:
-    plain, with_queries = (
-        sum(p.numel() for p in EncoderUNet(1, 2, ngf=32, color_queries=n).parameters())
-        for n in (0, 64)
-    )
-    assert 3e6 < plain < with_queries < 12e6
-
-
 def test_each_layer_of_the_backbone_gets_its_weights(network: EncoderUNet) -> None:
     weights = packaged_weights("efficientnet_lite0")
     for name, tensor in network.encoder.state_dict().items():
@@ -99,11 +91,8 @@ def test_weights_that_are_not_there(
         weights_of(source, LITE)
 
 
-def test_a_backbone_that_timm_does_not_know() -> None:
+def test_a_backbone_that_does_not_fit() -> None:
     with pytest.raises(ColorganError, match="has no network 'lite9' that can be used so"):
         EncoderUNet(1, 2, encoder="lite9")
-
-
-def test_a_backbone_that_halves_only_four_times() -> None:
     with pytest.raises(ColorganError, match="'convnext_atto', whose feature maps are at 1/4, 1/8,"):
         EncoderUNet(1, 2, encoder="convnext_atto")

@@ -18,6 +18,8 @@ from safetensors.torch import load_file, save_file
 from colorgan.networks.backbones import packaged_weights
 from loopback import Loopback, Page
 
+pytestmark = pytest.mark.slow
+
 LITE = "tf_efficientnet_lite0"
 WEIGHTS = f"/timm/{LITE}.in1k/resolve/main/model.safetensors"
 CLIENT = f"""

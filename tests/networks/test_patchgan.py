@@ -20,14 +20,7 @@ def test_it_has_as_many_parameters_as_the_reference(in_channels: int, count: int
     assert sum(weight.numel() for weight in network.parameters()) == count
 
 
-@pytest.mark.parametrize(("side", "patches"), [(256, 30), (64, 6)])
-def test_it_judges_overlapping_patches(side: int, patches: int) -> None:
-    network = PatchGAN(3, ndf=2)
-    logits = network(torch.randn(2, 1, side, side), torch.randn(2, 2, side, side))
-    assert logits.shape == (2, 1, patches, patches)
-
-
-@pytest.mark.parametrize(("n_layers", "patch"), [(1, 16), (2, 34), (3, 70), (4, 142)])
+@pytest.mark.parametrize(("n_layers", "patch"), [(1, 16), (3, 70)])
 def test_a_logit_sees_a_patch(n_layers: int, patch: int) -> None:
     """The pixels that have a gradient from the middle logit."""
     torch.manual_seed(0)
@@ -62,10 +55,10 @@ def test_condition_picture_and_every_parameter_get_a_gradient() -> None:
 
 
 @pytest.mark.parametrize("norm", ["instance", "none"])
-@pytest.mark.parametrize("side", [32, 64])
-def test_other_norms(norm: str, side: int) -> None:
-    """At every depth that fits the photos, in training too, photo by photo."""
-    for n_layers in range(1, most_layers(side) + 1):
+def test_other_norms(norm: str) -> None:
+    """Photo by photo, in training too."""
+    side = 32
+    for n_layers in (1, most_layers(side)):
         network = PatchGAN(3, ndf=2, n_layers=n_layers, norm=norm)  # type: ignore[arg-type]
         kinds = [type(m).__name__ for m in network.modules()]
         assert kinds.count("InstanceNorm2d") == (n_layers if norm == "instance" else 0)

@@ -23,93 +23,78 @@ def _pair(first: list[float], second: list[float], ids: list[str] | None = None)
     }
 
 
-class TestCompareSpaces:
-    def test_the_nearer_one_is_named_with_the_difference_and_its_interval(self):
-        second = [value - 2 + 0.1 * (-1) ** i for i, value in enumerate(RISING)]
-        assert findings.compare_spaces(_pair(RISING, second)) == [
-            "LAB is nearer the truth: the mean CIEDE2000 of LAB is 13.00, that of RGB 15.00. The "
-            "difference is 2.00 (95% interval 1.97 to 2.03, on 40 photos that both hold)."
-        ]
-        (sentence,) = findings.compare_spaces(_pair(second, RISING))
-        assert sentence.startswith("RGB is nearer the truth: the mean CIEDE2000 of RGB is 13.00")
-
-    def test_a_difference_within_its_interval_names_no_winner(self):
-        noisy = [value + 5 * (-1) ** i + 0.3 for i, value in enumerate(RISING)]
-        (sentence,) = findings.compare_spaces(_pair(RISING, noisy))
-        assert sentence.startswith("Neither RGB nor LAB is clearly nearer the truth: the mean")
-        assert "The difference is 0.30 (95% interval −1.27 to 1.87" in sentence
-
-    def test_few_shared_photos_name_no_winner(self):
-        sentences = findings.compare_spaces(_pair(RISING, RISING, ids=[f"q{i}" for i in range(40)]))
-        assert "share 0 photos of their test photos: too few" in sentences[0]
-        assert "(0 are in both)" in sentences[-1]
-
-    def test_the_other_measures_say_who_is_better(self):
-        results = _pair(RISING, RISING)
-        lab = make_scores(40, psnr=23.0, colorfulness_gap=9.0, hue_share=None, frechet_lite2=50.0)
-        results["lab"] = replace(results["lab"], scores=lab)
-        results["rgb"] = replace(results["rgb"], scores=make_scores(40, frechet_lite2=60.0))
-        assert findings.compare_spaces(results)[1:] == [
-            "RGB is better in colourfulness gap (2.0 against 9.0).",
-            "LAB is better in PSNR (23.00 dB against 21.00 dB) and Fréchet distance (Lite2) (50.0 "
-            "against 60.0).",
-        ]
-
-    def test_one_space_alone(self):
-        (sentence,) = findings.compare_spaces({"lab": make_results("lab")})
-        assert sentence == "Only LAB was evaluated: there is nothing to compare."
+def test_the_space_nearer_the_truth_is_named_with_the_difference_and_its_interval():
+    second = [value - 2 + 0.1 * (-1) ** i for i, value in enumerate(RISING)]
+    assert findings.compare_spaces(_pair(RISING, second)) == [
+        "LAB is nearer the truth: the mean CIEDE2000 of LAB is 13.00, that of RGB 15.00. The "
+        "difference is 2.00 (95% interval 1.97 to 2.03, on 40 photos that both hold)."
+    ]
+    (sentence,) = findings.compare_spaces(_pair(second, RISING))
+    assert sentence.startswith("RGB is nearer the truth: the mean CIEDE2000 of RGB is 13.00")
 
 
-class TestAgainstGray:
-    def test_each_measure_is_better_worse_or_the_same(self):
-        assert findings.against_gray(make_results()) == [
-            "PSNR is worse than that of the gray photo: 21.00 dB against 22.20 dB.",
-            "SSIM is the same as that of the gray photo: 0.900 against 0.900.",
-            "CIEDE2000 is better than that of the gray photo: 12.00 against 14.50.",
-            "Colourfulness gap is better than that of the gray photo: 2.0 against 32.0.",
-            "By CIEDE2000, 4 of 7 photos are nearer the truth coloured than gray.",
-        ]
-
-    def test_the_frechet_distance_is_compared_if_there_is_one(self):
-        scores = make_scores(gray={"frechet_lite2": 76.8}, frechet_lite2=60.0, ssim=None)
-        sentences = findings.against_gray(make_results(scores=scores))
-        assert sentences[1] == "SSIM could not be measured."
-        assert sentences[3] == (
-            "Fréchet distance (Lite2) is better than that of the gray photo: 60.0 against 76.8."
-        )
+def test_no_winner_is_named_where_there_is_none():
+    noisy = [value + 5 * (-1) ** i + 0.3 for i, value in enumerate(RISING)]
+    (sentence,) = findings.compare_spaces(_pair(RISING, noisy))
+    assert sentence.startswith("Neither RGB nor LAB is clearly nearer the truth: the mean")
+    assert "The difference is 0.30 (95% interval −1.27 to 1.87" in sentence
+    sentences = findings.compare_spaces(_pair(RISING, RISING, ids=[f"q{i}" for i in range(40)]))
+    assert "share 0 photos of their test photos: too few" in sentences[0]
+    (sentence,) = findings.compare_spaces({"lab": make_results("lab")})
+    assert sentence == "Only LAB was evaluated: there is nothing to compare."
 
 
-class TestColorBias:
-    def test_an_interval_with_zero_is_no_bias(self):
-        assert findings.color_bias(make_scores())[0] == (
-            "No clear green or red bias: the interval includes zero (mean shift along a 0.2, 95% "
-            "interval −0.5 to 0.9)."
-        )
+def test_the_other_measures_say_which_space_is_better():
+    results = _pair(RISING, RISING)
+    lab = make_scores(40, psnr=23.0, colorfulness_gap=9.0, hue_share=None, frechet_lite2=50.0)
+    results["lab"] = replace(results["lab"], scores=lab)
+    results["rgb"] = replace(results["rgb"], scores=make_scores(40, frechet_lite2=60.0))
+    assert findings.compare_spaces(results)[1:] == [
+        "RGB is better in colourfulness gap (2.0 against 9.0).",
+        "LAB is better in PSNR (23.00 dB against 21.00 dB) and Fréchet distance (Lite2) (50.0 "
+        "against 60.0).",
+    ]
 
-    def test_a_certain_shift_too_small_to_see_is_no_bias(self):
-        scores = make_scores(shift_b=-0.9, shift_b_low=-1.1, shift_b_high=-0.7)
-        assert findings.color_bias(scores)[1].startswith("No visible blue or yellow bias")
 
-    @pytest.mark.parametrize(
-        ("axis", "shift", "color"),
-        [("a", -2.0, "green"), ("a", 2.0, "red"), ("b", -2.0, "blue"), ("b", 2.0, "yellow")],
+def test_each_measure_is_better_or_worse_than_gray_or_the_same():
+    assert findings.against_gray(make_results()) == [
+        "PSNR is worse than that of the gray photo: 21.00 dB against 22.20 dB.",
+        "SSIM is the same as that of the gray photo: 0.900 against 0.900.",
+        "CIEDE2000 is better than that of the gray photo: 12.00 against 14.50.",
+        "Colourfulness gap is better than that of the gray photo: 2.0 against 32.0.",
+        "By CIEDE2000, 4 of 7 photos are nearer the truth coloured than gray.",
+    ]
+    scores = make_scores(gray={"frechet_lite2": 76.8}, frechet_lite2=60.0, ssim=None)
+    sentences = findings.against_gray(make_results(scores=scores))
+    assert sentences[1] == "SSIM could not be measured."
+    assert sentences[3] == (
+        "Fréchet distance (Lite2) is better than that of the gray photo: 60.0 against 76.8."
     )
-    def test_the_sign_names_the_color(self, axis, shift, color):
-        ends = {f"shift_{axis}_low": shift - 1, f"shift_{axis}_high": shift + 1}
-        scores = make_scores(**{f"shift_{axis}": shift}, **ends)
-        sentence = findings.color_bias(scores)["ab".index(axis)]
-        assert sentence.startswith(f"There is a {color} bias: mean shift along {axis}")
 
-    def test_a_shift_smaller_than_that_of_gray_may_be_a_lack_of_the_opposite(self):
-        own, lacking = (
-            findings.color_bias(make_scores(gray={"shift_b": gray}))[1] for gray in (-1.0, -6.0)
-        )
-        assert own.endswith("95% interval −4.0 to −2.0.")
-        assert lacking.endswith("so this may be too little yellow rather than too much blue.")
 
-    def test_without_an_interval_nothing_is_claimed(self):
-        sentence = findings.color_bias(make_scores(shift_b_low=None))[1]
-        assert sentence == "A blue or yellow bias could not be measured: too few photos."
+@pytest.mark.parametrize(
+    ("axis", "shift", "color"),
+    [("a", -2.0, "green"), ("a", 2.0, "red"), ("b", -2.0, "blue"), ("b", 2.0, "yellow")],
+)
+def test_the_sign_of_a_bias_names_its_color(axis, shift, color):
+    ends = {f"shift_{axis}_low": shift - 1, f"shift_{axis}_high": shift + 1}
+    scores = make_scores(**{f"shift_{axis}": shift}, **ends)
+    sentence = findings.color_bias(scores)["ab".index(axis)]
+    assert sentence.startswith(f"There is a {color} bias: mean shift along {axis}")
+
+
+def test_no_bias_is_claimed_that_is_not_certain_or_not_visible():
+    assert findings.color_bias(make_scores())[0] == (
+        "No clear green or red bias: the interval includes zero (mean shift along a 0.2, 95% "
+        "interval −0.5 to 0.9)."
+    )
+    scores = make_scores(shift_b=-0.9, shift_b_low=-1.1, shift_b_high=-0.7)
+    assert findings.color_bias(scores)[1].startswith("No visible blue or yellow bias")
+    sentence = findings.color_bias(make_scores(shift_b_low=None))[1]
+    assert sentence == "A blue or yellow bias could not be measured: too few photos."
+    # Gray is bluer still: what lacks is yellow.
+    sentence = findings.color_bias(make_scores(gray={"shift_b": -6.0}))[1]
+    assert sentence.endswith("so this may be too little yellow rather than too much blue.")
 
 
 @pytest.mark.parametrize(
@@ -132,48 +117,34 @@ def test_the_right_amount_of_colour_is_not_called_right_if_gray_is_nearer():
     )
 
 
-class TestHues:
-    def test_right_hues_are_told_beside_chance(self):
-        (sentence,) = findings.right_hues(make_scores(), tolerance=30.0)
-        assert "within 30° on 40.0% of the pixels. Random hues would be right on 16.7%" in sentence
-        (sentence,) = findings.right_hues(make_scores(hue_share=None), tolerance=30.0)
-        assert "could not be measured" in sentence
-
-    def test_balanced_hues(self):
-        sentences = findings.hue_balance(make_hues("rgb"), chromatic=10.0)
-        assert sentences[0].startswith("36% of the generated pixels have a visible colour")
-        assert sentences[1:] == ["No hue is off by 1% of all pixels and a factor of 1.25."]
-
-    def test_too_much_blue_and_too_little_green(self):
-        hues = make_hues("rgb")
-        hues.loc[hues["hue"] == 285, "generated"] += 0.05
-        hues.loc[hues["hue"].between(110, 170), "generated"] = 0.0
-        assert findings.hue_balance(hues, chromatic=10.0)[1:] == [
-            "Produced too often: blue (14.0% of all pixels against 9.0%).",
-            "Produced too seldom: green (0.0% of all pixels against 6.0%).",
-        ]
+def test_hues():
+    (sentence,) = findings.right_hues(make_scores(), tolerance=30.0)
+    assert "within 30° on 40.0% of the pixels. Random hues would be right on 16.7%" in sentence
+    hues = make_hues("rgb")
+    balanced = findings.hue_balance(hues, chromatic=10.0)
+    assert balanced[0].startswith("36% of the generated pixels have a visible colour")
+    assert balanced[1:] == ["No hue is off by 1% of all pixels and a factor of 1.25."]
+    hues.loc[hues["hue"] == 285, "generated"] += 0.05
+    hues.loc[hues["hue"].between(110, 170), "generated"] = 0.0
+    assert findings.hue_balance(hues, chromatic=10.0)[1:] == [
+        "Produced too often: blue (14.0% of all pixels against 9.0%).",
+        "Produced too seldom: green (0.0% of all pixels against 6.0%).",
+    ]
 
 
-class TestClasses:
-    def test_best_and_worst_and_those_too_few(self):
-        assert findings.classes(make_classes("rgb")) == [
-            "Coloured best: cat (10.00, n = 3).",
-            "Coloured worst: dog (15.00, n = 3).",
-            "Not ranked, because they have fewer than 3 test photos: 1 of 3 classes.",
-        ]
-
-    def test_three_are_named_and_the_worst_comes_first(self):
-        table = pd.DataFrame({"label": list("abcdefg"), "n": 9, "ciede2000": range(7)})
-        assert findings.classes(table) == [
-            "Coloured best: a (0.00, n = 9), b (1.00, n = 9) and c (2.00, n = 9).",
-            "Coloured worst: g (6.00, n = 9), f (5.00, n = 9) and e (4.00, n = 9).",
-        ]
-
-    def test_too_few_or_no_labels(self):
-        sentences = findings.classes(make_classes("rgb").assign(n=2))
-        assert sentences[0] == "Too few classes have enough test photos to rank them."
-        table = pd.DataFrame({"label": [""], "n": [40], "ciede2000": [10.0]})
-        assert findings.classes(table) == ["The test photos have no class labels."]
+def test_classes_are_ranked_if_they_have_photos_enough():
+    assert findings.classes(make_classes("rgb")) == [
+        "Coloured best: cat (10.00, n = 3).",
+        "Coloured worst: dog (15.00, n = 3).",
+        "Not ranked, because they have fewer than 3 test photos: 1 of 3 classes.",
+    ]
+    table = pd.DataFrame({"label": list("abcdefg"), "n": 9, "ciede2000": range(7)})
+    assert findings.classes(table) == [
+        "Coloured best: a (0.00, n = 9), b (1.00, n = 9) and c (2.00, n = 9).",
+        "Coloured worst: g (6.00, n = 9), f (5.00, n = 9) and e (4.00, n = 9).",
+    ]
+    table = pd.DataFrame({"label": [""], "n": [40], "ciede2000": [10.0]})
+    assert findings.classes(table) == ["The test photos have no class labels."]
 
 
 @pytest.mark.parametrize(("photos", "caution"), [(99, True), (100, False)])
@@ -183,23 +154,14 @@ def test_few_photos_call_for_caution(photos, caution):
     assert any(s.startswith("Caution: with fewer than 100") for s in sentences) is caution
 
 
-class TestNetworkDistances:
-    def test_off(self, params: Params):
-        off = params.evaluate.model_copy(update={"frechet": False})
-        sentences = findings.network_distances({"rgb": make_scores()}, off)
-        name = "Fréchet distance (Lite2)"
-        assert sentences[0] == f"{name} was not computed: evaluate.frechet is off."
-        assert sentences[1].startswith("FID was not computed: evaluate.fid is off, because")
-        assert sentences[2].startswith("LPIPS was not computed: evaluate.lpips is off, because")
-        assert "not how natural they look" in sentences[3]
-
-    def test_on_but_unknown_as_for_a_single_photo(self, params: Params):
-        scores = make_scores(frechet_lite2=None)
-        sentences = findings.network_distances({"rgb": scores}, params.evaluate)
-        assert sentences[0].endswith("evaluate.frechet is on, but it gave no number.")
-
-    def test_one_frechet_distance_is_enough_to_speak_of_natural_colours(self, params: Params):
-        scores = replace(make_scores(frechet_lite2=70.0, lpips=0.2), gray={"fid": 10.0})
-        sentences = findings.network_distances({"rgb": scores}, params.evaluate)
-        assert sentences[0].startswith("FID was not computed")
-        assert sentences[1].startswith("A Fréchet distance compares features")
+def test_network_distances_that_are_off_or_unknown(params: Params):
+    off = params.evaluate.model_copy(update={"frechet": False})
+    sentences = findings.network_distances({"rgb": make_scores()}, off)
+    name = "Fréchet distance (Lite2)"
+    assert sentences[0] == f"{name} was not computed: evaluate.frechet is off."
+    assert sentences[1].startswith("FID was not computed: evaluate.fid is off, because")
+    assert sentences[2].startswith("LPIPS was not computed: evaluate.lpips is off, because")
+    assert "not how natural they look" in sentences[3]
+    scores = make_scores(frechet_lite2=None)
+    sentences = findings.network_distances({"rgb": scores}, params.evaluate)
+    assert sentences[0].endswith("evaluate.frechet is on, but it gave no number.")

@@ -36,30 +36,6 @@ def _at(sheet, row: int, column: int, rows: int) -> set[tuple[int, ...]]:
     return set(map(tuple, picture.reshape(-1, 3).tolist()))
 
 
-def test_spread_takes_one_of_each_class_before_a_second():
-    index = _index(LABELS)
-    assert set(index["label"].iloc[grids.spread(index, 3)]) == set(LABELS)
-    assert index["label"].iloc[grids.spread(index, 5)].value_counts()["sail_boat"] == 1
-    assert sorted(grids.spread(index, 100)) == list(range(len(LABELS)))
-
-
-def test_spread_over_more_classes_than_rows_does_not_take_the_first_letters():
-    index = _index([f"class{i:02}" for i in range(20)])
-    assert list(index["label"].iloc[grids.spread(index, 4)]) == [
-        "class00",
-        "class05",
-        "class10",
-        "class15",
-    ]
-
-
-def test_spread_does_not_depend_on_the_order_of_the_photos():
-    index = _index(LABELS)
-    turned = index[::-1].reset_index(drop=True)
-    ids = [set(table["id"].iloc[grids.spread(table, 4)]) for table in (index, turned)]
-    assert ids[0] == ids[1]
-
-
 def test_shared_rows_are_the_same_photos_at_each_splits_own_place():
     first = pd.DataFrame({"id": ["x", "a", "b"], "label": ["u", "v", "w"]})
     second = pd.DataFrame({"id": ["b", "y", "z", "a"], "label": ["w", "p", "q", "v"]})
@@ -83,24 +59,27 @@ def test_measures_of_other_photos_are_refused():
         grids.check_same_photos("rgb", photos[:5], _index(LABELS))
 
 
-def test_space_grid_has_gray_truth_generated_from_left_to_right():
-    sheet = grids.space_grid([_shown("one", 10), _shown("two", 50)])
-    found = [[_at(sheet, i, j, 2) for j in range(3)] for i in range(2)]
-    assert found == [
-        [{(10,) * 3}, {(11,) * 3}, {(12,) * 3}],
-        [{(50,) * 3}, {(51,) * 3}, {(52,) * 3}],
-    ]
+def test_spread_takes_one_of_each_class_before_a_second():
+    index = _index(LABELS)
+    assert set(index["label"].iloc[grids.spread(index, 3)]) == set(LABELS)
+    assert index["label"].iloc[grids.spread(index, 5)].value_counts()["sail_boat"] == 1
+    assert sorted(grids.spread(index, 100)) == list(range(len(LABELS)))
+    # Not the first letters of the alphabet alone.
+    index = _index([f"class{i:02}" for i in range(20)])
+    labels = list(index["label"].iloc[grids.spread(index, 4)])
+    assert labels == ["class00", "class05", "class10", "class15"]
 
 
-def test_both_grid_has_a_column_for_each_space_and_enlarges_the_smaller():
-    sheet = grids.both_grid({"rgb": [_shown("one", 10, side=16)], "lab": [_shown("one", 60)]})
+def test_pictures_lie_in_their_rows_and_columns():
+    """Gray, truth, generated; a column for each space; the best above the worst."""
+    one, two = _shown("one", 10), _shown("two", 50)
+    sheet = grids.space_grid([one, two])
+    assert [_at(sheet, 0, j, 2) for j in range(3)] == [{(10,) * 3}, {(11,) * 3}, {(12,) * 3}]
+    assert [_at(sheet, 1, j, 2) for j in range(3)] == [{(50,) * 3}, {(51,) * 3}, {(52,) * 3}]
+    sheet = grids.both_grid({"rgb": [_shown("one", 10, side=16)], "lab": [two]})
     found = [_at(sheet, 0, j, 1) for j in range(4)]
-    assert found == [{(10,) * 3}, {(11,) * 3}, {(12,) * 3}, {(62,) * 3}]
-
-
-def test_extremes_grid_has_the_best_above_the_worst():
-    best, worst = grids.extremes(make_photos("rgb", [5.0, 1.0, 9.0, 7.0]), 1)
-    shown = {i: _shown(f"p{i}", 40 * i) for i in range(4)}
-    sheet = grids.extremes_grid(shown, best, worst)
-    assert _at(sheet, 0, 2, 2) == {(42,) * 3}
-    assert _at(sheet, 1, 2, 2) == {(82,) * 3}
+    assert found == [{(10,) * 3}, {(11,) * 3}, {(12,) * 3}, {(52,) * 3}]
+    best, worst = grids.extremes(make_photos("rgb", [5.0, 1.0]), 1)
+    sheet = grids.extremes_grid({0: one, 1: two}, best, worst)
+    assert _at(sheet, 0, 2, 2) == {(52,) * 3}
+    assert _at(sheet, 1, 2, 2) == {(12,) * 3}
