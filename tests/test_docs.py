@@ -76,7 +76,6 @@ NOT_RUN: Mapping[str, tuple[str, ...]] = {
         "python benchmarks/optimizations.py",
     ),
     "it is what runs the tests": ("make test",),
-    "it installs from the internet": ("pip install 'colorgan[onnx]'",),
     "it takes several machines": ("torchrun --nnodes 2 ",),
     "hours, or photos that are not part of the project": (
         "python benchmarks/colour.py ",
