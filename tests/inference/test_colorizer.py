@@ -95,15 +95,6 @@ def test_a_sequence_keeps_its_order_and_kinds(orange: Colorizer) -> None:
     assert sorted(network.shapes) == [(1, 1, 32, 128), (2, 1, 32, 32)]
 
 
-def test_saturation_is_a_factor_of_the_chroma(orange: Colorizer) -> None:
-    gray = np.full((16, 16), 120, np.uint8)
-    strengths = []
-    for saturation in (0.0, 0.5, 1.0):
-        lab = color.lab_from_rgb(orange.colorize(gray, saturation=saturation) / 255)
-        strengths.append(np.hypot(lab[..., 1], lab[..., 2]).mean())
-    assert strengths == pytest.approx([0, 25, 50], abs=0.7)
-
-
 def test_the_bundled_weights_are_simply_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_photos: UInt8Array
 ) -> None:

@@ -44,18 +44,6 @@ def test_no_winner_is_named_where_there_is_none():
     assert sentence == "Only LAB was evaluated: there is nothing to compare."
 
 
-def test_the_other_measures_say_which_space_is_better():
-    results = _pair(RISING, RISING)
-    lab = make_scores(40, psnr=23.0, colorfulness_gap=9.0, hue_share=None, frechet_lite2=50.0)
-    results["lab"] = replace(results["lab"], scores=lab)
-    results["rgb"] = replace(results["rgb"], scores=make_scores(40, frechet_lite2=60.0))
-    assert findings.compare_spaces(results)[1:] == [
-        "RGB is better in colourfulness gap (2.0 against 9.0).",
-        "LAB is better in PSNR (23.00 dB against 21.00 dB) and Fréchet distance (Lite2) (50.0 "
-        "against 60.0).",
-    ]
-
-
 def test_each_measure_is_better_or_worse_than_gray_or_the_same():
     assert findings.against_gray(make_results()) == [
         "PSNR is worse than that of the gray photo: 21.00 dB against 22.20 dB.",
