@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-
 import numpy as np
-from PIL import Image
 
 from colorgan import pictures
 from colorgan.color import UInt8Array
@@ -28,16 +24,6 @@ def test_pictures_lie_in_their_cells() -> None:
             assert (cell == colour).all()
     covered = (sheet != 255).any(-1).sum()
     assert covered == 6 * 40 * 60
-
-
-def test_png_comes_back_to_the_byte(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    image = Image.fromarray(noise)
-    with Image.open(io.BytesIO(pictures.png_bytes(image))) as again:
-        assert (np.asarray(again) == noise).all()
-    pictures.save_png(image, tmp_path / "grids" / "a.png")
-    assert (tmp_path / "grids" / "a.png").read_bytes() == pictures.png_bytes(image)
-    assert [path.name for path in (tmp_path / "grids").iterdir()] == ["a.png"]
 
 
 def test_headings_and_captions_get_room_of_their_own() -> None:

@@ -12,7 +12,6 @@ from PIL import Image
 import colorgan
 from colorgan import Colorizer, color
 from colorgan.color import FloatArray, UInt8Array
-from colorgan.errors import ColorganError
 from colorgan.inference import colorizer
 from colorgan.spaces import get_space
 
@@ -94,21 +93,6 @@ def test_a_sequence_keeps_its_order_and_kinds(orange: Colorizer) -> None:
     network = orange.network
     assert isinstance(network, Orange)
     assert sorted(network.shapes) == [(1, 1, 32, 128), (2, 1, 32, 32)]
-
-
-def test_saturation_is_a_factor_of_the_chroma(orange: Colorizer) -> None:
-    gray = np.full((16, 16), 120, np.uint8)
-    strengths = []
-    for saturation in (0.0, 0.5, 1.0):
-        lab = color.lab_from_rgb(orange.colorize(gray, saturation=saturation) / 255)
-        strengths.append(np.hypot(lab[..., 1], lab[..., 2]).mean())
-    assert strengths == pytest.approx([0, 25, 50], abs=0.7)
-
-
-@pytest.mark.parametrize("wrong", ["a.png", b"bytes", None])
-def test_what_is_no_picture_is_refused(orange: Colorizer, wrong: object) -> None:
-    with pytest.raises(ColorganError, match=r"is no picture; it should be a Pillow image"):
-        orange.colorize(wrong)  # type: ignore[call-overload]
 
 
 def test_the_bundled_weights_are_simply_there(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import re
 from collections.abc import Callable
@@ -76,16 +77,14 @@ def test_odd_pictures_have_comparisons_too(colorize: Colorize, picture: Array, k
     assert max(after.shape) == min(max(picture.shape), most)
 
 
-@pytest.mark.parametrize("name", ["<b>&\"'.png", "{title}.png"])
-def test_the_title_is_the_name_whatever_is_in_it(colorize: Colorize, name: str) -> None:
+def test_the_title_is_the_name_whatever_is_in_it(colorize: Colorize) -> None:
+    name = "<b>{title}&\"'.png"
     assert colorize(draw(name), "-o", "out", "--compare", "slider").code == 0
     [page] = Path("out").glob("*.html")
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"https?://|<script[^>]* src|<link", text), "it needs nothing else"
     assert "<b>" not in text
-    for special, written in {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}.items():
-        name = name.replace(special, written)
-    assert f"<title>{name.replace(chr(39), '&#x27;')}</title>" in text
+    assert f"<title>{html.escape(name)}</title>" in text
 
 
 def test_two_pictures_of_one_stem_have_a_comparison_each(colorize: Colorize) -> None:

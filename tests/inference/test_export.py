@@ -17,7 +17,6 @@ from PIL import Image
 from colorgan import Colorizer
 from colorgan.config import Params
 from colorgan.errors import ColorganError
-from colorgan.inference import export as export_module
 from colorgan.inference.backends import OnnxNetwork, load_network
 from colorgan.inference.export import export
 from colorgan.model import Model, build_generator, save_model
@@ -83,21 +82,6 @@ def test_an_exported_network_gives_what_torch_gives(
     assert b"site-packages" not in content
 
 
-def test_a_network_that_came_out_otherwise_is_not_written(
-    make_model: Callable[..., Model],
-    make_params: Callable[..., Params],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = make_model(make_params(), "lab")
-    exact = OnnxNetwork.predict
-    monkeypatch.setattr(OnnxNetwork, "predict", lambda self, input: exact(self, input) + 0.01)
-    with pytest.raises(ColorganError, match=r"off by 0.01 .* more than 0.001: .*was not written"):
-        export(model, tmp_path / "m.onnx")
-    assert not list(tmp_path.iterdir())
-    assert export_module.TOLERANCE < 1 / 128
-
-
 @pytest.mark.slow
 def test_the_bundled_model_is_exported_and_colours_without_torch(tmp_path: Path) -> None:
     """The commands of a user, in a process of their own."""
@@ -136,21 +120,26 @@ def other_graph(path: Path, **told: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (lambda p: p, "does not exist"),
-        (lambda p: (p.write_bytes(b"") and p) or p, "no ONNX file that can be read"),
-        (lambda p: p.write_text("garbage") and p, "no ONNX file that can be read"),
-        (other_graph, "is an ONNX file of something else"),
-        (lambda p: other_graph(p, colorgan="{}"), "is an ONNX file of something else"),
-        (lambda p: other_graph(p, colorgan='{"version": 9}'), "is of version 9"),
-        (lambda p: p.mkdir() or p, "does not exist"),
-    ],
-    ids=["missing", "empty", "garbage", "other", "other json", "newer", "folder"],
-)
-def test_a_file_of_another_kind_is_refused(
-    tmp_path: Path, make: Callable[[Path], Path], said: str
-) -> None:
-    with pytest.raises(ColorganError, match=said):
-        load_network(make(tmp_path / "m.onnx"))
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    with pytest.raises(ColorganError, match="does not exist"):
+        load_network(file)
+    file.write_text("garbage")
+    with pytest.raises(ColorganError, match="no ONNX file that can be read"):
+        load_network(file)
+    for told in ({}, {"colorgan": "{}"}):
+        with pytest.raises(ColorganError, match="is an ONNX file of something else"):
+            load_network(other_graph(file, **told))
+    with pytest.raises(ColorganError, match="is of version 9"):
+        load_network(other_graph(file, colorgan='{"version": 9}'))
+
+
+def test_a_network_that_came_out_otherwise_is_not_written(
+    make_model: Callable[..., Model], make_params: Callable[..., Params],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    exact = OnnxNetwork.predict
+    monkeypatch.setattr(OnnxNetwork, "predict", lambda self, input: exact(self, input) + 0.01)
+    with pytest.raises(ColorganError, match=r"off by 0.01 .* more than 0.001: .*was not written"):
+        export(make_model(make_params(), "lab"), tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())

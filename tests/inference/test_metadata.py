@@ -121,22 +121,16 @@ def test_a_profile_is_converted_to_srgb(colorize: Colorize, kind: str, space: by
         assert profile_name(image.info["icc_profile"]).startswith("sRGB")
 
 
-@pytest.mark.parametrize("profile", [b"", b"no profile at all", linear_profile(b"RGB ")])
-def test_a_profile_is_embedded_where_there_was_one(colorize: Colorize, profile: bytes) -> None:
-    """A damaged one, and one that does not fit a gray picture, too; neither stops anything."""
-    kept = {"icc_profile": profile} if profile else {}
-    result = colored(colorize, draw("a.jpg", **kept))
+def test_a_damaged_profile_stops_nothing(colorize: Colorize) -> None:
+    result = colored(colorize, draw("a.jpg", icc_profile=b"no profile at all"))
     with Image.open(result) as after:
-        embedded = after.info.get("icc_profile", b"")
-    assert profile_name(embedded).startswith("sRGB") if profile else not embedded
-    assert chroma(pixels(result)) > 5
+        assert profile_name(after.info["icc_profile"]).startswith("sRGB")
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_gray_thumbnail_does_not_stay(colorize: Colorize, suffix: str) -> None:
+def test_a_gray_thumbnail_does_not_stay(colorize: Colorize) -> None:
     thumbnail = encoded(Image.fromarray(gray(16, 12)), "JPEG")
     image = Image.fromarray(gray()).convert("RGB")
-    source = draw(f"a.{suffix}", image, exif=exif_with_thumbnail(thumbnail))
+    source = draw("a.jpg", image, exif=exif_with_thumbnail(thumbnail))
     assert thumbnail in source.read_bytes()
     result = colored(colorize, source)
     assert thumbnail not in result.read_bytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from colorgan import Colorizer, color
 from colorgan.color import UInt8Array
@@ -57,16 +56,6 @@ def test_ab_lies_where_the_photo_had_it(
     np.testing.assert_allclose(
         prepared.ab(output, space), color.lab_from_rgb(prepared.small)[..., 1:], atol=0.01
     )
-
-
-def test_gray_and_the_same_gray_in_three_channels_are_seen_alike(real_photos: UInt8Array) -> None:
-    gray = np.asarray(Image.fromarray(real_photos[0]).convert("L"))
-    for name in SPACES:
-        one, three = (
-            prepare_input(Picture(pixels), get_space(name), 32, 32).input
-            for pixels in (gray, np.stack(3 * [gray], axis=-1))
-        )
-        np.testing.assert_allclose(one, three, atol=1e-3)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.4, 0.7), (0.6, 1.0)])

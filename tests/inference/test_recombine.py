@@ -40,15 +40,6 @@ def test_lightness_stays_whatever_the_colour(shape: tuple[int, ...], saturation:
         assert np.ptp(colored.astype(int), axis=-1).max() <= 1
 
 
-def test_sixteen_bits_are_not_cut_to_eight_before_they_are_coloured() -> None:
-    ramp = np.linspace(0, 1, 4000, dtype=np.float32)[None].repeat(4, axis=0)
-    colored = recombine(
-        Picture(ramp), np.full((4, 4), 0.5, np.float32), np.zeros((4, 4, 2), np.float32)
-    )
-    assert (np.diff(colored[0, :, 0].astype(int)) >= 0).all()
-    assert np.abs(lightness_of(colored) - color.lightness_from_srgb(ramp)).max() < 0.3
-
-
 def test_colour_does_not_run_over_an_edge() -> None:
     """Red on the dark left, blue on the bright right, known at a sixteenth of the size."""
     photo = np.full((128, 256), 90, np.uint8)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from colorgan.networks import PatchGAN, initialise
+from colorgan.networks import PatchGAN
 from colorgan.networks.patchgan import most_layers
 
 
@@ -41,17 +41,6 @@ def test_the_most_layers_leave_a_patch_and_one_more_leaves_none(side: int) -> No
     assert PatchGAN(3, ndf=1, n_layers=most).eval()(*photos).numel() >= 1
     with pytest.raises(RuntimeError):
         PatchGAN(3, ndf=1, n_layers=most + 1).eval()(*photos)
-
-
-def test_condition_picture_and_every_parameter_get_a_gradient() -> None:
-    torch.manual_seed(0)
-    network = PatchGAN(3, ndf=2)
-    initialise(network)
-    condition, picture = (torch.randn(4, n, 64, 64, requires_grad=True) for n in (1, 2))
-    network(condition, picture).square().mean().backward()
-    for weight in (condition, picture, *network.parameters()):
-        assert weight.grad is not None
-        assert weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("norm", ["instance", "none"])

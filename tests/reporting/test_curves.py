@@ -6,7 +6,6 @@ import io
 
 import numpy as np
 import pandas as pd
-from made_up_results import make_hues
 from PIL import Image
 
 from colorgan.reporting import curves
@@ -34,16 +33,6 @@ def test_every_column_of_numbers_gets_a_panel_and_no_number_none():
     # A loss that was off.
     without = _table(50, "loss_D").assign(loss_G_GAN=0.0)
     assert _opened(curves.line_panels(without, "iteration")).height == one.height
-
-
-def test_a_single_hue_fills_bars_of_its_tint_alone():
-    hues = make_hues("rgb").assign(truth=0.0, generated=0.0)
-    hues.loc[hues["hue"] == 45, "generated"] = 0.2
-    pixels = np.asarray(_opened(curves.hue_histogram(hues)).convert("RGB")).reshape(-1, 3)
-    tints = (curves.hue_colors(hues["hue"]) * 255).round()
-    counts = [(np.abs(pixels - tint) <= 1).all(axis=1).sum() for tint in tints]
-    assert counts[4] > 1000
-    assert sum(counts) - counts[4] < 100
 
 
 def test_names_of_hues_go_round_without_gap():

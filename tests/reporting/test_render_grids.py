@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from colorgan import io, paths
@@ -59,11 +58,7 @@ def test_the_report_says_what_the_numbers_say_and_needs_nothing_else(project: Pa
         "Caution: with fewer than 100 test photos",
         "Coloured best: cat (10.00, n = 3)",
         "FID was not computed",
-        '<tr class="few"><th scope="row">sail boat</th>',
-        "<code>train.lambda_l1</code>",
         "<code>evaluate.hue_tolerance</code>",
-        '<span class="worse">21.00</span>',
-        "<small>−4.0 to −2.0</small>",
     ):
         assert expected in html, expected
     assert "runtime." not in html
@@ -85,17 +80,6 @@ def test_one_space_alone_with_validation(project: Path, params: Params):
     html = paths.REPORT.read_text()
     assert "Only LAB was evaluated" in html
     assert "RGB generated" not in html
-
-
-def test_no_shared_photos_no_common_grid(project: Path, params: Params):
-    for path in (paths.processed("lab") / "index.csv", paths.PER_PHOTO):
-        table = pd.read_csv(path)
-        lab = table["space"] == "lab" if "space" in table else table["split"] == "test"
-        table.loc[lab, "id"] = "other_" + table["id"]
-        table.to_csv(path, index=False)
-    stage.render_grids(params, ["rgb", "lab"])
-    assert not (paths.GRIDS / "both_grid.png").exists()
-    assert "share 0 photos" in paths.REPORT.read_text()
 
 
 def test_nulls_are_dashes_and_labels_cannot_inject_markup(project: Path, params: Params):
@@ -138,9 +122,6 @@ def test_results_that_do_not_fit_are_named_and_the_older_report_stays(
     first = _digests()
     paths.HUES.write_text("space,hue,truth\nrgb,5,0.1\n")
     with pytest.raises(ColorganError, match=r"hues\.csv lacks the column generated"):
-        stage.render_grids(params, ["rgb"])
-    paths.HUES.write_text("space,hue,truth,generated\nrgb,5,0.1,many\n")
-    with pytest.raises(ColorganError, match=r"hues\.csv cannot be read .*'many'.*dvc repro eval"):
         stage.render_grids(params, ["rgb"])
     paths.METRICS.write_text("{}")
     with pytest.raises(ColorganError, match=r"metrics\.json has nothing about rgb: run `dvc repro"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,20 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SECONDS_TO_WAIT = 60
 PORTRAIT, PHONE = (1200, 900), (390, 844)
-
-needs_browser = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="no browser: install chromium and chromium-driver"
-    ),
-]
 
 
 def free_port() -> int:

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browsing import free_port
 from PIL import Image
 
 from colorgan.config import Params
@@ -37,9 +37,7 @@ def address(lasting_project: Path, make_params: Callable[..., Params]) -> Iterat
     """`mlflow models serve`, as a person starts it."""
     record_training(save_tiny(lasting_project / "trained", "lab", make_params(), 1), "lab", [0.8])
     promote("lab")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = ["mlflow", "models", "serve", "-m", "models:/colorgan-lab@champion"]
     # Not the checkout's code: that which lies with the model.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

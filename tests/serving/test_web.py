@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import PHONE, PORTRAIT, SECONDS_TO_WAIT, ask, loaded, needs_browser, results, served
+from browsing import PHONE, PORTRAIT, SECONDS_TO_WAIT, ask, loaded, results, served
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -105,7 +105,7 @@ def test_a_port_that_is_taken_is_named(address: str) -> None:
 class TestInABrowser:
     """Upload, wait, compare, download, and the file checked."""
 
-    pytestmark = needs_browser
+    pytestmark = pytest.mark.slow
 
     @pytest.fixture
     def photo(self, tmp_path: Path) -> Path:
