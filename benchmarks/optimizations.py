@@ -157,7 +157,7 @@ class Training:
             self._train.seed,
             params.runtime.num_workers,
             self.runtime.device,
-            self.runtime.pin_memory,
+            params.runtime.pin_memory,
             params.runtime.device_cache,
             self.runtime.group,
         )

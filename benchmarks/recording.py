@@ -78,9 +78,7 @@ def train_once(
     with open_recorder(run) if record else Recorder() as recorder:
         opened = time.perf_counter() - start
         timed = Timed(recorder)
-        checkpoints = Timed(
-            Checkpoints(place / "checkpoint.safetensors", "", minutes, 0, runtime.decisions())
-        )
+        checkpoints = Timed(Checkpoints(place / "checkpoint.safetensors", "", minutes, 0))
         trainer = Trainer(
             space,
             own.train,
@@ -98,7 +96,6 @@ def train_once(
         )
         trainer.fit()
         closing = time.perf_counter()
-        checkpoints.close()
     end = time.perf_counter()
     return end - start, timed.seconds + opened + end - closing, checkpoints.seconds
 

@@ -74,7 +74,7 @@ def make_step(make_params: Callable[..., Params]) -> Callable[..., Pix2Pix]:
         params = make_params(tiny | {name.replace("__", "."): v for name, v in changes.items()})
         amp = params.rgb.train.amp
         precision = "off" if amp == "auto" else amp
-        runtime = Runtime(torch.device("cpu"), precision, False, compile, group)  # type: ignore[arg-type]
+        runtime = Runtime(torch.device("cpu"), precision, compile, group)  # type: ignore[arg-type]
         return build_step(get_space(space), params.space(space), side, runtime, weights, per_epoch)
 
     return make

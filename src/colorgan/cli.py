@@ -318,7 +318,7 @@ def main() -> None:
         install = f"pip install 'colorgan[{EXTRAS[package]}]'"
         _fail(f"this command needs {package}, which is not installed: {install}", 1)
     except (KeyboardInterrupt, typer.Abort):
-        if "COLORGAN_LAUNCHER" in os.environ:
+        if "RANK" in os.environ:
             # The process that launched this one prints the sentence.
             sys.exit(INTERRUPTED)
         _fail("interrupted; the last complete results are untouched", INTERRUPTED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +18,7 @@ import psutil
 import pytest
 
 from colorgan.runs.checkpoint import Checkpoint
-from kill_runs import OUTS, Nursery, Place, make_place, nursery_of_all, wait_for
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Nursery:
-    return nursery_of_all(tmp_path_factory)
-
+from kill_runs import OUTS, Lives, Place, make_place, wait_for
 
 # --- the numbers ---
 
@@ -70,11 +63,11 @@ BatchNorm2d.forward = lambda norm, x: torch.cat([whole(norm, half) for half in x
 )
 
 
-def curve(nursery: Nursery, folder: Path, before: str, **changes: object) -> pd.DataFrame:
+def curve(lives: Lives, folder: Path, before: str, **changes: object) -> pd.DataFrame:
     """The losses of each iteration; parameters are changed by name, `train__lr` for train.lr."""
     named = {name.replace("__", "."): value for name, value in changes.items()}
     place = make_place(folder, EXACT | named, side=32)
-    nursery.train(place, before=before)
+    lives.train(place, before=before)
     found = pd.read_csv(place.folder / OUTS[2])
     assert found["iteration"].tolist() == list(range(1, 51))
     return found
@@ -86,17 +79,18 @@ def same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 
 def test_without_batch_norm_the_losses_are_those_of_one_process(
-    nursery: Nursery, tmp_path: Path
+    lives: Lives, tmp_path: Path
 ) -> None:
-    expected = curve(nursery, tmp_path / "alone", ALONE, model__norm="none")
-    same(curve(nursery, tmp_path / "two", TWO, model__norm="none"), expected)
+    expected = curve(lives, tmp_path / "alone", ALONE, model__norm="none")
+    same(curve(lives, tmp_path / "two", TWO, model__norm="none"), expected)
 
 
+@pytest.mark.slow
 def test_with_batch_norm_the_losses_are_those_of_one_process_that_normalises_in_halves(
-    nursery: Nursery, tmp_path: Path
+    lives: Lives, tmp_path: Path
 ) -> None:
-    expected = curve(nursery, tmp_path / "alone", ALONE_IN_HALVES)
-    same(curve(nursery, tmp_path / "two", TWO), expected)
+    expected = curve(lives, tmp_path / "alone", ALONE_IN_HALVES)
+    same(curve(lives, tmp_path / "two", TWO), expected)
 
 
 # --- the command ---
@@ -124,18 +118,18 @@ class Unbroken:
 
 
 @pytest.fixture(scope="module")
-def unbroken(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+def unbroken(lives: Lives, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     """The command as a person types it."""
     if (os.cpu_count() or 1) < 2:
         pytest.skip("two processes are refused on one core")
     folder = tmp_path_factory.mktemp("unbroken")
     before = make_place(folder / "before", CHANGES, train=80)
-    after = Place(Path(shutil.copytree(before.folder, folder / "after")))
-    with nursery.new_runs() as new_runs:
+    after = before.copy(folder / "after")
+    with lives.new_runs() as new_runs:
         ended = subprocess.run(
             [sys.executable, "-m", "colorgan", "train", "lab"],
             cwd=after.folder,
-            env=nursery.env,
+            env=os.environ | {"MLFLOW_TRACKING_URI": lives.store},
             capture_output=True,
             text=True,
             timeout=120,
@@ -146,8 +140,12 @@ def unbroken(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Unbr
 @pytest.fixture
 def place(unbroken: Unbroken, tmp_path: Path) -> Iterator[Place]:
     """A place where nothing was trained yet; what a failed test leaves running there is ended."""
-    place = Place(Path(shutil.copytree(unbroken.before.folder, tmp_path / "place")))
+    place = unbroken.before.copy(tmp_path / "place")
     yield place
+    kill_all(place)
+
+
+def kill_all(place: Place) -> None:
     for pid in living(place):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -168,7 +166,8 @@ def only_what_is_meant_for_a_person(said: str) -> bool:
     return not any(noise in said for noise in ("Warning", "Traceback", "death signal"))
 
 
-def test_one_of_the_two_processes_records_and_writes(unbroken: Unbroken, nursery: Nursery) -> None:
+@pytest.mark.slow
+def test_one_of_the_two_processes_records_and_writes(unbroken: Unbroken, lives: Lives) -> None:
     ended, folder = unbroken.ended, unbroken.after.folder
     assert ended.returncode == 0, ended.stderr
     assert only_what_is_meant_for_a_person(ended.stderr), ended.stderr
@@ -185,20 +184,20 @@ def test_one_of_the_two_processes_records_and_writes(unbroken: Unbroken, nursery
     (run,) = unbroken.runs
     assert run.info.status == "FINISHED"
     assert run.data.tags["devices"] == "2"
-    assert [step for step, _ in nursery.histories(run)["train/loss_D"]] == LOGGED
+    assert lives.steps(run) == LOGGED
 
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}
 
 
-def break_off(nursery: Nursery, place: Place, number: signal.Signals, after: int) -> str:
-    """Train, send a signal once iteration `after` is logged, wait for the end; what it said.
-
-    A Ctrl-C and a kill go to the whole process group, SIGTERM to the launcher alone.
-    """
-    life = nursery.start(place)
+def break_off(lives: Lives, place: Place, number: signal.Signals, after: int) -> str:
+    """Train, send a signal once iteration `after` is logged, wait for the end; what it said."""
+    life = lives.start(place)
     wait_for(lambda: place.iteration() >= after or life.ended(), 120)
-    life.signal(number, group=number != signal.SIGTERM)
+    if number == signal.SIGKILL:
+        kill_all(place)
+    else:
+        life.signal(number)
     assert life.wait(60) == CODES[number], life.said
     # Nothing of it trains on: the same command would find it at work.
     wait_for(lambda: not living(place), 20)
@@ -209,7 +208,7 @@ def break_off(nursery: Nursery, place: Place, number: signal.Signals, after: int
 def stopped_at(place: Place, said: str) -> int:
     """The iteration after which it says it was stopped, which is that of its checkpoint."""
     (number,) = re.findall(rf"^train lab: stopped after iteration (\d+) of {TOTAL};", said, re.M)
-    checkpoint = Checkpoint.read(place.resume / "checkpoint.safetensors")
+    checkpoint = Checkpoint.read(place.checkpoint)
     assert checkpoint
     assert checkpoint.iteration == int(number)
     return checkpoint.iteration
@@ -223,21 +222,21 @@ def went_on_from(said: str) -> int:
 
 @pytest.mark.slow
 def test_a_group_that_is_stopped_and_killed_ends_as_an_unbroken_one(
-    unbroken: Unbroken, nursery: Nursery, place: Place
+    unbroken: Unbroken, lives: Lives, place: Place
 ) -> None:
     """By SIGTERM, then by Ctrl-C, then by SIGKILL, each after the same command went on."""
-    with nursery.new_runs() as new_runs:
-        terminated = stopped_at(place, break_off(nursery, place, signal.SIGTERM, 15))
+    with lives.new_runs() as new_runs:
+        terminated = stopped_at(place, break_off(lives, place, signal.SIGTERM, 15))
         assert [run.info.status for run in new_runs()] == ["KILLED"]
-        said = break_off(nursery, place, signal.SIGINT, terminated + 15)
+        said = break_off(lives, place, signal.SIGINT, terminated + 15)
         assert went_on_from(said) == terminated
         assert said.count("colorgan: interrupted;") == 1, said
         interrupted = stopped_at(place, said)
-        said = break_off(nursery, place, signal.SIGKILL, interrupted + 30)
+        said = break_off(lives, place, signal.SIGKILL, interrupted + 30)
         assert went_on_from(said) == interrupted
-        assert interrupted < went_on_from(nursery.train(place)) < TOTAL
+        assert interrupted < went_on_from(lives.train(place)) < TOTAL
         (run,) = new_runs()
     assert place.outs() == unbroken.after.outs()
     assert place.half_written() == []
     assert run.info.status == "FINISHED"
-    assert nursery.histories(run) == nursery.histories(unbroken.runs[0])
+    assert lives.steps(run) == LOGGED

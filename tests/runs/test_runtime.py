@@ -54,21 +54,14 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
     )
 
 
-@pytest.mark.parametrize("device", [CPU, MPS])
-def test_fp16_needs_cuda(device: torch.device) -> None:
+def test_fp16_needs_cuda() -> None:
     assert runtime.choose_precision("fp16", CUDA) == "fp16"
     with pytest.raises(ParamsError) as refusal:
-        runtime.choose_precision("fp16", device)
+        runtime.choose_precision("fp16", MPS)
     assert str(refusal.value) == (
         "params.yaml: train.amp is 'fp16', which needs a CUDA device (this one is "
-        f"{device.type}); it should be auto, bf16 or off"
+        "mps); it should be auto, bf16 or off"
     )
-
-
-@pytest.mark.parametrize("device", [CPU, CUDA, MPS])
-@pytest.mark.parametrize("amp", ["off", "bf16"])
-def test_what_is_asked_for_is_taken(amp: str, device: torch.device) -> None:
-    assert runtime.choose_precision(amp, device) == amp
 
 
 @pytest.mark.parametrize("has_it", [True, False])
@@ -84,9 +77,9 @@ def test_auto_takes_bf16_where_it_is_computed(
 
 def test_autocast_computes_in_the_precision_chosen() -> None:
     x = torch.ones(2, 2)
-    with Runtime(CPU, "bf16", False).autocast():
+    with Runtime(CPU, "bf16").autocast():
         assert (x @ x).dtype == torch.bfloat16
-    with Runtime(CPU, "off", False).autocast():
+    with Runtime(CPU, "off").autocast():
         assert (x @ x).dtype == torch.float32
 
 
@@ -100,22 +93,6 @@ def test_flags_are_those_of_the_parameters(make_params: Callable[..., Params], o
     assert torch.backends.cudnn.allow_tf32 is on
     assert torch.backends.cuda.matmul.allow_tf32 is on
     assert torch.are_deterministic_algorithms_enabled() is on
-
-
-@pytest.mark.parametrize(("asked", "pinned"), [("auto", False), (True, True), (False, False)])
-def test_pin_memory(make_params: Callable[..., Params], asked: object, pinned: bool) -> None:
-    params = make_params({"runtime.pin_memory": asked})
-    decided = Runtime.decide(params.rgb.train, params.runtime)
-    assert decided.pin_memory is pinned
-    described = decided.tags()
-    assert described.pop("device_name").startswith(platform.processor() or platform.machine())
-    assert described == {
-        "device": "cpu",
-        "devices": "1",
-        "precision": "off",
-        "pin_memory": str(pinned).lower(),
-        "compile": "off",
-    }
 
 
 def test_compile_auto_is_for_long_runs_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,17 +124,6 @@ def test_a_failure_of_torch_compile_is_one_sentence() -> None:
         raise ValueError("mine")
 
 
-def test_what_a_run_has_decided_is_used_again(
-    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever `auto` would be resolved to where a training resumes."""
-    params = make_params({"train.compile": "auto", "train.amp": "auto"})
-    monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda: True)
-    decided = {"precision": "off", "compile": "default", "devices": "1"}
-    again = Runtime.decide(params.lab.train, params.runtime, 10, decided)
-    assert again.decisions() == decided
-
-
 def test_the_group_is_what_torchrun_says(
     make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,20 +135,19 @@ def test_the_group_is_what_torchrun_says(
     params = make_params()
     decided = Runtime.decide(params.lab.train, params.runtime)
     assert decided.group == Group(5, 1, 8)
-    assert decided.tags()["devices"] == "8"
+    described = decided.tags()
+    assert described.pop("device_name").startswith(platform.processor() or platform.machine())
+    assert described == {"device": "cpu", "devices": "8", "precision": "off", "compile": "off"}
 
 
-@pytest.mark.parametrize(
-    ("device", "there", "auto"), [(CPU, 4, 1), (CUDA, 4, 4), (CUDA, 0, 1), (MPS, 1, 1)]
-)
+@pytest.mark.parametrize(("device", "there", "auto"), [(CPU, 4, 1), (CUDA, 4, 4), (MPS, 1, 1)])
 def test_auto_takes_every_gpu_and_one_process_elsewhere(
     monkeypatch: pytest.MonkeyPatch, device: torch.device, there: int, auto: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     monkeypatch.setattr(runtime.os, "cpu_count", lambda: there)
     assert runtime.choose_devices("auto", device) == auto
-    if there:
-        assert runtime.choose_devices(there, device) == there
+    assert runtime.choose_devices(there, device) == there
 
 
 @pytest.mark.parametrize(

@@ -56,12 +56,6 @@ def test_optimizers_are_those_of_the_parameters(make_step: Callable[..., Pix2Pix
     assert not step.scaler.is_enabled()
 
 
-def test_alone_and_uncompiled_nothing_is_wrapped(make_step: Callable[..., Pix2Pix]) -> None:
-    step = make_step()
-    assert step.generate is step.generator
-    assert step.discriminate is step.judge is step.discriminator
-
-
 def test_networks_that_are_traced_compute_the_same(
     make_step: Callable[..., Pix2Pix], batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from colorgan.model import Model, build_generator, save_model
 from colorgan.spaces import get_space
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
-from colorgan.training.initial_weights import InitialWeights, read_initial_weights
+from colorgan.training.initial_weights import read_initial_weights
 from colorgan.training.step import Pix2Pix
 
 WEIGHTS = "generator.safetensors"
@@ -151,16 +150,6 @@ def test_the_pretrained_weights_colour_in_both_spaces(
     assert described[0].extra["init"] == "pretrained"
 
 
-def test_the_pretrained_weights_of_another_network(
-    came_along: Path, make_params: Callable[..., Params]
-) -> None:
-    said = refusal(make_params(ENCODER | {"train.init": "pretrained", "model.ngf": 3}))
-    assert str(said) == (
-        "train.init names pretrained, a network of another shape (for 32 px); model.* and "
-        "lab.image_size in params.yaml should be those in models/pretrained/config.json"
-    )
-
-
 def test_weights_of_the_other_space(own: Path, make_params: Callable[..., Params]) -> None:
     said = refusal(make_params({"train.init": "own/first"}), "rgb")
     assert str(said) == (
@@ -176,11 +165,8 @@ def test_weights_of_another_shape(own: Path, make_params: Callable[..., Params])
     )
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_the_stages_own_results(own: Path, make_params: Callable[..., Params], there: bool) -> None:
+def test_the_stages_own_results(project: Path, make_params: Callable[..., Params]) -> None:
     """Of which DVC leaves nothing when it runs the stage."""
-    if not there:
-        shutil.rmtree(paths.model("lab"))
     said = refusal(make_params({"train.init": "./models/lab/"}))
     assert isinstance(said, ParamsError)
     assert str(said) == (
@@ -200,25 +186,6 @@ def test_neither_a_folder_nor_a_run(project: Path, make_params: Callable[..., Pa
     assert str(said).startswith(start)
     assert f"{project / 'mlflow.db'} does not exist: no run was recorded yet" in str(said)
     assert "\n" not in str(said)
-
-
-def test_without_mlflow_a_name_can_only_be_a_folder(
-    project: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "colorgan.tracking.mlflow_read", None)
-    said = refusal(make_params({"train.init": "nowhere"}))
-    assert isinstance(said, ParamsError)
-    assert str(said) == (
-        "params.yaml: train.init is 'nowhere', which is no folder here, and mlflow, which would "
-        "know a run of that name, is not installed; it should be none, pretrained, or a folder "
-        "with generator.safetensors and config.json"
-    )
-
-
-def test_nothing_is_read_for_random_weights(make_params: Callable[..., Params]) -> None:
-    assert read_initial_weights(get_space("lab"), make_params().lab) == InitialWeights(
-        None, "", "none"
-    )
 
 
 def test_the_model_of_a_recorded_run(

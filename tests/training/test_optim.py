@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from colorgan.config import Params, TrainParams
-from colorgan.training.optim import WeightAverage, learning_rate
+from colorgan.training.optim import learning_rate
 from colorgan.training.step import Pix2Pix
 
 PER_EPOCH = 5
@@ -99,11 +99,3 @@ def test_the_average_is_a_plain_loop_over_the_updates(
     for name, tensor in state(kept).items():
         torch.testing.assert_close(tensor, expected[name], atol=1e-6, rtol=1e-5, msg=name)
     assert not any(weight.requires_grad for weight in kept.parameters())
-
-
-def test_the_average_of_constant_weights_is_exact() -> None:
-    network = nn.Linear(3, 2)
-    average = WeightAverage(network, 0.5)
-    for iteration in range(20):
-        average.update(iteration)
-    assert all(map(torch.equal, network.parameters(), average.network.parameters()))

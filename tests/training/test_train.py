@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from colorgan import io, paths
+from colorgan import paths
 from colorgan.config import SPACES, Params, SpaceName
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError, ParamsError
@@ -234,41 +234,29 @@ def test_a_batch_that_cannot_be_shared(
     check_fit(cfg, info, 10, torch.device("cpu"), 2)
 
 
-def test_arrays_of_the_other_space(
-    write_arrays: Callable[..., Path], run: Callable[..., None]
-) -> None:
-    write_arrays("rgb")
-    paths.processed("rgb").rename(paths.processed("lab"))
-    with pytest.raises(ColorganError, match=r"dataset\.json is of the space rgb"):
-        run("lab")
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_the_run(
     write_arrays: Callable[..., Path],
     run: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
-    value: float,
 ) -> None:
     write_arrays("lab")
     run("lab")
     before = results()
-    monkeypatch.setattr(Pix2Pix, "train_step", lambda *given: torch.tensor([1.0, value, 1.0]))
+    infinite = torch.tensor([1.0, float("inf"), 1.0])
+    monkeypatch.setattr(Pix2Pix, "train_step", lambda *given: infinite)
     with pytest.raises(ColorganError) as refusal:
         run("lab", {"train.seed": 2})
     assert str(refusal.value) == (
-        f"loss_G_GAN is {value} at iteration 2: training has diverged; lower train.lr in "
+        "loss_G_GAN is inf at iteration 2: training has diverged; lower train.lr in "
         "params.yaml, or set train.amp to off"
     )
     assert results() == before
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
-def test_a_stopped_training_leaves_the_last_results(
+def test_a_failed_training_leaves_the_last_results(
     write_arrays: Callable[..., Path],
     run: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
-    stop: type[BaseException],
 ) -> None:
     write_arrays("lab")
     run("lab")
@@ -279,35 +267,12 @@ def test_a_stopped_training_leaves_the_last_results(
     def stopped(self: Pix2Pix, *given: object) -> torch.Tensor:
         calls.append(given)
         if len(calls) == 4:
-            raise stop
+            raise OSError("full")
         return train_step(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Pix2Pix, "train_step", stopped)
-    with pytest.raises(stop):
+    with pytest.raises(OSError, match="full"):
         run("lab", {"logging.log_every": 1, "train.seed": 2})
     assert len(calls) == 4
-    assert results() == before
-    assert not list(Path().rglob("*.part"))
-
-
-def test_a_model_that_cannot_be_written_leaves_the_last_one(
-    write_arrays: Callable[..., Path],
-    run: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    write_arrays("lab")
-    run("lab")
-    before = results()
-
-    write_json = io.write_json
-
-    def full(path: Path, content: object) -> None:
-        if path.name == "config.json":
-            raise OSError(28, "No space left on device")
-        write_json(path, content)
-
-    monkeypatch.setattr(io, "write_json", full)
-    with pytest.raises(OSError, match="No space left"):
-        run("lab", {"train.seed": 2})
     assert results() == before
     assert not list(Path().rglob("*.part"))

@@ -107,16 +107,6 @@ def test_validation_and_grids_come_when_due_and_at_the_end(
     assert len(notes.models) == 1
 
 
-def test_without_validation_photos_there_is_none(
-    write_arrays: Callable[..., Path], run: Callable[..., None], notes: Notes
-) -> None:
-    write_arrays("lab", train=4, val=0)
-    run("lab")
-    assert not notes.validated
-    assert not notes.grids
-    assert len(notes.models) == 1
-
-
 def test_neither_validation_nor_logging_changes_the_training(
     write_arrays: Callable[..., Path], run_anew: Callable[..., None]
 ) -> None:

@@ -18,7 +18,7 @@ from colorgan.data.arrays import open_split
 from colorgan.model import WEIGHTS, Model, build_generator
 from colorgan.spaces import get_space
 from colorgan.training import trainer
-from colorgan.training.validate import BestWeights, sample_grid, spread, validate
+from colorgan.training.validate import BestWeights, sample_grid, validate
 
 Run = Callable[..., None]
 
@@ -63,15 +63,6 @@ def test_leaving_photos_gray_scores_one_and_a_half(write_arrays: Callable[..., P
     assert figures["ciede2000"] > 10
 
 
-@pytest.mark.parametrize(("n", "rows"), [(3, [0, 2, 4]), (1, [0]), (9, [0, 1, 2, 3, 4])])
-def test_photos_spread_over_a_split(
-    write_arrays: Callable[..., Path], n: int, rows: list[int]
-) -> None:
-    val = open_split(write_arrays("lab", val=5), "val")
-    assert (spread(val, n).input == val.input[rows]).all()
-    assert (spread(val, n).target == val.target[rows]).all()
-
-
 def network(value: float) -> torch.nn.Module:
     layer = torch.nn.Linear(2, 1)
     torch.nn.init.constant_(layer.weight, value)
@@ -85,16 +76,6 @@ def test_the_lowest_score_is_kept_the_earlier_of_two(tmp_path: Path) -> None:
     taken = network(0)
     assert BestWeights(tmp_path / "best.safetensors").restore(taken) == (2, 1.2)
     assert taken.weight.unique().item() == 2
-
-
-def test_without_a_validation_there_is_none(tmp_path: Path) -> None:
-    best = BestWeights(tmp_path / "best.safetensors")
-    assert best.restore(network(0)) is None
-    (tmp_path / "best.safetensors").write_bytes(b"cut short")
-    assert best.restore(network(0)) is None
-    best.offer(network(1), 1, 1.0)
-    best.forget()
-    assert best.restore(network(0)) is None
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.5])

@@ -154,19 +154,22 @@ def _on_device(array: np.ndarray[Any, np.dtype[np.uint8]], device: torch.device)
 
 def open_batches(
     split: Split, batch_size: int, seed: int, num_workers: int, device: torch.device,
-    pin_memory: bool, device_cache: str | bool, group: Group,
+    pin_memory: str | bool, device_cache: str | bool, group: Group,
 ) -> Batches:  # fmt: skip
     """Return the training batches, from the device's own memory or read from disk.
 
-    `device_cache` is true, false, or `auto`: true where the arrays take at most half of a GPU's
-    free memory. The batches are the same either way.
+    `pin_memory` reads them into page-locked memory; `auto` does so for a GPU. `device_cache` is
+    true, false, or `auto`: true where the arrays take at most half of a GPU's free memory. The
+    batches are the same either way.
     """
+    if pin_memory == "auto":
+        pin_memory = device.type == "cuda"
     if device_cache == "auto":
         size = split.input.nbytes + split.target.nbytes
         device_cache = device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] / 2
     if device_cache:
         return DeviceBatches(split, batch_size, seed, device, group)
-    return TrainingBatches(split, batch_size, seed, num_workers, pin_memory, group)
+    return TrainingBatches(split, batch_size, seed, num_workers, bool(pin_memory), group)
 
 
 def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:

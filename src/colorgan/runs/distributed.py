@@ -20,14 +20,10 @@ from torch import Tensor
 from colorgan.runs.runtime import Group
 
 T = TypeVar("T")
-LAUNCHER = "COLORGAN_LAUNCHER"
-"""Environment variable: pid of the process that started the group, if it was the stage itself."""
 # The others wait while rank 0 validates.
 TIMEOUT = timedelta(hours=2)
 # How gloo and NCCL say that another process has ended.
 PEER_ENDED = ("by peer", "Broken pipe", "remote process exit")
-# From linux/prctl.h.
-PR_SET_PDEATHSIG = 1
 
 
 def launched() -> bool:
@@ -39,7 +35,7 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
     """Run `colorgan train <space>` in several processes on this machine, as torchrun does.
 
     Returns:
-        The exit code: 0, or that of the process that failed first, which has said why.
+        The exit code: 0, or that of a process that failed, which has said why.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -66,14 +62,12 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
         # A stopped process finishes its iteration or validation and writes a checkpoint.
         shutdown_timeout=120,
     )
-    os.environ[LAUNCHER] = str(os.getpid())
     try:
         elastic_launch(config, sys.executable)("-m", "colorgan", "train", space)
     except ChildFailedError as error:
-        # A killed process has said nothing, and the others end because of it.
-        killed = [failure for failure in error.failures.values() if failure.exitcode < 0]
-        code = int((killed or [error.get_first_failure()[1]])[0].exitcode)
-        if not killed:
+        # The others end because of a killed process, which itself has said nothing.
+        code = min(failure.exitcode for failure in error.failures.values())
+        if code > 0:
             return code
         print(
             f"train {space}: one of the {n_processes} processes was ended by signal {-code} "
@@ -83,19 +77,15 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
         return 128 - code
     except SignalException as stop:
         return 128 + int(stop.sigval)
-    finally:
-        del os.environ[LAUNCHER]
     return 0
 
 
 @contextmanager
-def process_group(device: torch.device) -> Iterator[Group]:
+def process_group(device: torch.device) -> Iterator[None]:
     """Join the group that the environment names, and leave it at the end; alone, do nothing."""
-    group = Group.of_environment()
-    if group.world_size == 1:
-        yield group
+    if Group.of_environment().world_size == 1:
+        yield
         return
-    _end_with_launcher()
     # About weights with one input channel, which are laid out as they should be.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     # Its successor does not exist in torch before 2.13.
@@ -103,7 +93,7 @@ def process_group(device: torch.device) -> Iterator[Group]:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
     try:
-        yield group
+        yield
     except RuntimeError as error:
         if not any(text in str(error) for text in PEER_ENDED):
             raise
@@ -111,18 +101,6 @@ def process_group(device: torch.device) -> Iterator[Group]:
         raise SystemExit(1) from None
     finally:
         dist.destroy_process_group()
-
-
-def _end_with_launcher() -> None:
-    """Let Linux end this process when its launcher ends; a killed one cannot end its group."""
-    launcher = os.environ.get(LAUNCHER)
-    if launcher is None or sys.platform != "linux":
-        return
-    import ctypes
-
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(launcher):
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def from_rank_0(value: T, group: Group) -> T:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -35,10 +35,8 @@ class TrainingProgress:
         self.iterations, self._epochs, self._batch_size = iterations, epochs, batch_size
         self._first: tuple[int, float] | None = None
         self._next_line = 0.0
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[losses]}"),
-                   TextColumn("[cyan]{task.fields[speed]}"), TimeRemainingColumn())  # fmt: skip
-        self._bar = Progress(TextColumn("{task.description}"), *columns, disable=mode != "bar")
-        self._task = self._bar.add_task(title, total=iterations, losses="", speed="")
+        self._bar = Progress(BarColumn(), TextColumn("{task.description}"), disable=mode != "bar")
+        self._task = self._bar.add_task(title, total=iterations)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -54,30 +52,18 @@ class TrainingProgress:
 
     def update(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
         """Show the mean losses of the last iterations; counts start at 1."""
-        speed = self._images_per_second(iteration)
-        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        if self._mode == "bar":
-            shown = f"epoch {epoch}/{self._epochs} {shown}"
-            self._bar.update(
-                self._task, completed=iteration, losses=shown, speed=f"{speed:.0f} images/s"
-            )
-        now, last = time.monotonic(), iteration == self.iterations
+        now = time.monotonic()
+        # The warm-up before the first update does not count.
+        first, then = self._first = self._first or (iteration, now)
+        shown = [f"epoch {epoch}/{self._epochs}", f"iteration {iteration}/{self.iterations}"]
+        shown.append(" ".join(f"{name} {value:.3f}" for name, value in losses.items()))
+        if iteration > first:
+            speed = (iteration - first) * self._batch_size / (now - then)
+            minutes = (self.iterations - iteration) * self._batch_size / speed / 60
+            shown += [f"{speed:.0f} images/s", f"{minutes:.1f} min left"]
+        line = f"{self.title}: {', '.join(shown)}"
+        self._bar.update(self._task, completed=iteration, description=line)
+        last = iteration == self.iterations
         if self._mode == "lines" and (last or now >= self._next_line):
             self._next_line = now + SECONDS_BETWEEN_LINES
-            left = ""
-            if speed:
-                minutes = (self.iterations - iteration) * self._batch_size / speed / 60
-                left = f", {speed:.0f} images/s, {minutes:.1f} min left"
-            print(
-                f"{self.title}: epoch {epoch}/{self._epochs}, iteration {iteration}/"
-                f"{self.iterations}, {shown}{left}",
-                flush=True,
-            )
-
-    def _images_per_second(self, iteration: int) -> float:
-        """Return the speed since the first update; 0 there. The warm-up before does not count."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = iteration, now
-        first, then = self._first
-        return (iteration - first) * self._batch_size / max(now - then, 1e-9)
+            print(line, flush=True)

@@ -11,8 +11,8 @@
         done                      all is recorded: a later start only copies the results
         lock, pid                 of the process that trains here
 
-The digest is that of the parameters, the data, the kind of device and the code that decides the
-result; a change of any is another training.
+The digest is that of the parameters, the data, the code that decides the result, the kind of device
+and its precision; a change of any is another training.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +34,9 @@ from colorgan import io, paths
 from colorgan.config import SpaceParams, flat
 from colorgan.errors import ColorganError
 from colorgan.model import CONFIG, WEIGHTS
-from colorgan.runs.checkpoint import Checkpoint, UnusableCheckpointError, describe_maker
+from colorgan.runs.checkpoint import VERSION, Checkpoint, made_with
 from colorgan.runs.progress import TrainingProgress
-from colorgan.runs.runtime import Group
+from colorgan.runs.runtime import Runtime
 
 CODE = (
     "color.py",
@@ -52,9 +52,6 @@ CODE = (
     "training/*.py",
 )
 """The modules that decide the result of a training: the code deps in dvc.yaml; a test compares."""
-OTHERS_KEPT = 4
-"""Folders of other trainings of a stage that are kept, so that they can be resumed."""
-LOCK = "lock"
 LOCK_SECONDS = 10.0
 """How long to wait for a lock: the loader's workers of a killed training hold it for 5 s more."""
 
@@ -65,16 +62,19 @@ def code_files() -> list[Path]:
     return [file for pattern in CODE for file in sorted(package.glob(pattern))]
 
 
-def digest_of(params: SpaceParams, data_digest: str, init_sha256: str, device: str) -> str:
+def digest_of(cfg: SpaceParams, data_digest: str, init_sha256: str, runtime: Runtime) -> str:
     """Return 16 hex digits that tell one training from another.
 
-    The kind of device counts: on another one the weights differ, and fp16 may not be there.
+    What `auto` is resolved to counts too: on another kind of machine the weights differ.
     """
     parts = [
-        json.dumps(flat(params), sort_keys=True),
+        f"checkpoint {VERSION}",
+        json.dumps(flat(cfg), sort_keys=True),
         data_digest,
         init_sha256,
-        device,
+        runtime.device.type,
+        runtime.precision,
+        runtime.compile,
         *(io.sha256(file) for file in code_files()),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -108,10 +108,6 @@ class RunDir:
         """The folder of the finished model."""
         return self.path / "finished"
 
-    @property
-    def _done(self) -> Path:
-        return self.path / "done"
-
     def token(self) -> str:
         """Return the name of this training for good, the same after each resume."""
         file = self.path / "training.json"
@@ -126,8 +122,7 @@ class RunDir:
         Raises:
             ColorganError: another process trains here; names it. `title` is what it trains.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock, pid = FileLock(self.path / LOCK), self.path / "pid"
+        lock, pid = FileLock(self.path / "lock"), self.path / "pid"
         try:
             lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
@@ -139,46 +134,44 @@ class RunDir:
         try:
             pid.write_text(str(os.getpid()), encoding="utf-8")
             io.remove_asides(self.path)
-            self._remove_old_others()
             yield
         finally:
             lock.release()
 
-    def read_checkpoint(self, progress: TrainingProgress, group: Group) -> Checkpoint | None:
-        """Read the checkpoint; None if there is none, or, which is printed, none that is whole."""
-        others = [other.checkpoint for other in self._others() if other.checkpoint.exists()]
+    def read_checkpoint(self, progress: TrainingProgress) -> Checkpoint | None:
+        """Read the checkpoint and say why if none is used; None if there is none that is whole."""
         try:
             checkpoint = Checkpoint.read(self.checkpoint)
-        except UnusableCheckpointError as error:
+        except ColorganError as error:
             print(f"{progress.title}: {error}: training begins anew", file=sys.stderr, flush=True)
             self.checkpoint.unlink()
             return None
         if checkpoint is None:
-            if others:
-                progress.say(f"begins anew: {others[0]} is of other parameters, data or code")
-            return None
-        now = describe_maker(group.world_size)
-        if checkpoint.made_with != now:
+            others = self.path.parent.glob(f"*/{self.checkpoint.name}")
+            newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
+            if newest:
+                progress.say(f"begins anew: {newest} is of other parameters, data or code")
+        elif checkpoint.made_with != made_with():
             print(
-                f"{progress.title}: the checkpoint is of {checkpoint.made_with}, this is {now}: "
-                "the weights may differ from those of an unbroken training",
+                f"{progress.title}: the checkpoint is of {checkpoint.made_with}, this is "
+                f"{made_with()}: the weights may differ from those of an unbroken training",
                 file=sys.stderr,
             )
         return checkpoint
 
     def finish(self) -> None:
         """Note that all is done and recorded; the checkpoint is not needed any more."""
-        # Each must be on disk before the next: the model, the note, the removed checkpoint.
+        # On disk before the checkpoint is gone.
         for path in (*self.model.iterdir(), self.model):
             io.sync(path)
-        self._done.touch()
+        (self.path / "done").touch()
         io.sync(self.path)
         self.checkpoint.unlink(missing_ok=True)
         self.best.unlink(missing_ok=True)
 
     def is_finished(self) -> bool:
         """Whether training came to its end here."""
-        return self._done.exists()
+        return (self.path / "done").exists()
 
     def put_out(self, space: str) -> None:
         """Copy the model and the curves to the stage's outs, each whole or not at all."""
@@ -191,15 +184,3 @@ class RunDir:
         for out in (paths.losses(space), paths.validation(space)):
             with io.file_aside(out) as aside:
                 shutil.copyfile(self.path / out.name, aside)
-
-    def _remove_old_others(self) -> None:
-        """Remove the folders of other trainings but the newest few; those in use stay."""
-        for other in self._others()[OTHERS_KEPT:]:
-            with suppress(Timeout), FileLock(other.path / LOCK).acquire(blocking=False):
-                shutil.rmtree(other.path, ignore_errors=True)
-
-    def _others(self) -> list[RunDir]:
-        """Return the folders of other trainings of this stage, the newest first."""
-        found = [path for path in self.path.parent.iterdir() if path.is_dir() and path != self.path]
-        found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        return [RunDir(path) for path in found]

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -54,10 +54,9 @@ def choose_devices(wanted: str | int, device: torch.device) -> int:
     Raises:
         ParamsError: more are asked for than there are.
     """
-    n_gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    there = {"cuda": torch.cuda.device_count(), "cpu": os.cpu_count() or 1}.get(device.type, 1)
     if wanted == "auto":
-        return max(1, n_gpus)
-    there = {"cuda": n_gpus, "cpu": os.cpu_count() or 1}.get(device.type, 1)
+        return there if device.type == "cuda" else 1
     if int(wanted) > there:
         kind = {"cuda": "GPU", "cpu": "CPU core"}.get(device.type, "device")
         raise ParamsError(
@@ -145,96 +144,59 @@ class Group:
     @classmethod
     def of_environment(cls) -> Group:
         """Return what torchrun says in the environment; a group of one without it."""
-        rank, local, size = (
-            int(os.environ.get(name, default))
-            for name, default in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))
-        )
-        return cls(rank, local, size)
+        env = os.environ
+        return cls(*(int(env.get(*x)) for x in (("RANK", 0), ("LOCAL_RANK", 0), ("WORLD_SIZE", 1))))
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What `auto` is resolved to, once for a run, and used again when it resumes.
+    """What `auto` is resolved to on this machine.
 
     Attributes:
         device: where the networks run.
         precision: what autocast computes in; `off` is float32.
-        pin_memory: whether batches are read into page-locked memory.
         compile: the mode of torch.compile, or `off`.
         group: the processes that train together.
     """
 
     device: torch.device
     precision: Precision
-    pin_memory: bool
     compile: CompileMode = "off"
     group: Group = Group()
 
     @classmethod
-    def decide(
-        cls,
-        train: TrainParams,
-        runtime: RuntimeParams,
-        iterations: int = 0,
-        decided: Mapping[str, str] | None = None,
-    ) -> Runtime:
-        """Resolve every `auto`, and set torch's flags.
-
-        Args:
-            train: the parameters of the training.
-            runtime: how the machine is to be used.
-            iterations: those of the whole training.
-            decided: the `decisions` of the run that resumes.
-        """
-        device, group = choose_device(runtime.device), Group.of_environment()
+    def decide(cls, train: TrainParams, machine: RuntimeParams, iterations: int = 0) -> Runtime:
+        """Resolve every `auto` for a training of so many iterations, and set torch's flags."""
+        device, group = choose_device(machine.device), Group.of_environment()
         if device.type == "cuda":
-            if group.local_rank >= torch.cuda.device_count():
-                raise ParamsError(
-                    f"this machine has {torch.cuda.device_count()} GPU(s), and process "
-                    f"{group.local_rank + 1} of it should have one of its own: torchrun's "
-                    "--nproc-per-node should be at most that"
-                )
             device = torch.device("cuda", group.local_rank)
             torch.cuda.set_device(device)
-        asked = {"precision": train.amp, "compile": train.compile, **(decided or {})}
         set_flags(train)
         keep_freed_memory()
-        return cls(
-            device,
-            choose_precision(asked["precision"], device),
-            device.type == "cuda" if runtime.pin_memory == "auto" else runtime.pin_memory,
-            choose_compile(asked["compile"], device, iterations),
-            group,
-        )
+        precision = choose_precision(train.amp, device)
+        return cls(device, precision, choose_compile(train.compile, device, iterations), group)
 
     def autocast(self) -> torch.autocast:
         """Return a new autocast context for forward passes; it does nothing in float32."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype, enabled=self.precision != "off")
 
-    def decisions(self) -> dict[str, str]:
-        """Return what was decided and can change the result, for the checkpoint."""
-        return {
-            "precision": self.precision,
-            "compile": self.compile,
-            "devices": str(self.group.world_size),
-        }
-
     def tags(self) -> dict[str, str]:
-        """Return all that was decided, as tags of the MLflow run."""
+        """Return what was decided, as tags of the MLflow run."""
         return {
             "device": self.device.type,
             "device_name": device_name(self.device),
-            "pin_memory": str(self.pin_memory).lower(),
-            **self.decisions(),
+            "devices": str(self.group.world_size),
+            "precision": self.precision,
+            "compile": self.compile,
         }
 
 
 def set_flags(train: TrainParams) -> None:
     """Set the flags of cuDNN and the matrix units to the parameters.
 
-    `cudnn_benchmark` and `cudnn_deterministic` pull against each other: with both on, cuDNN times
-    its algorithms but chooses among the deterministic ones.
+    With `cudnn_benchmark` and `cudnn_deterministic` both on, cuDNN times its algorithms but chooses
+    among the deterministic ones.
     """
     torch.backends.cudnn.benchmark = train.cudnn_benchmark
     torch.backends.cudnn.deterministic = train.cudnn_deterministic

@@ -31,13 +31,10 @@ class AugmentationDraws(NamedTuple):
     noise: Tensor
 
     @classmethod
-    def draw(cls, n: int, random: torch.Generator) -> AugmentationDraws:
-        """Draw for a batch of `n` photos."""
-        return cls(*(torch.rand(*shape, generator=random) for shape in ((n,), (n, 2), (n, 2))))
-
-    def part(self, rows: slice) -> AugmentationDraws:
-        """Return those of some photos of the batch."""
-        return AugmentationDraws(self.flip[rows], self.crop[rows], self.noise[rows])
+    def draw(cls, n: int, random: torch.Generator, rows: slice = slice(None)) -> AugmentationDraws:
+        """Draw for a batch of `n` photos; return those of some rows."""
+        shapes = ((n,), (n, 2), (n, 2))
+        return cls(*(torch.rand(*shape, generator=random)[rows] for shape in shapes))
 
 
 def prepare_batch(
@@ -49,9 +46,9 @@ def prepare_batch(
     of its own photos, so that a group augments the batch as one process would.
     """
     share = len(batch[0])
-    draws = AugmentationDraws.draw(
-        share * group.world_size, stream(train.seed, iteration, AUGMENTATION)
-    ).part(slice(group.rank * share, (group.rank + 1) * share))
+    rows = slice(group.rank * share, (group.rank + 1) * share)
+    random = stream(train.seed, iteration, AUGMENTATION)
+    draws = AugmentationDraws.draw(share * group.world_size, random, rows)
     input, target = augment(*space.encode(*batch), draws, flip=train.flip, jitter=train.jitter)
     if train.noise:
         input, target = add_noise(space, input, target, draws, train.noise)
@@ -90,8 +87,7 @@ def add_noise(
 
     Args:
         space: what inputs and targets mean; a target that holds lightness gets the noise too.
-        input: `(N, I, H, W)` float32 in [-1, 1].
-        target: `(N, C, H, W)` float32 in [-1, 1].
+        input, target: `(N, I, H, W)` and `(N, C, H, W)` float32 in [-1, 1].
         draws: random numbers of the N photos.
         strongest: largest standard deviation, of a range of 1; each photo has one of its own.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -90,9 +91,7 @@ def build_step(
     """
     train = cfg.train
     torch.manual_seed(train.seed)
-    generator = build_generator(space, cfg.model, image_size)
-    discriminator = _build_discriminator(space, cfg.model)
-    _initialise(generator, discriminator, cfg.model, weights)
+    generator, discriminator = _networks(space, cfg.model, image_size, weights)
     if train.sync_batchnorm and runtime.group.world_size > 1:
         generator, discriminator = (
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -128,20 +127,17 @@ def build_step(
     )
 
 
-def _build_discriminator(space: Space, model: ModelParams) -> nn.Module:
+def _networks(
+    space: Space, model: ModelParams, image_size: int, weights: Mapping[str, Tensor] | None
+) -> tuple[nn.Module, nn.Module]:
+    """Build generator and discriminator; the random weights are drawn in any case."""
+    generator = build_generator(space, model, image_size)
+    discriminator: nn.Module
     if model.discriminator == "projected":
-        return ProjectedDiscriminator(space.decode, model.ndf)
-    channels = space.in_channels + space.out_channels
-    return PatchGAN(channels, model.ndf, model.n_layers, model.norm)
-
-
-def _initialise(
-    generator: nn.Module,
-    discriminator: nn.Module,
-    model: ModelParams,
-    weights: Mapping[str, Tensor] | None,
-) -> None:
-    """Set the initial weights, in place; the generator's random ones are drawn in any case."""
+        discriminator = ProjectedDiscriminator(space.decode, model.ndf)
+    else:
+        channels = space.in_channels + space.out_channels
+        discriminator = PatchGAN(channels, model.ndf, model.n_layers, model.norm)
     if not isinstance(generator, EncoderUNet):
         initialise(generator)
     elif weights is None and model.encoder_weights != "none":
@@ -151,6 +147,7 @@ def _initialise(
         initialise(discriminator)
     if weights is not None:
         generator.load_state_dict(weights)
+    return generator, discriminator
 
 
 def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple[PictureLoss, ...]:
@@ -169,8 +166,7 @@ def _compiled(network: nn.Module, runtime: Runtime) -> Callable[..., Tensor]:
     if runtime.compile == "off":
         return network
     mode = None if runtime.compile == "default" else runtime.compile
-    forward: Callable[..., Tensor] = torch.compile(network, mode=mode, dynamic=False)
-    return forward
+    return cast(Callable[..., Tensor], torch.compile(network, mode=mode, dynamic=False))
 
 
 def _distributed(network: Callable[..., Tensor], runtime: Runtime) -> Callable[..., Tensor]:

@@ -41,21 +41,19 @@ class InitialWeights:
         return {"init": self.source, "init.generator_sha256": self.sha256}
 
 
-def read_initial_weights(space: Space, params: SpaceParams) -> InitialWeights:
+def read_initial_weights(space: Space, cfg: SpaceParams) -> InitialWeights:
     """Read the weights that `train.init` names.
 
     Raises:
         ColorganError: there is no such folder or run, or its network is another one.
     """
-    init = params.train.init
+    init = cfg.train.init
     if init == RANDOM:
         # Another file of backbone weights makes another training.
-        backbone = Path(params.model.encoder_weights)
-        used = params.model.generator == "encoder_unet" and backbone.is_file()
+        backbone = Path(cfg.model.encoder_weights)
+        used = cfg.model.generator == "encoder_unet" and backbone.is_file()
         return InitialWeights(sha256=sha256(backbone) if used else "")
-    if init == paths.PRETRAINED:
-        return _pretrained(space, params)
-    folder = Path(init)
+    folder = paths.pretrained() if init == paths.PRETRAINED else Path(init)
     # Also where it does not exist: DVC has removed it by now.
     if folder.resolve() == paths.model(space.name).resolve():
         raise ParamsError(
@@ -63,32 +61,31 @@ def read_initial_weights(space: Space, params: SpaceParams) -> InitialWeights:
             "DVC removes before; copy that folder and name the copy, or name the MLflow run "
             "that made it"
         )
-    if folder.is_dir():
-        return _of_folder(folder, space, params)
     with TemporaryDirectory() as into:
-        return _of_folder(_download(init, space, Path(into)), space, params)
+        if init != paths.PRETRAINED and not folder.is_dir():
+            folder = _download(init, space, Path(into))
+        return _read(folder, space, cfg)
 
 
-def _pretrained(space: Space, params: SpaceParams) -> InitialWeights:
-    """Return the pretrained weights, their ab output layer mapped to what the space produces."""
-    folder = paths.pretrained()
-    model = Model.load(folder)
+def _read(folder: Path, space: Space, cfg: SpaceParams) -> InitialWeights:
+    init, model = cfg.train.init, Model.load(folder)
     state = model.generator.state_dict()
-    for name in state.keys() & OF_COLORS:
-        state[name] = torch.tensordot(space.from_ab(), state[name], dims=1)
-    _require_same_shapes(state, model, folder, space, params)
-    return InitialWeights(state, model.sha256, paths.PRETRAINED)
-
-
-def _of_folder(folder: Path, space: Space, params: SpaceParams) -> InitialWeights:
-    init, model = params.train.init, Model.load(folder)
-    if model.space.name != space.name:
+    if init == paths.PRETRAINED:
+        # It produces ab, which either space can use.
+        for name in state.keys() & OF_COLORS:
+            state[name] = torch.tensordot(space.from_ab(), state[name], dims=1)
+    elif model.space.name != space.name:
         raise ColorganError(
             f"train.init names {init}, a generator of the space {model.space.name}; "
             f"it should be one of {space.name}"
         )
-    state = model.generator.state_dict()
-    _require_same_shapes(state, model, folder, space, params)
+    wanted = build_generator(space, cfg.model, cfg.data.image_size).state_dict()
+    if {k: x.shape for k, x in state.items()} != {k: x.shape for k, x in wanted.items()}:
+        raise ColorganError(
+            f"train.init names {init}, a network of another shape (for {model.image_size} px); "
+            f"model.* and {space.name}.image_size in params.yaml should be those in "
+            f"{folder / CONFIG}"
+        )
     return InitialWeights(state, model.sha256, init)
 
 
@@ -96,16 +93,10 @@ def _download(init: str, space: Space, into: Path) -> Path:
     """Download the model of an MLflow run into a folder and return the model's folder."""
     try:
         from colorgan.tracking.mlflow_read import TrainingRuns
-    except ModuleNotFoundError:
-        raise ParamsError(
-            f"params.yaml: train.init is {init!r}, which is no folder here, and mlflow, which "
-            "would know a run of that name, is not installed; it should be none, "
-            f"{paths.PRETRAINED}, or a folder with {WEIGHTS} and {CONFIG}"
-        ) from None
-    try:
+
         runs = TrainingRuns()
         run = runs.named(f"train_{space.name}", init)
-    except ColorganError as error:
+    except (ModuleNotFoundError, ColorganError) as error:
         raise ParamsError(
             f"params.yaml: train.init is {init!r}, which is no folder here; it should be none, "
             f"{paths.PRETRAINED}, a folder with {WEIGHTS} and {CONFIG}, or the id or name of an "
@@ -115,17 +106,3 @@ def _download(init: str, space: Space, into: Path) -> Path:
     if None in found:
         raise ColorganError(f"train.init names {run}, which has no model in MLflow")
     return into / "model"
-
-
-def _require_same_shapes(
-    state: dict[str, Tensor], model: Model, folder: Path, space: Space, params: SpaceParams
-) -> None:
-    """Raise ColorganError unless these are weights of the network that params.yaml describes."""
-    wanted = build_generator(space, params.model, params.data.image_size).state_dict()
-    shapes = {name: tensor.shape for name, tensor in state.items()}
-    if shapes != {name: tensor.shape for name, tensor in wanted.items()}:
-        raise ColorganError(
-            f"train.init names {params.train.init}, a network of another shape (for "
-            f"{model.image_size} px); model.* and {space.name}.image_size in params.yaml should "
-            f"be those in {folder / CONFIG}"
-        )

@@ -90,11 +90,10 @@ def l1_loss(input: Tensor, output: Tensor, target: Tensor) -> Tensor:  # noqa: A
 class ColorfulnessLoss:
     """Difference in colourfulness between each picture and its ground truth, in hundreds.
 
-    L1 answers doubt with gray; this asks for as much colour as the truth has, whichever it is.
-    Colourfulness is that of Hasler and Suesstrunk (2003), see `evaluation.metrics.colorfulness`,
-    in float32, of means over 16 x 16 cells without the outermost ring. On single pixels the
-    generator raised the measure by painting a garish line along an edge, which it knows by its
-    padding.
+    L1 answers doubt with gray; this asks for as much colour as the truth has. Colourfulness is
+    that of Hasler and Suesstrunk (2003), see `evaluation.metrics.colorfulness`, of means over
+    16 x 16 cells without the outermost ring: on single pixels the generator raised the measure by
+    painting a garish line along an edge.
 
     Source: DDColor (Kang et al. 2023) has a colourfulness loss too, which asks for as much colour
     as possible.

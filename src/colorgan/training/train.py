@@ -52,13 +52,20 @@ def train(params: Params, space_name: SpaceName) -> int:
         processes = Group.of_environment().world_size
     check_fit(cfg, info, len(photos), device, processes)
     weights = read_initial_weights(space, cfg)
-    digest = digest_of(cfg, info.digest, weights.sha256, device.type)
-    run_dir = RunDir.of(f"train_{space_name}", digest)
     if processes > 1 and not launched():
         return launch(space_name, processes, device)
-    with process_group(device) as group:
-        training = Training(params, space, info, photos, val, weights, run_dir, group)
-        with run_dir.locked(space_name) if group.rank == 0 else nullcontext():
+    with process_group(device):
+        train, machine = cfg.train, params.runtime
+        iterations = train.epochs * (len(photos) // train.batch_size)
+        runtime = Runtime.decide(train, machine, iterations)
+        digest = digest_of(cfg, info.digest, weights.sha256, runtime)
+        run_dir = RunDir.of(f"train_{space_name}", digest)
+        first = runtime.group.rank == 0
+        mode = machine.progress if first else "none"
+        title = f"train {space_name}"
+        progress = TrainingProgress(mode, title, iterations, train.epochs, train.batch_size)
+        training = Training(params, space, info, photos, val, weights, runtime, run_dir, progress)
+        with run_dir.locked(space_name) if first else nullcontext():
             training.run()
     return 0
 
@@ -73,54 +80,54 @@ class Training:
     photos: Split
     val: Split
     weights: InitialWeights
+    runtime: Runtime
     run_dir: RunDir
-    group: Group
+    progress: TrainingProgress
 
     def run(self) -> None:
         """Train, unless that was done before, and put the results out."""
-        first = self.group.rank == 0
-        if first:
+        group = self.runtime.group
+        if group.rank == 0:
             send_unsent()
-        progress = self._progress()
-        if from_rank_0(first and self.run_dir.is_finished(), self.group):
-            progress.say(
+        if from_rank_0(self.run_dir.is_finished(), group):
+            self.progress.say(
                 "was trained to the end already, with these parameters, data and code: its "
                 f"results are put out again (remove {self.run_dir.path} to train anew)"
             )
         else:
-            self._train(progress)
-        if first:
+            self._train()
+        if group.rank == 0:
             self.run_dir.put_out(self.space.name)
 
-    def _train(self, progress: TrainingProgress) -> None:
+    def _train(self) -> None:
         cfg, machine = self.params.space(self.space.name), self.params.runtime
-        first = self.group.rank == 0
-        checkpoint = self.run_dir.read_checkpoint(progress, self.group) if first else None
-        checkpoint = from_rank_0(checkpoint, self.group)
-        decided = checkpoint.decisions if checkpoint else None
-        runtime = Runtime.decide(cfg.train, machine, progress.iterations, decided)
+        runtime, progress = self.runtime, self.progress
+        first = runtime.group.rank == 0
+        checkpoint = self.run_dir.read_checkpoint(progress) if first else None
+        checkpoint = from_rank_0(checkpoint, runtime.group)
         batches = open_batches(
             self.photos, cfg.train.batch_size, cfg.train.seed, machine.num_workers,
-            runtime.device, runtime.pin_memory, machine.device_cache, self.group,
+            runtime.device, machine.pin_memory, machine.device_cache, runtime.group,
         )  # fmt: skip
         step = build_step(
             self.space, cfg, self.info.image_size, runtime, self.weights.state, len(batches)
         )
-        position = Position()
         if checkpoint:
             position = checkpoint.restore(step.stateful(), runtime.device)
             progress.say(f"goes on from iteration {position.iteration} of {progress.iterations}")
+        else:
+            position = Position()
+            self.run_dir.best.unlink(missing_ok=True)
         del checkpoint
         recorder, checkpoints, best, val = Recorder(), None, None, self.val.take([])
         with ExitStack() as stack:
-            stop = stack.enter_context(StopSignal(patient=self.group.world_size > 1))
+            stop = stack.enter_context(StopSignal())
             if first:
-                recorder = stack.enter_context(open_recorder(self._describe(runtime, position)))
+                recorder = stack.enter_context(open_recorder(self._describe(position)))
                 checkpoints = Checkpoints(
                     self.run_dir.checkpoint, progress.title, machine.checkpoint_minutes,
-                    machine.checkpoint_iterations, runtime.decisions(),
+                    machine.checkpoint_iterations,
                 )  # fmt: skip
-                stack.callback(checkpoints.close)
                 best = BestWeights(self.run_dir.best) if cfg.train.keep == "best" else None
                 val = spread(self.val, cfg.train.val_photos) if cfg.train.val_photos else self.val
             stack.enter_context(progress)
@@ -140,14 +147,7 @@ class Training:
         if first:
             self.run_dir.finish()
 
-    def _progress(self) -> TrainingProgress:
-        train = self.params.space(self.space.name).train
-        mode = self.params.runtime.progress if self.group.rank == 0 else "none"
-        iterations = train.epochs * (len(self.photos) // train.batch_size)
-        title = f"train {self.space.name}"
-        return TrainingProgress(mode, title, iterations, train.epochs, train.batch_size)
-
-    def _describe(self, runtime: Runtime, position: Position) -> RunDescription:
+    def _describe(self, position: Position) -> RunDescription:
         shared = {
             f"{name}.{key}": value
             for name in ("logging", "evaluate", "render", "runtime")
@@ -158,7 +158,7 @@ class Training:
             space=self.space.name,
             params=flat(self.params.space(self.space.name)) | shared,
             dataset=self.info,
-            extra=runtime.tags() | self.weights.tags(),
+            extra=self.runtime.tags() | self.weights.tags(),
             folder=self.run_dir.path,
             token=self.run_dir.token(),
             iteration=position.iteration,

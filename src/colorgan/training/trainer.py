@@ -17,7 +17,7 @@ from colorgan.runs.checkpoint import Checkpoints, Position
 from colorgan.runs.distributed import any_rank, mean_over_ranks, wait_for_all
 from colorgan.runs.progress import TrainingProgress
 from colorgan.runs.runtime import Runtime
-from colorgan.runs.stopping import Stopped, StopSignal
+from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import Space
 from colorgan.tracking.run import Recorder
 from colorgan.training.augment import prepare_batch
@@ -64,22 +64,17 @@ class Trainer:
             ColorganError: a loss is not finite.
             KeyboardInterrupt, SystemExit: training was asked to stop; a checkpoint was written.
         """
-        try:
-            if self.position.iteration == 0:
-                self._before_training()
-            while True:
-                epoch, start = divmod(self.position.iteration, len(self.batches))
-                if epoch > self.position.epoch:
-                    self._after_epoch(epoch)
-                    self.position.epoch = epoch
-                if epoch == self.train.epochs:
-                    return
-                self._train_epoch(epoch, start)
-        except Stopped:
-            self._save_checkpoint(wait=True)
-            # The launcher ends the other processes as soon as the first one ends.
-            wait_for_all(self.runtime.group)
-            self.stop.exit()
+        if self.position.iteration == 0:
+            self._before_training()
+        while True:
+            epoch, start = divmod(self.position.iteration, len(self.batches))
+            if epoch > self.position.epoch:
+                self._after_epoch(epoch)
+                self.position.epoch = epoch
+                self._stop_or_save()
+            if epoch == self.train.epochs:
+                return
+            self._train_epoch(epoch, start)
 
     def _train_epoch(self, epoch: int, start: int) -> None:
         """Train on the batches of an epoch from batch `start`; the losses stay on the device."""
@@ -97,18 +92,23 @@ class Trainer:
             self._after_iteration(epoch + 1)
 
     def _after_iteration(self, epoch: int) -> None:
-        """Log, save a checkpoint and stop where it is due; a group decides that together."""
-        iteration, group = self.position.iteration, self.runtime.group
+        """Log, save a checkpoint and stop where it is due."""
+        iteration = self.position.iteration
         if iteration % self.logging.log_every == 0 or iteration == self.progress.iterations:
             self._log(iteration, epoch)
-        if group.world_size > 1 and iteration % AGREE_EVERY:
-            return
-        due = self.checkpoints is not None and self.checkpoints.due(iteration)
-        stop, due = any_rank((bool(self.stop.received), due), group)
+        if self.runtime.group.world_size == 1 or iteration % AGREE_EVERY == 0:
+            self._stop_or_save()
+
+    def _stop_or_save(self) -> None:
+        """Save a checkpoint if it is due, and stop if that was asked; a group decides together."""
+        due = self.checkpoints is not None and self.checkpoints.due(self.position.iteration)
+        stop, due = any_rank((bool(self.stop.received), due), self.runtime.group)
+        if (stop or due) and self.checkpoints is not None:
+            self.checkpoints.save(self.step.stateful(), self.position)
         if stop:
-            self.stop.raise_stopped()
-        if due:
-            self._save_checkpoint()
+            # The launcher ends the other processes as soon as the first one ends.
+            wait_for_all(self.runtime.group)
+            self.stop.exit()
 
     def _log(self, iteration: int, epoch: int) -> None:
         """Record the mean losses since the last log; this waits for the device."""
@@ -119,20 +119,14 @@ class Trainer:
         self.recorder.log_losses(iteration, epoch, losses)
         self.progress.update(iteration, epoch, losses)
 
-    def _save_checkpoint(self, *, wait: bool = False) -> None:
-        if self.checkpoints is not None:
-            self.checkpoints.save(self.step.stateful(), self.position, wait=wait)
-
     def _before_training(self) -> None:
         """Draw what the initial weights make of the photos; validate them if they are not random.
 
         Training may not improve on initial weights that were trained before.
         """
         self._draw(0)
-        if self.best is not None:
-            self.best.forget()
-            if self.train.init != RANDOM:
-                self._validate(0)
+        if self.best is not None and self.train.init != RANDOM:
+            self._validate(0)
 
     def _after_epoch(self, epoch: int) -> None:
         """Validate and draw a grid where it is due; `epoch` counts from 1."""
@@ -146,11 +140,8 @@ class Trainer:
         """Record the figures of the validation photos, and offer the weights as the best."""
         if not len(self.val):
             return
-        # In a group rank 0 alone validates, and cannot stop without the others.
-        alone = self.runtime.group.world_size == 1
-        after_batch = self.stop.check if alone else lambda: None
         with self._model() as model:
-            figures = validate(model, self.val, self.train.batch_size, after_batch)
+            figures = validate(model, self.val, self.train.batch_size)
         self.recorder.log_validation(epoch, figures)
         if self.best is not None:
             self.best.offer(self.step.kept_generator(), epoch, figures["score"])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -31,9 +30,7 @@ def spread(split: Split, n_photos: int) -> Split:
     return split.take(rows.tolist())
 
 
-def validate(
-    model: Model, split: Split, batch_size: int, after_batch: Callable[[], None] = lambda: None
-) -> dict[str, float]:
+def validate(model: Model, split: Split, batch_size: int) -> dict[str, float]:
     """Return the validation figures of a split, means over its photos.
 
     `l1` (of 0..255), `psnr` in dB, `ciede2000`, and `colorfulness_gap`: the mean colourfulness
@@ -41,8 +38,6 @@ def validate(
     `score`, by which `train.keep: best` chooses, is lower for better: CIEDE2000 relative to that
     of the gray pictures, plus half of the gap's size relative to the truth's colourfulness. The
     truth scores 0, gray pictures 1.5.
-
-    `after_batch` is called after each batch and may raise to stop.
     """
     found: dict[str, list[float]] = defaultdict(list)
     for batch in model.colorize_split(split, batch_size):
@@ -54,7 +49,6 @@ def validate(
         found["gray"] += list(ciede2000(batch.gray[THIN], truth))
         found["colorfulness"] += list(colorfulness(batch.generated))
         found["truth"] += list(colorfulness(batch.truth))
-        after_batch()
     mean = {name: float(np.mean(values)) for name, values in found.items()}
     gap = mean["colorfulness"] - mean["truth"]
     # Not divided by 0 where the photos have no colour.
@@ -76,8 +70,8 @@ def sample_grid(model: Model, split: Split, n_photos: int) -> Image.Image:
 class BestWeights:
     """Keeps the weights with the best score so far in a safetensors file, for `keep: best`.
 
-    A training that resumes from a checkpoint repeats some validations with the same scores to the
-    bit, so the file may be ahead of the checkpoint.
+    The file may be ahead of the checkpoint: a training that resumes repeats some validations, with
+    the same scores to the bit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,12 +80,11 @@ class BestWeights:
     def offer(self, network: nn.Module, epoch: int, score: float) -> None:
         """Keep these weights unless an earlier epoch has scored as well or better."""
         kept = self._kept()
-        if kept is not None and (kept[1], kept[0]) <= (score, epoch):
+        if kept is not None and kept[1] <= score:
             return
         state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-        metadata = {"epoch": json.dumps(epoch), "score": json.dumps(score)}
         with file_aside(self._path) as aside:
-            save_file(state, aside, metadata)
+            save_file(state, aside, {"kept": json.dumps((epoch, score))})
             # As durable as the checkpoint, which may already be past this epoch.
             sync(aside)
 
@@ -102,14 +95,9 @@ class BestWeights:
             network.load_state_dict(load_file(self._path))
         return kept
 
-    def forget(self) -> None:
-        """Remove the file."""
-        self._path.unlink(missing_ok=True)
-
     def _kept(self) -> tuple[int, float] | None:
-        try:
-            with safe_open(self._path, "pt") as file:
-                metadata = file.metadata() or {}
-            return json.loads(metadata["epoch"]), json.loads(metadata["score"])
-        except (OSError, SafetensorError, KeyError, ValueError):
+        if not self._path.exists():
             return None
+        with safe_open(self._path, "pt") as file:
+            epoch, score = json.loads(file.metadata()["kept"])
+        return epoch, score
