@@ -51,6 +51,7 @@ os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 """
 
 
+@pytest.mark.slow
 def test_without_batch_norm_the_losses_are_those_of_one_process(
     lives: Lives, tmp_path: Path
 ) -> None:
