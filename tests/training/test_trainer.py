@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -105,19 +104,6 @@ def test_validation_and_grids_come_when_due_and_at_the_end(
         ("val/grid", epoch) for epoch in (0, 2, 4, 6, 7)
     ]
     assert len(notes.models) == 1
-
-
-def test_neither_validation_nor_logging_changes_the_training(
-    write_arrays: Callable[..., Path], run_anew: Callable[..., None]
-) -> None:
-    weights = []
-    write_arrays("lab", train=8, val=3, side=64)
-    for every in (1, 2):
-        names = ("train.val_every", "logging.sample_every", "logging.log_every")
-        run_anew("lab", {"lab.image_size": 64, **dict.fromkeys(names, every)})
-        weights.append((paths.model("lab") / WEIGHTS).read_bytes())
-        assert len(pd.read_csv(paths.validation("lab"))) == 2 // every
-    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize(("asked", "rows"), [(0, [0, 1, 2, 3, 4]), (3, [0, 2, 4])])
