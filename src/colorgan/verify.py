@@ -22,6 +22,7 @@ from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
 from colorgan.model import CONFIG, WEIGHTS
 from colorgan.tracking import lineage
+from colorgan.tracking.store import sqlite_uri
 
 if TYPE_CHECKING:
     from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
@@ -148,8 +149,6 @@ def _git(*arguments: str, input: bytes | None = None) -> bytes:
 
 def _environment(run: TrainingRun, project: Path) -> dict[str, str]:
     """Return the environment in which the worktree's code runs and records into the worktree."""
-    from colorgan.tracking.mlflow_read import sqlite_uri
-
     inherited = lineage.git_environment().items()
     env = {name: value for name, value in inherited if not name.startswith(("DVC_", "MLFLOW_"))}
     env |= {
@@ -223,7 +222,7 @@ def _compare(
     runs: TrainingRuns, run: TrainingRun, recorded: Path, space: SpaceName, project: Path
 ) -> list[str]:
     """Return how the worktree's generator differs from the recorded one, and likely reasons."""
-    from colorgan.tracking.mlflow_read import TrainingRuns, sqlite_uri
+    from colorgan.tracking.mlflow_read import TrainingRuns
 
     weights = project / paths.model(space) / WEIGHTS
     if io.sha256(weights) == run.generator_sha256:
