@@ -193,8 +193,8 @@ def test_a_folder_that_cannot_be_listed_stops(
     put(home / "secret/b.jpg")
     scandir = os.scandir
 
-    def refuse(path: str) -> object:
-        if path.endswith("secret"):
+    def refuse(path: object) -> object:
+        if str(path).endswith("secret"):
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
