@@ -111,7 +111,7 @@ def test_an_unknown_preset_is_refused(colorgan: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("hole", "sentence"),
     [
-        ("\nrender:\n  rows: 8\n  extremes: 4\n", "params.yaml: render is missing; it should be"),
+        ("\nrender:\n  rows: 8\n  extremes: 4\n", "params.yaml: render is missing: add it as in"),
         ("\n  jitter: 0.0\n", "params.yaml: train.jitter is missing: "),
     ],
 )
