@@ -43,10 +43,6 @@ def sets_of_features(count: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return one, other * np.linspace(0.5, 1.5, width)
 
 
-def gray_of(photos: UInt8Array) -> UInt8Array:
-    return np.repeat(photos.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
-
-
 @pytest.mark.parametrize("count", [300, 12])  # with 12 the covariances are of rank 11
 def test_the_distance_is_the_formula_by_scipys_matrix_root(count: int) -> None:
     one, other = sets_of_features(count, 40)
@@ -68,7 +64,8 @@ def test_gray_is_farther_from_the_truth_than_a_little_noise(
     distances = NetworkDistances(make_params(frechet=True).evaluate, CPU)
     for rows in (slice(0, 4), slice(4, None)):
         photos = real_photos[rows]
-        distances.update(ColoredBatch(gray=gray_of(photos), truth=photos, generated=noised[rows]))
+        gray = np.repeat(photos.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
+        distances.update(ColoredBatch(gray=gray, truth=photos, generated=noised[rows]))
     values = distances.compute()
     assert 1 < values["generated"]["frechet_lite2"] < 0.9 * values["gray"]["frechet_lite2"]
 

@@ -7,27 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from drawn import SIDE
 
 from colorgan import paths
 from colorgan.config import Params
-from colorgan.model import build_generator, save_model
-from colorgan.networks import initialise
-from colorgan.spaces import get_space
+from trained import save_tiny
 
 
 @pytest.fixture
 def model(project: Path, make_params: Callable[..., Params]) -> Path:
     """models/lab of the working directory."""
-    torch.manual_seed(0)
-    space, params = get_space("lab"), make_params().lab.model
-    generator = build_generator(space, params, SIDE)
-    initialise(generator, 0.3)
-    folder = paths.model("lab")
-    folder.mkdir(parents=True)
-    save_model(folder, generator, space, params, SIDE)
-    return folder
+    return save_tiny(paths.model("lab"), "lab", make_params(), seed=0)
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ import pytest
 from colorgan.config import Params
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.inference.backends import load_network
-from colorgan.model import build_generator, save_model
-from colorgan.spaces import get_space
+from trained import save_tiny
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,11 +20,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def trained(project: Path, make_params: Callable[..., Params]) -> Path:
     """models/rgb of a project."""
-    folder = project / "models" / "rgb"
-    folder.mkdir(parents=True)
-    space, model = get_space("rgb"), make_params().rgb.model
-    save_model(folder, build_generator(space, model, 32), space, model, 32)
-    return folder
+    return save_tiny(project / "models" / "rgb", "rgb", make_params(), seed=0)
 
 
 def test_a_name_a_folder_or_nothing_stands_for_a_model(trained: Path, tmp_path: Path) -> None:

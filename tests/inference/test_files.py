@@ -52,29 +52,6 @@ def test_odd_sizes_are_coloured(colorize: Colorize, size: tuple[int, int]) -> No
     assert min(size) < 3 or chroma(result) > 5
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("-o", "out", "--saturation", "nan"),
-        ("-o", "out", "--max-megapixels", "inf"),
-    ],
-)
-def test_wrong_options_are_exit_code_2(colorize: Colorize, arguments: tuple[str, ...]) -> None:
-    assert colorize(draw("a.png"), *arguments).code == 2
-    assert not Path("out").exists()
-
-
-def test_the_batch_size_changes_nothing(colorize: Colorize) -> None:
-    for i, shape in enumerate([(40, 30), (40, 30), (30, 60), (40, 30), (64, 64)]):
-        draw(f"scans/{i}.png", gray(*shape)[:: -1 if i % 2 else 1])
-    assert colorize("scans", "-o", "two", "--batch-size", "2").code == 0
-    assert colorize("scans", "-o", "out", "--batch-size", "50").code == 0
-    for name in (f"{i}.png" for i in range(5)):
-        off = np.abs(pixels(f"two/{name}").astype(int) - pixels(f"out/{name}"))
-        assert off.max() <= 1
-        assert chroma(pixels(f"out/{name}")) > 5
-
-
 def noise(*size: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
 
@@ -166,3 +143,21 @@ def test_saturation_and_quality_of_the_bundled_model(project: Path, colorgan: Co
         out = ("-o", f"{quality}.jpg", "--quality", quality)
         assert colorgan("colorize", "a.png", *out).code == 0
     assert Path("20.jpg").stat().st_size < 0.7 * Path("95.jpg").stat().st_size
+
+
+def test_wrong_options_are_exit_code_2(colorize: Colorize) -> None:
+    for option, value in (("--saturation", "nan"), ("--max-megapixels", "inf")):
+        assert colorize(draw("a.png"), "-o", "out", option, value).code == 2
+    assert not Path("out").exists()
+
+
+def test_the_batch_size_changes_nothing(colorize: Colorize) -> None:
+    shapes = [(40, 30), (40, 30), (30, 60), (40, 30), (64, 64)]
+    for i, shape in enumerate(shapes):
+        draw(f"scans/{i}.png", gray(*shape)[:: -1 if i % 2 else 1])
+    for size in ("2", "50"):
+        assert colorize("scans", "-o", size, "--batch-size", size).code == 0
+    for i in range(len(shapes)):
+        small, large = pixels(f"2/{i}.png"), pixels(f"50/{i}.png")
+        assert np.abs(small.astype(int) - large).max() <= 1
+        assert chroma(large) > 5
