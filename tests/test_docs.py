@@ -64,7 +64,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "tests/test_presets.py::test_writing_touches_only_the_lines_of_its_values": (
         "python -m colorgan preset scratch --write",
     ),
-    "tests/test_presets.py::test_odd_paths_can_be_written": (
+    "tests/test_presets.py::test_photos_takes_its_source_from_the_files": (
         "python -m colorgan preset photos --path PHOTOS --write",
     ),
 }

@@ -1,17 +1,16 @@
 """params.yaml: what each parameter means, and how the file is read and checked.
 
-One class a section; under each field its meaning, unit and range. There are no default values:
-params.yaml holds them all. `load_params` reads the file by the rules of YAML 1.2, because DVC
-writes `-S train.lr=0.00002` as `2e-05`, which YAML 1.1 takes for a string.
+Under each field stand its meaning, unit and range. There are no default values: params.yaml holds
+them all. It is read as YAML 1.2, because DVC writes `-S train.lr=0.00002` as `2e-05`, which is a
+string in YAML 1.1.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -105,8 +104,7 @@ class ModelParams(Section):
     ngf: Count
     """Channels of the first layer of `unet` (64 in the paper), or of the last of `encoder_unet`."""
     dropout: Fraction
-    """Dropout probability in the inner decoder blocks of `unet` (0.5 in the paper): three blocks
-    at 256 px, two at 128, one at 64, none at sizes like 96."""
+    """Dropout probability in the inner decoder blocks of `unet` (0.5 in the paper)."""
     norm: Literal["batch", "instance", "none"]
     """Normalisation in `unet` and `patch`; `batch` in the paper."""
     discriminator: Literal["patch", "projected"]
@@ -279,9 +277,7 @@ class Params(Section):
 OVERRIDABLE = ("model", "train")
 """Shared sections of params.yaml that a space may override."""
 MOVED = {
-    "train.log_every": "is now logging.log_every",
-    "train.sample_every": "is now logging.sample_every",
-    "train.sample_photos": "is now logging.sample_photos",
+    **{f"train.{name}": f"is now logging.{name}" for name in LoggingParams.model_fields},
     "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
     "does not fit into memory",
 }
@@ -319,13 +315,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
             "the one with params.yaml and dvc.yaml"
         ) from None
     except (YAMLError, ValueError, TypeError) as error:  # ValueError: such as the 31st of February
-        problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
-        if problem and mark:
-            # Of a duplicate key ruamel.yaml goes on with both values.
-            problem = re.sub(r"^(found duplicate key .*?) with.*", r"\1", problem, flags=re.S)
-            problem = f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
-        problem = problem or " ".join(str(error).split())
-        raise ParamsError(f"{path} is not valid YAML: {problem}") from None
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        # Of a duplicate key ruamel.yaml goes on with both values.
+        problem = str(getattr(error, "problem", error)).partition(" with value")[0]
+        raise ParamsError(f"{path} is not valid YAML: {where}{' '.join(problem.split())}") from None
     if not isinstance(content, dict):
         sections = ", ".join(_names(Params))
         raise ParamsError(f"{path} should be a mapping of sections, like {sections}")
@@ -367,34 +361,26 @@ def check_params(content: Mapping[str, Any], where: str = "params.yaml") -> Para
 def _sentence(detail: ErrorDetails, content: Mapping[str, Any]) -> tuple[str, str]:
     """Return the name of a parameter in params.yaml and what pydantic finds wrong with it."""
     section: type[Section] = Params
-    field = ""
     keys: list[Any] = []
     for key in detail["loc"]:
         keys.append(key)
         inner: Any = section.model_fields[key].annotation if key in section.model_fields else None
         if not (isinstance(inner, type) and issubclass(inner, Section)):
-            field = str(key)
             break  # what follows is the kind of value
         section = inner
     name, names, value = _name(keys, content), _names(section), detail["input"]
     match detail["type"]:
         case "extra_forbidden" | "invalid_key":
             moved = MOVED.get(name.removeprefix("rgb.").removeprefix("lab."))
-            close = difflib.get_close_matches(field, names, n=1)
+            close = difflib.get_close_matches(str(keys[-1]), names, n=1)
             meant = f"did you mean {close[0]}? " if close else ""
-            kind, where = ("section", "") if section is Params else ("parameter", " here")
-            known = f"{meant}the {kind}s{where} are {', '.join(names)}"
-            said = moved or f"is not a {kind}; {known}"
-        case "missing" if field:
-            kinds = _kind(section.model_fields[field].annotation)
-            said = f"is missing: add it with its value ({kinds})"
-        case "missing" | "model_type":
-            what = "missing" if detail["type"] == "missing" else repr(value)
-            said = f"is {what}; it should be a section of parameters ({', '.join(names)})"
+            said = moved or f"is not a parameter; {meant}the names here are {', '.join(names)}"
+        case "missing":
+            said = "is missing: add it as in src/colorgan/presets/default.yaml"
+        case "model_type":
+            said = f"is {value!r}; it should be a section of parameters ({', '.join(names)})"
         case "value_error":
             return name, f"{name}.{detail['ctx']['error']}"
-        case "string_too_short":
-            said = "is empty; it should be a name"
         case _:
             said = f"is {value!r}; {detail['msg'].replace('Input', 'it')}"
     return name, f"{name} {said}"
@@ -414,14 +400,5 @@ def _name(keys: Sequence[Any], content: Mapping[str, Any]) -> str:
 
 def _names(section: type[Section]) -> list[str]:
     """Return the names in a section of params.yaml."""
-    if section is Params:
-        return [*SPACES, *OVERRIDABLE, *(n for n in Params.model_fields if n not in SPACES)]
-    if section in (SpaceParams, DataParams):
-        return [*DataParams.model_fields, *OVERRIDABLE]
-    return list(section.model_fields)
-
-
-def _kind(annotation: Any) -> str:
-    """Say what a value may be: `float`, or `'off' or 'bf16'`."""
-    choices = " or ".join(_kind(choice) for choice in get_args(annotation))
-    return choices or getattr(annotation, "__name__", repr(annotation))
+    of = DataParams if section is SpaceParams else section
+    return [*of.model_fields, *(OVERRIDABLE if of in (Params, DataParams) else ())]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import subprocess
@@ -11,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -22,20 +20,12 @@ from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
 from colorgan.model import CONFIG, WEIGHTS
 from colorgan.tracking import lineage
+from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 from colorgan.tracking.store import sqlite_uri
-
-if TYPE_CHECKING:
-    from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 
 NEW_FILE = b"new, not in git: "
 """Begins the lines that `lineage.git_state` adds to git's diff."""
-DECIDES_BITS = {
-    "device_name": "device",
-    "devices": "number of processes",
-    "precision": "precision",
-    "compile": "torch.compile",
-    "init.generator_sha256": "first weights",
-}
+DECIDES_BITS = ("device_name", "devices", "precision", "compile", "init.generator_sha256")
 """Tags of a run that decide the last bits of its weights."""
 UNEXPLAINED = (
     "device and packages are the same; a GPU repeats a run only with train.cudnn_deterministic: "
@@ -62,13 +52,6 @@ def verify(space: SpaceName, wanted: str = "") -> list[str]:
         ColorganError: the run is unknown or cannot be repeated, or its training failed (then with
             the exit code of the training).
     """
-    try:
-        from colorgan.tracking.mlflow_read import TrainingRuns
-    except ModuleNotFoundError:
-        raise ColorganError(
-            "MLflow is not installed, so there are no recorded runs: `pip install "
-            "colorgan[pipeline]` installs it"
-        ) from None
     runs = TrainingRuns()
     run = _find_run(runs, space, wanted)
     parent = paths.project_root() / ".resume"
@@ -222,17 +205,14 @@ def _compare(
     runs: TrainingRuns, run: TrainingRun, recorded: Path, space: SpaceName, project: Path
 ) -> list[str]:
     """Return how the worktree's generator differs from the recorded one, and likely reasons."""
-    from colorgan.tracking.mlflow_read import TrainingRuns
-
     weights = project / paths.model(space) / WEIGHTS
     if io.sha256(weights) == run.generator_sha256:
         return []
-    found = "the retrained generator differs"
     kept = runs.artifact(run, f"model/{WEIGHTS}", recorded)
     if kept is None or io.sha256(kept) != run.generator_sha256:
-        found += "; MLflow has no copy of the recorded weights to compare with"
+        how = "; MLflow has no copy of the recorded weights to compare with"
     else:
-        found += f" {weights_difference(kept, weights)}"
+        how = f" {weights_difference(kept, weights)}"
     packages = runs.artifact(run, "environment.txt", recorded)
     then = packages.read_text(encoding="utf-8") if packages else ""
     now: Mapping[str, str] = {}
@@ -240,8 +220,7 @@ def _compare(
         repeated = TrainingRuns(sqlite_uri(project / "mlflow.db")).newest(f"train_{space}")
         now = repeated.tags if repeated else {}
     reasons = likely_reasons(run.tags, now, then, lineage.environment())
-    losses = losses_difference(runs.losses(run), project / paths.losses(space))
-    return [found, losses, *reasons]
+    return [f"the retrained generator differs{how}", *reasons]
 
 
 def weights_difference(recorded: Path, retrained: Path) -> str:
@@ -256,29 +235,13 @@ def weights_difference(recorded: Path, retrained: Path) -> str:
     )
 
 
-def losses_difference(recorded: Mapping[str, Mapping[int, float]], file: Path) -> str:
-    """Say by how much the last row of losses.csv differs from the recorded losses."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    if not rows:
-        return "no losses were logged"
-    last, step = rows[-1], int(rows[-1]["iteration"])
-    gaps = [
-        (abs(float(last[name]) - points[step]), name)
-        for name, points in recorded.items()
-        if name in last and step in points
-    ]
-    gap, name = max(gaps, default=(float("nan"), "none recorded"))
-    return f"the losses at the last iteration, {step}, differ by up to {gap:.3g} ({name})"
-
-
 def likely_reasons(
     then: Mapping[str, str], now: Mapping[str, str], packages_then: str, packages_now: str
 ) -> list[str]:
     """Return what may explain a difference: tags and packages that changed since the run."""
     reasons = [
-        f"possible reason: {what} {then[tag]} then, {now[tag]} now"
-        for tag, what in DECIDES_BITS.items()
+        f"possible reason: {tag} {then[tag]} then, {now[tag]} now"
+        for tag in DECIDES_BITS
         if tag in then and tag in now and then[tag] != now[tag]
     ]
     before, after = (

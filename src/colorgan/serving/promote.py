@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +24,6 @@ from mlflow import MlflowClient  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 from mlflow.models import ModelSignature  # isort: skip
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema  # isort: skip
-from PIL import Image  # isort: skip
 
 CHAMPION = "champion"
 FOLDER = "mlflow_model"
@@ -44,17 +41,16 @@ SIGNATURE = ModelSignature(
     params=ParamSchema([ParamSpec("saturation", DataType.double, 1.0)]),
 )
 
+# A gray PNG of 2x2 pixels.
+EXAMPLE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR4nGNMZmBi"
+    "YAAAAgEAZ7qo6aMAAAAASUVORK5CYII="
+)
+
 
 @dataclass(frozen=True)
 class Promotion:
-    """What came of it.
-
-    Attributes:
-        name: of the registered model.
-        version: that the alias stands at.
-        because: why it does.
-        moved: whether it stood elsewhere before.
-    """
+    """The registered model, its champion's version, why that is it, and whether it was before."""
 
     name: str
     version: str
@@ -73,68 +69,47 @@ def promote(space: SpaceName) -> Promotion:
         ColorganError: there is no run with weights and a score on these data, or the store fails.
     """
     runs = TrainingRuns()
-    digest = _digest(space, runs)
+    trained = runs.with_weights(f"train_{space}", most=10_000)
+    if (paths.processed(space) / "dataset.json").is_file():
+        digest = read_info(paths.processed(space)).digest
+    else:
+        digest = trained[0].tags.get(DIGEST_TAG, "") if trained else "none here"
     scored = [
         (score, run)
-        for run in runs.with_weights(f"train_{space}", most=10_000)
+        for run in trained
         if run.tags.get(DIGEST_TAG) == digest and (score := runs.kept_score(run)) is not None
     ]
     if not scored:
         raise ColorganError(
-            f"no run of train_{space} on the data {digest[:12]} has weights and a validation "
-            f"score: `dvc repro train_{space}` makes one (with train.val_every above 0)"
+            f"no run of train_{space} has weights and a validation score on these data "
+            f"({digest[:12]}): `dvc repro train_{space}` makes one"
         )
     score, best = min(scored, key=lambda pair: pair[0])
     because = (
         f"score {score:.4f}, the best of {len(scored)} run{'s'[: len(scored) > 1]} on the data "
         f"{digest[:12]}; {best.name} ({best.id})"
     )
-    client = MlflowClient(tracking_uri())
+    name, client = f"colorgan-{space}", MlflowClient(tracking_uri())
+    told = {"promoted.because": because, "score": f"{score:.6g}", DIGEST_TAG: digest}
     try:
-        return _promoted(client, runs, f"colorgan-{space}", best, because, score, digest)
-    except MlflowException as error:
-        raise ColorganError(f"MLflow's registry cannot be written to: {error}") from None
-
-
-def _digest(space: SpaceName, runs: TrainingRuns) -> str:
-    folder = paths.processed(space)
-    if (folder / "dataset.json").is_file():
-        return read_info(folder).digest
-    newest = next(iter(runs.with_weights(f"train_{space}", most=1)), None)
-    if newest is None:
-        raise ColorganError(f"no run of train_{space} has come to weights: `dvc repro` makes one")
-    return newest.tags.get(DIGEST_TAG, "")
-
-
-def _promoted(
-    client: MlflowClient,
-    runs: TrainingRuns,
-    name: str,
-    best: TrainingRun,
-    because: str,
-    score: float,
-    digest: str,
-) -> Promotion:
-    registered = client.search_registered_models(f"name = '{name}'")
-    versions = client.search_model_versions(f"name = '{name}'")
-    stands_at = registered[0].aliases.get(CHAMPION) if registered else None
-    if not registered:
-        client.create_registered_model(name, description="Colours gray photographs; colorgan")
-    of_run = [v for v in versions if v.tags.get(SHA256_TAG) == best.generator_sha256]
-    version = of_run[0].version if of_run else _register(client, runs, name, best)
-    because_there = of_run and of_run[0].tags.get("promoted.because") == because
-    if not because_there:
-        told = {"promoted.because": because, "score": f"{score:.6g}", DIGEST_TAG: digest}
+        version = _version(client, runs, name, best)
         for key, value in told.items():
             client.set_model_version_tag(name, version, key, value)
-    moved = str(stands_at) != str(version)
-    if moved:
-        client.set_registered_model_alias(name, CHAMPION, version)
-    return Promotion(name, str(version), because, moved)
+        moved = CHAMPION not in client.get_model_version(name, version).aliases
+        if moved:
+            client.set_registered_model_alias(name, CHAMPION, version)
+    except MlflowException as error:
+        raise ColorganError(f"MLflow's registry cannot be written to: {error}") from None
+    return Promotion(name, version, because, moved)
 
 
-def _register(client: MlflowClient, runs: TrainingRuns, name: str, run: TrainingRun) -> str:
-    """Make an MLflow model of the weights of a run, beside them, and a version of it."""
+def _version(client: MlflowClient, runs: TrainingRuns, name: str, run: TrainingRun) -> str:
+    """Return the version of a run; registers an MLflow model of its weights if there is none."""
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description="Colours gray photographs; colorgan")
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get(SHA256_TAG) == run.generator_sha256:
+            return str(version.version)
     with TemporaryDirectory() as folder:
         place = Path(folder)
         if None in [runs.artifact(run, f"model/{file}", place) for file in (WEIGHTS, CONFIG)]:
@@ -155,12 +130,6 @@ def save_model(generator: Path, into: Path) -> None:
         artifacts={"generator": str(generator)},
         code_paths=[str(package)],
         signature=SIGNATURE,
-        input_example=(_example(), {"saturation": 1.0}),
+        input_example=(pd.DataFrame({"image": [EXAMPLE]}), {"saturation": 1.0}),
         pip_requirements=[f"{name}=={metadata.version(name)}" for name in NEEDED],
     )
-
-
-def _example() -> pd.DataFrame:
-    buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((32, 32)).save(buffer, "PNG")
-    return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})

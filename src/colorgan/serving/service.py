@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from PIL import Image
@@ -23,14 +24,6 @@ RESULTS_KEPT = 24
 RUNS_SHOWN = 30
 EXAMPLES = 12
 RUN = "runs:/"
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """A model that the page offers: its id, as `--model` takes it, and a label to show."""
-
-    id: str
-    label: str
 
 
 @dataclass(frozen=True)
@@ -64,28 +57,36 @@ class ColorizeService:
     """
 
     def __init__(self, device: str, model: str) -> None:
-        self._device, self._first = device, model
-        self._colorizers: OrderedDict[str, Colorizer] = OrderedDict()
+        @lru_cache(MODELS_KEPT)
+        def load(wanted: str) -> Colorizer:
+            # A request must not name any path it likes.
+            if wanted != model and wanted not in self.models():
+                raise ColorganError(f"there is no model {wanted!r} here")
+            return Colorizer.load(wanted, device)
+
+        self._first, self._load = model, load
         self._results: OrderedDict[str, Result] = OrderedDict()
         # One photo at a time: two would share the same cores.
         self._lock = threading.Lock()
-        self._colorizer(model)
+        load(model)
 
-    def models(self) -> list[ModelChoice]:
-        """Return the models there are: the first one, bundled, trained here, of MLflow runs."""
-        choices = [ModelChoice(self._first, self._first)]
+    def models(self) -> dict[str, str]:
+        """Return the models there are, label by id: first, bundled, trained here, MLflow runs.
+
+        The id is what `--model` takes.
+        """
+        choices = {self._first: self._first}
         if paths.pretrained().is_dir():
-            choices.append(ModelChoice(paths.PRETRAINED, "pretrained"))
+            choices[paths.PRETRAINED] = paths.PRETRAINED
         for space in SPACES:
             if paths.model(space).is_dir():
-                choices.append(ModelChoice(space, f"{space.upper()}, trained here"))
-        unique: dict[str, ModelChoice] = {}
-        for choice in choices + _runs():
-            unique.setdefault(choice.id, choice)
-        return list(unique.values())
+                choices[space] = f"{space.upper()}, trained here"
+        return choices | _runs()
 
-    def colorize(self, content: bytes, name: str, model: str, saturation: float) -> str:
-        """Colour an encoded photo and return the id of the result.
+    def colorize(
+        self, content: bytes, name: str, model: str, saturation: float
+    ) -> tuple[str, Result]:
+        """Colour an encoded photo and return the result and its id.
 
         Raises:
             ColorganError: `model` is not offered, or cannot be loaded.
@@ -94,12 +95,12 @@ class ColorizeService:
         """
         with self._lock:
             start = time.perf_counter()
-            colored = self._colorizer(model).colorize_bytes(content, saturation=saturation)
+            colored = self._load(model).colorize_bytes(content, saturation=saturation)
             seconds = time.perf_counter() - start
         before, after = previews(colored.picture, colored.pixels)
         by = "" if model == self._first else f"_{_short(model)}"
         id = secrets.token_hex(8)
-        self._results[id] = Result(
+        result = self._results[id] = Result(
             name=f"{PurePath(name or 'photo').stem}_colored{by}{colored.suffix}",
             files={"before": before, "after": after, "file": colored.content},
             media_type=f"image/{colored.format.lower()}",
@@ -108,22 +109,11 @@ class ColorizeService:
         )
         while len(self._results) > RESULTS_KEPT:
             self._results.popitem(last=False)
-        return id
+        return id, result
 
     def result(self, id: str) -> Result | None:
         """Return a result, or None if it is no longer kept."""
         return self._results.get(id)
-
-    def _colorizer(self, model: str) -> Colorizer:
-        if model not in self._colorizers:
-            # A request must not name any path it likes.
-            if self._colorizers and model not in {choice.id for choice in self.models()}:
-                raise ColorganError(f"there is no model {model!r} here")
-            self._colorizers[model] = Colorizer.load(model, self._device)
-            while len(self._colorizers) > MODELS_KEPT:
-                self._colorizers.popitem(last=False)
-        self._colorizers.move_to_end(model)
-        return self._colorizers[model]
 
 
 def examples() -> dict[str, Path]:
@@ -146,16 +136,16 @@ def _short(model: str) -> str:
     return model.removeprefix(RUN)[:8] if model.startswith(RUN) else model
 
 
-def _runs() -> list[ModelChoice]:
+def _runs() -> dict[str, str]:
+    """Return labels of the newest runs by id; none without MLflow or a store that answers."""
     try:
         from colorgan.tracking.mlflow_read import TrainingRuns
 
         runs = TrainingRuns()
-        return [
-            ModelChoice(RUN + run.id, f"{run.name} · {_short(RUN + run.id)}")
+        return {
+            RUN + run.id: f"{run.name} · {_short(RUN + run.id)}"
             for space in SPACES
             for run in runs.with_weights(f"train_{space}", RUNS_SHOWN)
-        ]
+        }
     except (ColorganError, ModuleNotFoundError):
-        # There is no store, it does not answer, or MLflow is not installed.
-        return []
+        return {}

@@ -53,7 +53,7 @@ class Handlers:
     async def models(self, request: Request) -> Response:
         """Return the models to choose from."""
         choices = await run_in_threadpool(self._service.models)
-        return JSONResponse([{"id": choice.id, "label": choice.label} for choice in choices])
+        return JSONResponse([{"id": id, "label": label} for id, label in choices.items()])
 
     async def examples(self, request: Request) -> Response:
         """Return the names of the examples, or one example in gray."""
@@ -76,14 +76,13 @@ class Handlers:
             return _error(413, f"the file is larger than {self._max_bytes / 1e6:g} MB")
         name, model = query.get("name", ""), query.get("model", "pretrained")
         try:
-            id = await run_in_threadpool(self._service.colorize, content, name, model, saturation)
+            id, result = await run_in_threadpool(
+                self._service.colorize, content, name, model, saturation
+            )
         except UnreadablePhoto as error:
             return _error(415, str(error))
         except (ColorganError, OSError, ValueError, MemoryError) as error:
             return _error(400, str(error) or "too large for the memory of this machine")
-        result = self._service.result(id)
-        if result is None:
-            return _error(503, "too many photos at once; try again")
         width, height = result.size
         return JSONResponse({
             "id": id, "name": result.name, "width": width, "height": height,
@@ -96,11 +95,8 @@ class Handlers:
         kind = request.path_params["kind"]
         if result is None or kind not in result.files:
             return _error(404, "this result is not kept any longer: colour the photo again")
-        if kind != "file":
-            return Response(result.files[kind], media_type="image/jpeg")
-        ascii_name = result.name.encode("ascii", "replace").decode().replace('"', "")
-        disposition = {"Content-Disposition": f'attachment; filename="{ascii_name}"'}
-        return Response(result.files[kind], headers=disposition, media_type=result.media_type)
+        media_type = result.media_type if kind == "file" else "image/jpeg"
+        return Response(result.files[kind], media_type=media_type)
 
     async def _body(self, request: Request) -> bytes | None:
         """Return the body, or None as soon as it is too large, without reading the rest."""
