@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="colorgan",
-    help="Train GANs that colour gray photographs, and colour yours.",
+    help="Train GANs that colour gray photographs, and colour your own photos.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,8 +27,8 @@ app = typer.Typer(
 
 Name = Literal["rgb", "lab"]
 Space = Annotated[Name, typer.Argument(help="rgb or lab")]
-OneSpace = Annotated[Name | None, typer.Argument(help="rgb or lab; both if left out")]
-MODEL = "pretrained, rgb, lab, a folder with a generator, an ONNX file, or an MLflow run"
+OneSpace = Annotated[Name | None, typer.Argument(help="rgb or lab; default: both")]
+MODEL = "pretrained, rgb, lab, a model folder, an ONNX file, or an MLflow run (name or runs:/ID)"
 Model = Annotated[str, typer.Option(help=MODEL)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 STAGE = "Stages (what `dvc repro` runs)"
@@ -42,7 +42,7 @@ EXTRAS = {"mlflow": "pipeline", "onnx": "onnx", "onnxscript": "onnx", "starlette
 
 @app.command(rich_help_panel=STAGE)
 def download(space: Space) -> None:
-    """Fetch the photos of a space into data/raw."""
+    """Fetch the photos of rgb or lab into data/raw."""
     from colorgan.data.download import download as run
 
     typer.echo(f"download {space}: {run(_params(), space)} files")
@@ -110,7 +110,7 @@ def summary() -> None:
 
 @app.command(rich_help_panel=TOOLS)
 def preset(
-    name: Annotated[str, typer.Argument(help="Name of the preset; without one, a list")] = "",
+    name: Annotated[str, typer.Argument(help="Name of the preset; leave it out to list them")] = "",
     write: Annotated[bool, typer.Option("--write", help="Put the values into params.yaml")] = False,
     path: Annotated[
         Path | None,
@@ -152,7 +152,7 @@ def verify(
 
 @app.command(rich_help_panel=TOOLS)
 def sync() -> None:
-    """Send MLflow what earlier runs could not send, because it was away or they were killed."""
+    """Send MLflow what earlier runs could not send: it was away, or they were killed."""
     from colorgan.tracking.run import sync as run
 
     typer.echo(run())
@@ -192,7 +192,7 @@ def colorize(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results (never an input)")
     ] = False,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP")] = 95,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG and WebP")] = 95,
     side: Annotated[
         int, typer.Option(min=0, max=4096, help="Shorter side of the network's copy; 0 its own")
     ] = 0,
@@ -268,7 +268,7 @@ def serve_page(
     max_megabytes: Annotated[float, typer.Option(min=0.001, max=10_000, help="Of a file")] = 50.0,
     max_megapixels: Annotated[float, typer.Option(min=0.001, max=10_000, help="Of a photo")] = 50.0,
 ) -> None:
-    """Open a page to drop photos on, on this machine alone."""
+    """Open a page to drop photos on; only this machine reaches it, unless --host says otherwise."""
     from colorgan.serving.web import serve
 
     serve(host, port, model, device, max_megabytes, max_megapixels)

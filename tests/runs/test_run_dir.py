@@ -199,3 +199,15 @@ def test_one_training_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         )
     with folder.locked("lab"):
         pass
+
+
+def test_the_newest_other_trainings_are_kept(tmp_path: Path) -> None:
+    for age in range(8):
+        RunDir(tmp_path / str(age)).path.mkdir()
+        os.utime(tmp_path / str(age), (1e9 - age, 1e9 - age))
+    own = RunDir(tmp_path / "own")
+    own.path.mkdir()
+    with RunDir(tmp_path / "7").locked("lab"), own.locked("rgb"):
+        left = {folder.name for folder in tmp_path.iterdir()}
+    assert {"own", "7"} < left, "a folder that is in use stays"
+    assert len(left) <= 2 + run_dir.OTHERS_KEPT

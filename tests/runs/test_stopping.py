@@ -139,7 +139,7 @@ Pix2Pix.train_step = slower
 def stopped_at(said: str, place: Place) -> int:
     """Return the iteration after which it says it was stopped, which its checkpoint has too."""
     (number,) = re.findall(
-        r"^train lab: stopped after iteration (\d+) of \d+; the same command goes on$", said, re.M
+        r"^train lab: stopped after iteration (\d+) of \d+; the same command resumes$", said, re.M
     )
     checkpoint = Checkpoint.read(place.checkpoint)
     assert checkpoint

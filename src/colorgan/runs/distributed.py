@@ -71,7 +71,7 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
             return code
         print(
             f"train {space}: one of the {n_processes} processes was ended by signal {-code} "
-            f"({signal.Signals(-code).name}); the same command goes on",
+            f"({signal.Signals(-code).name}); the same command resumes",
             file=sys.stderr,
         )
         return 128 - code

@@ -24,7 +24,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,6 @@ from colorgan.runs.runtime import Runtime
 CODE = (
     "color.py",
     "model.py",
-    "pretrained.py",
     "spaces.py",
     "data/arrays.py",
     "data/loader.py",
@@ -52,6 +51,8 @@ CODE = (
     "training/*.py",
 )
 """The modules that decide the result of a training: the code deps in dvc.yaml; a test compares."""
+OTHERS_KEPT = 4
+"""Folders of other trainings of a stage that are kept, so that they can be resumed."""
 LOCK_SECONDS = 10.0
 """How long to wait for a lock: the loader's workers of a killed training hold it for 5 s more."""
 
@@ -134,9 +135,20 @@ class RunDir:
         try:
             pid.write_text(str(os.getpid()), encoding="utf-8")
             io.remove_asides(self.path)
+            self._remove_oldest()
             yield
         finally:
             lock.release()
+
+    def _remove_oldest(self) -> None:
+        """Remove the oldest folders of other trainings of this stage, unless they are in use."""
+        others = [
+            path for path in self.path.parent.iterdir() if path.is_dir() and path != self.path
+        ]
+        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for other in others[OTHERS_KEPT:]:
+            with suppress(Timeout), FileLock(other / "lock", timeout=0):
+                shutil.rmtree(other, ignore_errors=True)
 
     def read_checkpoint(self, progress: TrainingProgress) -> Checkpoint | None:
         """Read the checkpoint and say why if none is used; None if there is none that is whole."""
@@ -173,7 +185,7 @@ class RunDir:
         """Whether training came to its end here."""
         return (self.path / "done").exists()
 
-    def put_out(self, space: str) -> None:
+    def copy_to_outs(self, space: str) -> None:
         """Copy the model and the curves to the stage's outs, each whole or not at all."""
         for out in (paths.model(space), paths.losses(space), paths.validation(space)):
             # A kill at this point may have left something.

@@ -103,6 +103,7 @@ def build_step(
     for network in (generator, discriminator):
         network.to(device=runtime.device, memory_format=layout)  # type: ignore[call-overload]
     optimizer_g, optimizer_d = (
+        # The trainer sets the learning rate before each step.
         Adam(network.parameters(), train.lr, (train.beta1, train.beta2), fused=True)
         for network in (generator, discriminator)
     )

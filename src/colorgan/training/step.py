@@ -30,7 +30,7 @@ class Pix2Pix:
         autocast: returns a new context in which forward passes run.
         picture_losses: the losses between the generated picture and the ground truth; L1 first.
         average: the exponential moving average of the generator, None without one.
-        grad_clip: largest norm of a network's gradient, 0 for any.
+        grad_clip: largest norm of a network's gradient; 0: no clipping.
         pretrain_iterations: the first iterations, in which the generator learns from the picture
             losses alone.
         seed, rank: dropout depends on these and on the iteration.

@@ -40,7 +40,7 @@ def train(params: Params, space_name: SpaceName) -> int:
             diverged. Earlier results stay as they were.
         KeyboardInterrupt, SystemExit: it was asked to stop, and wrote a checkpoint.
     """
-    # Before anything is computed: new threads inherit it.
+    # For speed on CPUs; first, because torch's threads inherit it when they start.
     torch.set_flush_denormal(True)
     cfg, space = params.space(space_name), get_space(space_name)
     folder = paths.processed(space_name)
@@ -60,12 +60,12 @@ def train(params: Params, space_name: SpaceName) -> int:
         runtime = Runtime.decide(train, machine, iterations)
         digest = digest_of(cfg, info.digest, weights.sha256, runtime)
         run_dir = RunDir.of(f"train_{space_name}", digest)
-        first = runtime.group.rank == 0
-        mode = machine.progress if first else "none"
+        is_rank_0 = runtime.group.rank == 0
+        mode = machine.progress if is_rank_0 else "none"
         title = f"train {space_name}"
         progress = TrainingProgress(mode, title, iterations, train.epochs, train.batch_size)
         training = Training(params, space, info, photos, val, weights, runtime, run_dir, progress)
-        with run_dir.locked(space_name) if first else nullcontext():
+        with run_dir.locked(space_name) if is_rank_0 else nullcontext():
             training.run()
     return 0
 
@@ -85,7 +85,7 @@ class Training:
     progress: TrainingProgress
 
     def run(self) -> None:
-        """Train, unless that was done before, and put the results out."""
+        """Train, unless that was done before, and copy the results to models/ and reports/."""
         group = self.runtime.group
         if group.rank == 0:
             send_unsent()
@@ -97,13 +97,13 @@ class Training:
         else:
             self._train()
         if group.rank == 0:
-            self.run_dir.put_out(self.space.name)
+            self.run_dir.copy_to_outs(self.space.name)
 
     def _train(self) -> None:
         cfg, machine = self.params.space(self.space.name), self.params.runtime
         runtime, progress = self.runtime, self.progress
-        first = runtime.group.rank == 0
-        checkpoint = self.run_dir.read_checkpoint(progress) if first else None
+        is_rank_0 = runtime.group.rank == 0
+        checkpoint = self.run_dir.read_checkpoint(progress) if is_rank_0 else None
         checkpoint = from_rank_0(checkpoint, runtime.group)
         batches = open_batches(
             self.photos, cfg.train.batch_size, cfg.train.seed, machine.num_workers,
@@ -118,11 +118,12 @@ class Training:
         else:
             position = Position()
             self.run_dir.best.unlink(missing_ok=True)
-        del checkpoint
+        del checkpoint  # frees its copy of the weights
+        # Ranks other than 0 record nothing and validate no photos.
         recorder, checkpoints, best, val = Recorder(), None, None, self.val.take([])
         with ExitStack() as stack:
             stop = stack.enter_context(StopSignal())
-            if first:
+            if is_rank_0:
                 recorder = stack.enter_context(open_recorder(self._describe(position)))
                 checkpoints = Checkpoints(
                     self.run_dir.checkpoint, progress.title, machine.checkpoint_minutes,
@@ -140,11 +141,11 @@ class Training:
                     trainer.fit()
             except (KeyboardInterrupt, SystemExit):
                 done = f"{position.iteration} of {progress.iterations}"
-                progress.say(f"stopped after iteration {done}; the same command goes on")
+                progress.say(f"stopped after iteration {done}; the same command resumes")
                 raise
-            if first:
+            if is_rank_0:
                 self._keep_model(trainer)
-        if first:
+        if is_rank_0:
             self.run_dir.finish()
 
     def _describe(self, position: Position) -> RunDescription:
@@ -167,7 +168,7 @@ class Training:
 
     def _keep_model(self, trainer: Trainer) -> None:
         """Save the last or the best weights in the run's folder, and record them."""
-        # Asked for once: it copies the last running statistics, which `restore` then replaces.
+        # Before `restore`: a second call would copy the last running statistics over the best.
         network = trainer.step.kept_generator()
         restored = trainer.best.restore(network) if trainer.best else None
         if restored:

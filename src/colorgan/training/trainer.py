@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Trainer:
             self._before_training()
         while True:
             epoch, start = divmod(self.position.iteration, len(self.batches))
+            # `epoch` epochs are trained; the last one may lack its validation after a resume.
             if epoch > self.position.epoch:
                 self._after_epoch(epoch)
                 self.position.epoch = epoch
@@ -120,9 +122,9 @@ class Trainer:
         self.progress.update(iteration, epoch, losses)
 
     def _before_training(self) -> None:
-        """Draw what the initial weights make of the photos; validate them if they are not random.
+        """Record a sample grid of the initial weights; with `keep: best`, validate trained ones.
 
-        Training may not improve on initial weights that were trained before.
+        They are a candidate, because training can make trained weights worse.
         """
         self._draw(0)
         if self.best is not None and self.train.init != RANDOM:
@@ -140,7 +142,7 @@ class Trainer:
         """Record the figures of the validation photos, and offer the weights as the best."""
         if not len(self.val):
             return
-        with self._model() as model:
+        with self._generator_as_model() as model:
             figures = validate(model, self.val, self.train.batch_size)
         self.recorder.log_validation(epoch, figures)
         if self.best is not None:
@@ -149,12 +151,12 @@ class Trainer:
     def _draw(self, epoch: int) -> None:
         """Record a grid of validation photos."""
         if len(self.val):
-            with self._model() as model:
+            with self._generator_as_model() as model:
                 grid = sample_grid(model, self.val, self.logging.sample_photos)
             self.recorder.log_picture(grid, "val/grid", epoch)
 
     @contextmanager
-    def _model(self) -> Iterator[Model]:
+    def _generator_as_model(self) -> Iterator[Model]:
         """Yield the generator, or its average, as a model in evaluation mode."""
         generator = self.step.kept_generator()
         generator.eval()
@@ -165,7 +167,7 @@ class Trainer:
 
 
 def _require_finite(losses: dict[str, float], iteration: int) -> None:
-    bad = [name for name, value in losses.items() if not abs(value) < float("inf")]
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
     if bad:
         raise ColorganError(
             f"{bad[0]} is {losses[bad[0]]} at iteration {iteration}: training has diverged; lower "
