@@ -35,9 +35,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_clean_repository_is_its_commit(repository: Path) -> None:
     (repository / "mlflow.db").write_text("ignored by git")
-    state = lineage.git_state(repository)
-    assert state == lineage.GitState(git("rev-parse", "HEAD"), dirty=False, diff="")
-    assert len(state.commit or "") == 40
+    assert lineage.git_state(repository) == (git("rev-parse", "HEAD"), "")
 
 
 @pytest.mark.parametrize("staged", [True, False])
@@ -45,9 +43,7 @@ def test_a_change_is_dirty_and_in_the_diff_staged_or_not(repository: Path, stage
     (repository / "params.yaml").write_text("lr: 2\n")
     if staged:
         git("add", "params.yaml")
-    state = lineage.git_state(repository)
-    assert state.dirty
-    assert "-lr: 1\n+lr: 2\n" in state.diff
+    assert "-lr: 1\n+lr: 2\n" in lineage.git_state(repository)[1]
 
 
 def test_settings_of_the_user_do_not_change_the_diff(repository: Path) -> None:
@@ -59,10 +55,10 @@ def test_settings_of_the_user_do_not_change_the_diff(repository: Path) -> None:
     git("add", ".")
     git("commit", "-qm", "second")
     (inner / "numbers").write_text("".join([*lines[:4], "x\n", *lines[5:]]))
-    before = lineage.git_state(inner).diff
+    before = lineage.git_state(inner)[1]
     for name, value in (("relative", "true"), ("context", "0"), ("noprefix", "true")):
         git("config", f"diff.{name}", value)
-    assert lineage.git_state(inner).diff == before
+    assert lineage.git_state(inner)[1] == before
     assert before.startswith("diff --git a/inner/numbers b/inner/numbers\n")
     assert "\n 1\n 2\n 3\n-4\n+x\n 5\n 6\n 7\n" in before
 
@@ -85,30 +81,30 @@ def test_a_change_of_the_same_size_within_a_second_is_seen(repository: Path) -> 
     os.utime(params, ns=(before.st_atime_ns, before.st_mtime_ns))
     os.utime(repository / ".git" / "index", (before.st_mtime + 10, before.st_mtime + 10))
     assert git("status", "--porcelain") == ""
-    assert "-lr: 1\n+lr: 2\n" in lineage.git_state(repository).diff
+    assert "-lr: 1\n+lr: 2\n" in lineage.git_state(repository)[1]
 
 
 def test_a_new_file_is_dirty_and_named(repository: Path) -> None:
     (repository / "größe.py").write_text("x = 1\n")
-    assert lineage.git_state(repository).diff == "new, not in git: größe.py\n"
+    assert lineage.git_state(repository)[1] == "new, not in git: größe.py\n"
 
 
 def test_what_the_stages_write_is_not_dirty(repository: Path) -> None:
     (repository / "reports" / "losses.csv").unlink()
     (repository / "dvc.lock").write_text("new")
-    assert not lineage.git_state(repository).dirty
+    assert lineage.git_state(repository)[1] == ""
 
 
 def test_no_repository_no_first_commit_and_no_git_are_no_commit(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert lineage.git_state(tmp_path) == lineage.GitState(None, dirty=False, diff="")
+    assert lineage.git_state(tmp_path) == ("", "")
     empty = tmp_path / "empty"
     empty.mkdir()
     git("-C", str(empty), "init", "-q")
-    assert lineage.git_state(empty).commit is None
+    assert lineage.git_state(empty) == ("", "")
     monkeypatch.setenv("PATH", "")
-    assert lineage.git_state(repository).commit is None
+    assert lineage.git_state(repository) == ("", "")
 
 
 def test_the_environment_names_python_and_packages() -> None:

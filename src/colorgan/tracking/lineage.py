@@ -7,7 +7,6 @@ import platform
 import shutil
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass
 from getpass import getuser
 from importlib import metadata
 from pathlib import Path
@@ -22,27 +21,16 @@ DIFF = ("-c", "diff.relative=false", "diff", "HEAD", "--no-ext-diff", "--no-text
 GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
-@dataclass(frozen=True)
-class GitState:
-    """What git says about a folder.
+def git_state(cwd: Path) -> tuple[str, str]:
+    """Return the commit and the diff of the folder `cwd`; empty where there is no git.
 
-    Attributes:
-        commit: full hash of HEAD; None without git, a repository or a first commit.
-        dirty: whether a file that can decide a result differs from HEAD or is new to git;
-            reports and dvc.lock, which the stages write, do not count.
-        diff: the change of these files against HEAD, staged or not, and the names of new ones.
+    Returns:
+        The full hash of HEAD, and the change against it, staged or not, with the names of files
+        that are new to git. Reports and dvc.lock, which the stages write, do not count.
     """
-
-    commit: str | None
-    dirty: bool
-    diff: str
-
-
-def git_state(cwd: Path) -> GitState:
-    """Return commit, dirtiness and diff of the folder `cwd`; empty ones where there is no git."""
     commit = _git(cwd, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not commit:
-        return GitState(None, False, "")
+        return "", ""
     with TemporaryDirectory() as folder:
         # Git compares size and second of change, and the content only of files that are newer than
         # the index. `dvc exp run --temp -S train.batch_size=32` checks params.yaml out and rewrites
@@ -55,7 +43,7 @@ def git_state(cwd: Path) -> GitState:
         diff = _git(cwd, *DIFF, *CODE, index=index)
         new = _git(cwd, "ls-files", "--others", "--exclude-standard", *CODE, index=index)
     diff += "".join(f"new, not in git: {name}\n" for name in new.splitlines())
-    return GitState(commit, bool(diff), diff)
+    return commit, diff
 
 
 def git_environment() -> dict[str, str]:
@@ -63,25 +51,12 @@ def git_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
 
 
-def experiment() -> dict[str, str]:
-    """Return the DVC experiment, its baseline commit and the stage as tags, where DVC says them.
-
-    `dvc repro` says the stage alone; outside DVC the mapping is empty.
-    """
-    names = {
-        "dvc.experiment": "DVC_EXP_NAME",
-        "dvc.baseline": "DVC_EXP_BASELINE_REV",
-        "dvc.stage": "DVC_STAGE",
-    }
-    return {tag: value for tag, name in names.items() if (value := os.environ.get(name))}
-
-
 def run_name(stage: str) -> str:
     """Return the name of a run: the DVC experiment, else `workspace`, and its stage."""
-    return f"{experiment().get('dvc.experiment', 'workspace')} / {stage}"
+    return f"{os.environ.get('DVC_EXP_NAME') or 'workspace'} / {stage}"
 
 
-def origin(stage: str, space: str, git: GitState) -> dict[str, str]:
+def origin(stage: str, space: str, commit: str, diff: str) -> dict[str, str]:
     """Return where a run comes from as tags; MLflow's own names where it has one.
 
     MLflow finds the commit by itself only under `python -m`, not from a console script.
@@ -91,24 +66,22 @@ def origin(stage: str, space: str, git: GitState) -> dict[str, str]:
         "space": space,
         "mlflow.source.name": f"colorgan {stage}",
         "mlflow.source.type": "LOCAL",
-        **experiment(),
+        # `dvc repro` says the stage alone.
+        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
+        "dvc.stage": os.environ.get("DVC_STAGE", ""),
+        "mlflow.source.git.commit": commit,
+        "git.dirty": str(bool(diff)).lower() if commit else "",
     }
-    if git.commit:
-        tags["mlflow.source.git.commit"] = git.commit
-        tags["git.dirty"] = str(git.dirty).lower()
     # In a container the user may be a number without a name.
     with suppress(OSError, KeyError, ImportError):
         tags["mlflow.user"] = getuser()
-    return tags
+    return {name: value for name, value in tags.items() if value}
 
 
 def environment() -> str:
     """Return the Python version, the platform and the installed packages, a line each."""
-    packages = {
-        f"{name}=={package.version}"
-        for package in metadata.distributions()
-        if (name := package.name) is not None
-    }
+    packages = {f"{found.name}=={found.version}" for found in metadata.distributions()}
     head = [f"Python {platform.python_version()}", platform.platform(), ""]
     return "\n".join([*head, *sorted(packages, key=str.lower)]) + "\n"
 

@@ -9,18 +9,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Run
 
 from colorgan.errors import ColorganError
 from colorgan.tracking.mlflow_log import EXPERIMENT, SHA256_TAG
 from colorgan.tracking.store import reason, sqlite_file, tracking_uri, without_password
-
-PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ class TrainingRuns:
     def made(self, stage: str, sha256: str) -> TrainingRun | None:
         """Return the newest run of `stage` that made the generator of this SHA-256, if any."""
         condition = f"tags.`{SHA256_TAG}` = '{sha256}' and tags.stage = '{stage}'"
-        return next(self._search(condition), None)
+        return next(iter(self._search(condition, 1)), None)
 
     def named(self, stage: str, wanted: str) -> TrainingRun:
         """Return the newest run of `stage` with weights that has this id or name.
@@ -80,22 +76,22 @@ class TrainingRuns:
             ColorganError: there is none, it is of another stage, or it has no weights.
         """
         if re.fullmatch("[0-9a-f]{32}", wanted):
-            found = next(self._search(f"attributes.run_id = '{wanted}'"), None)
+            found = self._search(f"attributes.run_id = '{wanted}'", 1)
         else:
             names = {wanted, f"{wanted} / {stage}"}
-            of_name = [r for r in self._search(f"tags.stage = '{stage}'") if r.name in names]
-            found = next((r for r in of_name if r.generator_sha256), next(iter(of_name), None))
-        if found is None:
+            found = [run for run in self._search(f"tags.stage = '{stage}'") if run.name in names]
+        if not found:
             raise ColorganError(
                 f"no run of {stage} in MLflow has the id or the name {wanted!r}: "
                 "`python -m colorgan ui` shows the runs"
             )
-        of_stage = found.tags.get("stage", "no stage")
+        run = next((run for run in found if run.generator_sha256), found[0])
+        of_stage = run.tags.get("stage", "no stage")
         if of_stage != stage:
-            raise ColorganError(f"{found} is of {of_stage}; name a run of {stage}")
-        if not found.generator_sha256:
-            raise ColorganError(f"{found} has no weights: it did not finish; name one that did")
-        return found
+            raise ColorganError(f"{run} is of {of_stage}; name a run of {stage}")
+        if not run.generator_sha256:
+            raise ColorganError(f"{run} has no weights: it did not finish; name one that did")
+        return run
 
     def of_any(self, stages: Sequence[str], wanted: str) -> TrainingRun:
         """Return the run of one of several stages with an id or name, as `named` does.
@@ -110,12 +106,11 @@ class TrainingRuns:
 
     def newest(self, stage: str) -> TrainingRun | None:
         """Return the newest run of `stage`, if any."""
-        return next(self._search(f"tags.stage = '{stage}'"), None)
+        return next(iter(self._search(f"tags.stage = '{stage}'", 1)), None)
 
     def with_weights(self, stage: str, most: int) -> list[TrainingRun]:
         """Return the newest runs of `stage` that have weights, at most so many."""
-        finished = (run for run in self._search(f"tags.stage = '{stage}'") if run.generator_sha256)
-        return list(islice(finished, most))
+        return self._search(f"tags.stage = '{stage}' and tags.`{SHA256_TAG}` != ''", most)
 
     def artifact(self, run: TrainingRun, path: str, folder: Path) -> Path | None:
         """Bring a file of a run to `folder`/`path`; None if the run does not have it."""
@@ -178,22 +173,19 @@ class TrainingRuns:
             for name, value in tags.items():
                 self._client.set_tag(run.id, name, value)
 
-    def _search(self, condition: str) -> Iterator[TrainingRun]:
-        """Yield the runs that an MLflow filter matches, the newest first."""
-        token: str | None = None
-        while self._experiments:
-            with self._reading():
-                page = self._client.search_runs(
-                    self._experiments,
-                    filter_string=condition,
-                    order_by=["attributes.start_time DESC"],
-                    max_results=PAGE,
-                    page_token=token,
-                )
-            yield from map(_training_run, page)
-            token = page.token
-            if not token:
-                return
+    def _search(self, condition: str, most: int = 10_000) -> list[TrainingRun]:
+        """Return the newest runs that an MLflow filter matches, the newest first."""
+        if not self._experiments:
+            return []
+        newest = ["attributes.start_time DESC"]
+        with self._reading():
+            runs = self._client.search_runs(
+                self._experiments, condition, max_results=most, order_by=newest
+            )
+        return [
+            TrainingRun(run.info.run_id, run.info.run_name or "", dict(run.data.tags))
+            for run in runs
+        ]
 
     @contextmanager
     def _reading(self, doing: str = "read") -> Iterator[None]:
@@ -204,7 +196,3 @@ class TrainingRuns:
             raise ColorganError(
                 f"MLflow's {without_password(self._uri)} cannot be {doing}: {reason(error)}"
             ) from error
-
-
-def _training_run(run: Run) -> TrainingRun:
-    return TrainingRun(run.info.run_id, run.info.run_name or "", dict(run.data.tags))

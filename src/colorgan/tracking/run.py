@@ -254,22 +254,20 @@ def _unsent_training(run: RunDescription) -> tuple[UnsentRun, FileLock]:
 
 def _describe_origin(run: UnsentRun, space: str) -> None:
     """Tag a run with where it comes from; write the packages and the git diff beside it."""
-    git = lineage.git_state(Path.cwd())
-    run.tags = lineage.origin(run.stage, space, git)
+    commit, diff = lineage.git_state(Path.cwd())
+    run.tags = lineage.origin(run.stage, space, commit, diff)
     files = run.folder / FILES
     files.mkdir(parents=True, exist_ok=True)
     (files / "environment.txt").write_text(lineage.environment(), encoding="utf-8")
-    if git.diff:
-        (files / "git.diff").write_text(git.diff, encoding="utf-8", newline="")
+    if diff:
+        (files / "git.diff").write_text(diff, encoding="utf-8", newline="")
 
 
 def _mlflow_log() -> Any:
     """Return the module that writes to MLflow; None, said in a sentence, without MLflow."""
-    try:
-        from colorgan.tracking import mlflow_log
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "mlflow":
-            raise
+    if find_spec("mlflow") is None:
         say("mlflow is not installed: recording to CSV and JSON alone")
         return None
+    from colorgan.tracking import mlflow_log
+
     return mlflow_log
