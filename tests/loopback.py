@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 BLOCK = 1 << 16
 
@@ -34,8 +34,6 @@ class Page:
         content: bytes, or the file they are in.
         status: anything but 200 is answered with the content as its body.
         ranges: answer a Range with a part of the content.
-        etag: None makes one of the content, an empty string sends none.
-        heeds_if_range: False sends the part whatever If-Range says, as some servers do.
         breaks: how many answers are still to break off, each after `breaks_after` bytes.
         headers: further ones, such as Location or Last-Modified.
     """
@@ -43,8 +41,6 @@ class Page:
     content: bytes | Path = b""
     status: int = 200
     ranges: bool = True
-    etag: str | None = None
-    heeds_if_range: bool = True
     breaks: int = 0
     breaks_after: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -52,12 +48,6 @@ class Page:
     def body(self) -> bytes:
         """Return the content."""
         return self.content.read_bytes() if isinstance(self.content, Path) else self.content
-
-    def tag(self) -> str:
-        """Return the ETag with its quotes, or an empty string."""
-        if self.etag is None:
-            return f'"{hashlib.sha256(self.body()).hexdigest()[:16]}"'
-        return self.etag
 
 
 class Loopback:
@@ -89,6 +79,11 @@ class Loopback:
     def url(self, path: str) -> str:
         """Return the address of a path."""
         return f"http://127.0.0.1:{self._server.server_address[1]}{path}"
+
+    def page(self, asked: Asked) -> Page:
+        """Return the answer to a request."""
+        found = self.pages.get(asked.path, Page(b"no such page", status=404))
+        return found(asked) if callable(found) else found
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -124,13 +119,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: the requests are in the log."""
 
     def _answer(self) -> None:
-        path, _, query = self.path.partition("?")
+        # A client that speaks to a proxy sends the whole address.
+        address = urlsplit(self.path)
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        asked = Asked(self.command, path, query, headers, sent)
+        asked = Asked(self.command, address.path, address.query, headers, sent)
         self.loopback.log.append(asked)
-        found = self.loopback.pages.get(path, Page(b"no such page", status=404))
-        page = found(asked) if callable(found) else found
+        page = self.loopback.page(asked)
         body = page.body()
         start = self._start(page, asked, len(body))
         if start is not None and start >= len(body):
@@ -148,18 +143,12 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = re.fullmatch(r"bytes=(\d+)-", asked.headers.get("range", ""))
         if not wanted or not page.ranges or page.status != 200:
             return None
-        condition = asked.headers.get("if-range")
-        tags = (page.tag(), page.headers.get("Last-Modified"))
-        if condition and page.heeds_if_range and condition not in tags:
-            return None
         return int(wanted[1])
 
     def _head(self, page: Page, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
         if page.ranges:
             headers["Accept-Ranges"] = "bytes"
-        if page.tag():
-            headers["ETag"] = page.tag()
         for name, value in {**headers, **page.headers}.items():
             self.send_header(name, value)
         self.end_headers()

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-import pandas as pd
 import pytest
 
 from colorgan import io, paths
 from colorgan.config import Params
 from colorgan.data.download import download
 from colorgan.data.preprocess import preprocess
-from colorgan.data.sources import SOURCES, get_source
+from colorgan.data.sources import SOURCES
 from colorgan.errors import ColorganError
 
 SAMPLE = paths.DATA / "sample"
@@ -83,14 +82,6 @@ def test_a_listed_photo_that_is_missing(
     refused(params, f"{SAMPLE / 'sea/1.webp'} is listed in attribution.csv but not there")
 
 
-def test_a_list_without_a_column(params: Params, write_photos: Callable[..., list[str]]) -> None:
-    column = "licence"
-    write_photos(sea=2)
-    table = pd.read_csv(SAMPLE / "attribution.csv")
-    table.drop(columns=column).to_csv(SAMPLE / "attribution.csv", index=False)
-    refused(params, f"{SAMPLE / 'attribution.csv'} lacks the column '{column}'")
-
-
 @pytest.mark.parametrize("text", [None, b"\xff\xfe\x00", b'file,"\n'])
 def test_a_list_that_cannot_be_read(
     params: Params, write_photos: Callable[..., list[str]], text: bytes | None
@@ -136,8 +127,3 @@ def test_a_manifest_that_is_damaged(params: Params, text: bytes) -> None:
 def test_the_sources_are_those_of_the_parameter(params: Params) -> None:
     allowed = type(params.lab.data).model_fields["source"].annotation
     assert get_args(allowed) == tuple(SOURCES)
-
-
-def test_an_unknown_source() -> None:
-    with pytest.raises(ColorganError, match="no source is called 'flickr'; there are sample"):
-        get_source("flickr")

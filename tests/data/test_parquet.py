@@ -91,17 +91,6 @@ def test_the_hugging_face_form(
     assert {photo.split for photo in photos} == {None}
 
 
-def test_numbers_without_names_and_dictionaries_are_labels(
-    data: Callable[..., DataParams], tmp_path: Path
-) -> None:
-    numbers = pa.array([7, None, -1, 0], pa.int16())
-    words = pa.array(["sea", None, "sky", "sea"]).dictionary_encode()
-    for name, labels in (("a", numbers), ("b", words)):
-        write(tmp_path / f"photos/{name}.parquet", webp=CONTENTS[:4], label=labels)
-    photos = fetched(data(split=""), tmp_path / "raw").read(range(8))
-    assert [p.label for p in photos] == ["7", "", "-1", "0", "sea", "", "sky", "sea"]
-
-
 def test_no_label_column_and_other_names_of_splits(
     data: Callable[..., DataParams], tmp_path: Path
 ) -> None:

@@ -201,31 +201,6 @@ def test_no_part(server: Loopback, choose: Callable[..., DataParams], tmp_path: 
     assert not server.log
 
 
-def test_again_asks_for_nothing(
-    server: Loopback, choose: Callable[..., DataParams], tmp_path: Path
-) -> None:
-    """Not even for other parts, nor after the raw folder has gone."""
-    fetched(choose("train"), tmp_path / "raw")
-    asked = len(server.log)
-    assert asked == 1
-    fetched(choose(*COUNTS), tmp_path / "again")
-    assert len(server.log) == asked
-
-
-def test_an_archive_that_lacks_a_part(
-    server: Loopback,
-    members: Mapping[str, bytes],
-    choose: Callable[..., DataParams],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    archive = pack({name: content for name, content in members.items() if name != "test_y.bin"})
-    server.pages[ARCHIVE] = Page(archive)
-    monkeypatch.setenv("COLORGAN_STL10_MD5", md5(archive).upper())
-    with pytest.raises(ColorganError, match=r"lacks stl10_binary/test_y\.bin"):
-        fetched(choose("test"), tmp_path / "raw")
-
-
 def test_rows_may_be_few(raw: Path, photos: UInt8Array, choose: Callable[..., DataParams]) -> None:
     opened = get_source("stl10").open(choose(*COUNTS), raw)
     for rows in ([0], [17], [6, 7], [1, 4, 5, 12, 17], [], range(18)):

@@ -52,7 +52,8 @@ def ask(hub: str, folder: Path) -> str:
 def test_the_weights_are_downloaded_once(tmp_path: Path) -> None:
     packaged = packaged_weights("efficientnet_lite0")
     save_file(packaged, tmp_path / "served")
-    page = Page(tmp_path / "served", etag=f'"{"e" * 64}"', headers={"X-Repo-Commit": "c" * 40})
+    headers = {"ETag": f'"{"e" * 64}"', "X-Repo-Commit": "c" * 40}
+    page = Page(tmp_path / "served", headers=headers)
     with Loopback() as hub:
         first, second = ask(hub.url(""), tmp_path).splitlines()
         hub.log.clear()
