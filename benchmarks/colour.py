@@ -36,7 +36,7 @@ from colorgan.runs.runtime import device_name
 from colorgan.spaces import Space, get_space
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 from colorgan.tracking.run import record_results
-from colorgan.tracking.store_uri import tracking_uri
+from colorgan.tracking.store import tracking_uri
 
 # Beside this file.
 from colour_rows import ROWS, Row  # isort: skip

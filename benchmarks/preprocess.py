@@ -27,8 +27,8 @@ from rich.table import Table
 
 from colorgan import io, paths
 from colorgan.config import load_params
-from colorgan.data.conversion import Converter, convert_all, square
-from colorgan.data.sources import RawPhoto
+from colorgan.data.decode import RawPhoto
+from colorgan.data.preprocess import Converter, convert_all, square
 
 SIDE = 128
 

@@ -22,7 +22,7 @@ from colorgan import io, paths
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
 from colorgan.tracking import lineage
-from colorgan.tracking.mlflow_read import sqlite_uri
+from colorgan.tracking.store import sqlite_uri
 from colorgan.verify import UNEXPLAINED, likely_reasons, verify
 
 MAIN = Path("src/colorgan/__main__.py")

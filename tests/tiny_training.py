@@ -16,7 +16,6 @@ from torch import Tensor
 from colorgan.config import Params, SpaceName
 from colorgan.runs.runtime import Group, Runtime
 from colorgan.spaces import get_space
-from colorgan.tracking.csv_log import CsvSink
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
 from colorgan.training.build import build_step
@@ -33,8 +32,8 @@ def run(
     """
 
     def recorder(described: RunDescription) -> Recorder:
-        files = (described.folder / f"{name}.csv" for name in ("losses", "validation"))
-        return Recorder(CsvSink(*files, described.iteration, described.epoch))
+        folder, iteration, epoch = described.folder, described.iteration, described.epoch
+        return Recorder(folder, iteration=iteration, epoch=epoch)
 
     def run(space: SpaceName = "lab", changes: dict[str, object] | None = None) -> None:
         assert stage.train(make_params(changes or {}), space) == 0

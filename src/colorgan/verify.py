@@ -20,7 +20,8 @@ from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
 from colorgan.model import CONFIG, WEIGHTS
 from colorgan.tracking import lineage
-from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns, sqlite_uri
+from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
+from colorgan.tracking.store import sqlite_uri
 
 NEW_FILE = b"new, not in git: "
 """Begins the lines that `lineage.git_state` adds to git's diff."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorgan.data.arrays import Split, open_split, read_info
+from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 
 REMAKE = "run `dvc repro -f preprocess@lab` to make it again"
@@ -66,66 +65,31 @@ def test_arrays_that_are_not_there_yet(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", [b"", b'{"version": 1,', b"\xff\xfe", b"[]", b"null", b"{}"])
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe", b"[]", b"{}"])
 def test_a_damaged_dataset_json(folder: Path, text: bytes) -> None:
     (folder / "dataset.json").write_bytes(text)
     refused(folder, f"{folder / 'dataset.json'} is damaged (")
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"space": "rgb"}])
-def test_a_dataset_json_of_something_else(folder: Path, change: dict[str, object]) -> None:
-    content = json.loads((folder / "dataset.json").read_text())
-    (folder / "dataset.json").write_text(json.dumps(content | change))
-    refused(folder, f"{folder / 'dataset.json'} is of version ")
-
-
-@pytest.mark.parametrize(
-    "counts", [{"train": 10, "val": 3}, {"train": "ten", "val": 3, "test": 0}, 10]
-)
-def test_counts_that_are_none(folder: Path, counts: object) -> None:
-    content = json.loads((folder / "dataset.json").read_text())
-    (folder / "dataset.json").write_text(json.dumps(content | {"counts": counts}))
-    with pytest.raises(ColorganError, match=r"dataset.json is (damaged|of version).*: run `dvc"):
-        read_info(folder)
-
-
-@pytest.mark.parametrize("name", ["input.npy", "target.npy"])
-@pytest.mark.parametrize("kept", [0, 40, -1])
-def test_an_array_cut_short(folder: Path, name: str, kept: int) -> None:
-    path = folder / "train" / name
-    path.write_bytes(path.read_bytes()[:kept])
-    refused(folder, f"{path} is not a whole .npy file (")
-
-
-@pytest.mark.parametrize("name", ["input.npy", "target.npy"])
-def test_an_array_that_is_missing(folder: Path, name: str) -> None:
-    path = folder / "train" / name
+@pytest.mark.parametrize("kept", [0, 40, -1, None])
+def test_an_array_that_is_missing_or_cut_short(folder: Path, kept: int | None) -> None:
+    path = folder / "train/target.npy"
+    content = path.read_bytes()[:kept]
     path.unlink()
-    refused(folder, f"{path} does not exist: ")
+    if kept is not None:
+        path.write_bytes(content)
+    refused(folder, f"{path} cannot be read (")
 
 
 def test_arrays_of_the_wrong_kind(folder: Path) -> None:
     path = folder / "train/target.npy"
     right = np.load(path)
-    for wrong in (
-        right.astype(np.float32),
-        right.astype(np.int8),
-        right[:9],
-        right[..., :1],
-        right[:, :16],
-        right.transpose(0, 3, 1, 2),
-    ):
+    for wrong in (right.astype(np.float32), right[:9], right.transpose(0, 3, 1, 2)):
         np.save(path, wrong)
         refused(
             folder,
             f"{path} holds {wrong.dtype} {wrong.shape}, it should hold uint8 (10, 32, 32, 2): ",
         )
-
-
-def test_a_pickle_is_not_opened(folder: Path) -> None:
-    path = folder / "train/input.npy"
-    np.save(path, np.array([{"a": print}], dtype=object), allow_pickle=True)
-    refused(folder, f"{path} is not a whole .npy file (")
 
 
 @pytest.mark.parametrize("change", [-1, 1])
@@ -137,12 +101,6 @@ def test_an_index_of_another_length(folder: Path, change: int) -> None:
         folder,
         f"{folder / 'index.csv'} has {10 + change} train photos, the arrays have 10: ",
     )
-
-
-def test_an_index_without_a_column(folder: Path) -> None:
-    text = (folder / "index.csv").read_text().replace("label,", "x,", 1)
-    (folder / "index.csv").write_text(text)
-    refused(folder, f"{folder / 'index.csv'} lacks the column label: ")
 
 
 @pytest.mark.parametrize("text", [None, b"", b"\xff\xfe\x00"])

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
-import os
 import socket
-import subprocess
-import sys
 import tarfile
 import threading
 import tracemalloc
@@ -19,9 +15,9 @@ import numpy as np
 import pytest
 
 from colorgan.data.sources import fetching
-from colorgan.data.sources.fetching import cache_folder, extract_members, fetch_file
+from colorgan.data.sources.fetching import extract_members, fetch_file
 from colorgan.errors import ColorganError
-from loopback import Asked, Loopback, Page
+from loopback import Loopback, Page
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 OTHER = np.random.default_rng(1).bytes(1_000_000)
@@ -86,12 +82,6 @@ def test_a_broken_connection_is_continued(server: Loopback, path: Path) -> None:
     assert 400_000 < have <= 500_000
 
 
-def test_tries_that_bring_something_do_not_count(server: Loopback, path: Path) -> None:
-    server.pages["/file"] = Page(CONTENT, breaks=6, breaks_after=140_000)
-    fetch_file(server.url("/file"), path, MD5)
-    assert len(server.log) == 7
-
-
 def test_a_later_call_continues(server: Loopback, path: Path) -> None:
     server.pages["/file"] = lambda asked: Page(
         CONTENT, breaks=1, breaks_after=200_000 if len(server.log) == 1 else 0
@@ -104,15 +94,6 @@ def test_a_later_call_continues(server: Loopback, path: Path) -> None:
     assert path.read_bytes() == CONTENT
     assert server.log[-1].headers["range"] == f"bytes={kept}-"
     assert listing(path) == {"file.bin"}
-
-
-def test_a_whole_part_is_only_renamed(server: Loopback, path: Path) -> None:
-    """The process was killed between the last byte and the final name."""
-    server.pages["/file"] = Page(CONTENT)
-    path.parent.mkdir()
-    path.with_name("file.bin.part").write_bytes(CONTENT)
-    fetch_file(server.url("/file"), path, MD5)
-    assert path.read_bytes() == CONTENT
 
 
 def test_a_server_that_cannot_continue(server: Loopback, path: Path) -> None:
@@ -131,16 +112,6 @@ def test_wrong_checksum(server: Loopback, path: Path) -> None:
     assert "run the same command again" in sentence
     assert listing(path) == set()
     server.pages["/file"] = Page(CONTENT)
-    fetch_file(server.url("/file"), path, MD5)
-    assert path.read_bytes() == CONTENT
-
-
-def test_two_files_are_not_stitched_together(server: Loopback, path: Path) -> None:
-    """The server's file changed after the connection broke."""
-    first = Page(OTHER, breaks=1, breaks_after=500_000)
-    second = Page(CONTENT, heeds_if_range=False)
-    server.pages["/file"] = lambda asked: first if len(server.log) == 1 else second
-    assert "it was removed, so run the same command again" in refusal(server, path)
     fetch_file(server.url("/file"), path, MD5)
     assert path.read_bytes() == CONTENT
 
@@ -187,13 +158,6 @@ def test_a_gzip_label_does_not_unpack(server: Loopback, path: Path) -> None:
     assert server.log[0].headers["accept-encoding"] == "identity"
 
 
-def test_a_redirect_is_followed(server: Loopback, path: Path) -> None:
-    server.pages["/file"] = Page(status=302, headers={"Location": "/there"})
-    server.pages["/there"] = Page(CONTENT, breaks=1, breaks_after=500_000)
-    fetch_file(server.url("/file"), path, MD5)
-    assert server.log[-1].headers["range"]
-
-
 def test_a_refused_connection(server: Loopback, path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -204,56 +168,11 @@ def test_a_refused_connection(server: Loopback, path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_server_that_says_nothing(
-    server: Loopback, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fetching, "TIMEOUT", (1.0, 0.1))
-    silence = threading.Event()
-
-    def wait(asked: Asked) -> Page:
-        silence.wait(10)
-        return Page(CONTENT)
-
-    server.pages["/file"] = wait
-    assert "timed out" in refusal(server, path)
-    silence.set()
-
-
 @pytest.mark.parametrize("url", ["file.bin", "ftp://127.0.0.1/file", "http://", "http://[::1"])
 def test_an_address_that_is_none(path: Path, url: str) -> None:
     with pytest.raises(ColorganError) as error:
         fetch_file(url, path, MD5)
     assert str(error.value).startswith(f"{url!r} cannot be downloaded")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if sys.platform != "linux" or os.geteuid():
-        pytest.skip("only root can mount a small disk, on Linux")
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk is not allowed here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_a_full_disk(server: Loopback, small_disk: Path) -> None:
-    server.pages["/file"] = Page(CONTENT)
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(400_000))
-    path = small_disk / "file.bin"
-    with pytest.raises(OSError, match="No space left") as error:
-        fetch_file(server.url("/file"), path, MD5)
-    assert error.value.errno == errno.ENOSPC
-    assert error.value.filename == str(path.with_name("file.bin.part"))
-    assert listing(path) == {"ballast", "file.bin.part"}
-    ballast.unlink()
-    fetch_file(server.url("/file"), path, MD5)
-    assert path.read_bytes() == CONTENT
-    assert int(server.log[1].headers["range"][6:-1]) > 400_000
 
 
 def test_memory_stays_flat(server: Loopback, path: Path, tmp_path: Path) -> None:
@@ -269,14 +188,6 @@ def test_memory_stays_flat(server: Loopback, path: Path, tmp_path: Path) -> None
     tracemalloc.stop()
     assert peak < 8_000_000
     assert path.stat().st_size == 20_000_000
-
-
-def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("COLORGAN_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.setenv("COLORGAN_CACHE", "")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder().name == "colorgan"
 
 
 # Archives.
@@ -315,12 +226,3 @@ def test_an_archive_that_lacks_a_member_or_is_none(tmp_path: Path) -> None:
         archive.write_bytes(content)
         with pytest.raises(ColorganError, match=r"a\.tar\.gz is not a whole \.tar\.gz archive"):
             extract_members(archive, ["x/a"], tmp_path / "out")
-
-
-def test_unpacking_keeps_memory_flat(tmp_path: Path) -> None:
-    archive = write_archive(tmp_path / "a.tar.gz", ("x/a", bytes(30_000_000)))
-    tracemalloc.start()
-    extract_members(archive, ["x/a"], tmp_path / "out")
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 8_000_000

@@ -14,7 +14,7 @@ import torch
 
 from colorgan.data import loader
 from colorgan.data.arrays import Split, open_split
-from colorgan.data.loader import DeviceBatches, TrainingBatches, ahead, open_batches, stream
+from colorgan.data.loader import DeviceBatches, TrainingBatches, open_batches, stream
 from colorgan.runs.runtime import Group
 
 CPU, ALONE = torch.device("cpu"), Group()
@@ -66,13 +66,6 @@ def test_the_order_is_that_of_seed_and_epoch(split: Split) -> None:
     assert order(3, 1) == order(3, 1)
     orders = {tuple(order(epoch, seed)) for epoch in range(3) for seed in (1, 2)}
     assert len(orders) == 6
-
-
-def test_an_epoch_does_not_depend_on_those_before(split: Split) -> None:
-    some = TrainingBatches(split, 4, 1, 0, False)
-    for epoch in range(3):
-        passed = list(some.epoch(epoch))
-    assert photos(split, passed) == photos(split, batches(split, 2))
 
 
 def test_workers_read_the_same_batches(split: Split) -> None:
@@ -166,14 +159,6 @@ def test_an_epoch_that_was_left_half_way_does_no_harm(split: Split) -> None:
     assert alike(list(some.epoch(1)), batches(split, 1))
 
 
-def test_what_lies_on_the_device_may_be_written_to(split: Split) -> None:
-    some = KINDS["device"](split)
-    for input, target in some.epoch(0):
-        input.zero_()
-        target.zero_()
-    assert alike(list(some.epoch(0)), batches(split, 0))
-
-
 def test_arrays_are_copied_to_the_device_in_pieces(
     split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,10 +197,6 @@ def test_the_device_keeps_what_fits_in_half_of_its_memory(
     found = open_batches(split, 4, 1, 0, on, False, asked, Group())
     assert (found == "cached") is cached
     assert kept == ([on] if cached else [])
-
-
-def test_batches_come_ahead_in_their_order(split: Split) -> None:
-    assert alike(list(ahead(iter(batches(split, 0)), CPU)), batches(split, 0))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 from colorgan.config import DataParams, Params
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.data.sources import get_source
-from colorgan.data.sources.parquet import BATCH_BYTES, ParquetPhotos
+from colorgan.data.sources.parquet import ParquetPhotos
 from colorgan.errors import ColorganError
 
 ROOT = Path(__file__).parents[2]
@@ -155,23 +154,6 @@ def test_any_rows_can_be_read(data: Callable[..., DataParams], tmp_path: Path, g
     assert list(photos.read([])) == []
 
 
-def test_row_groups_without_a_wanted_row_are_not_read(
-    data: Callable[..., DataParams], tmp_path: Path
-) -> None:
-    write(tmp_path / "photos/a.parquet", 4, webp=CONTENTS, label=LABELS, split=SPLITS)
-    photos = fetched(data(), tmp_path / "raw")
-    raw = tmp_path / "raw/a.parquet"
-    column = pq.read_metadata(raw).row_group(5).column(0)
-    start = column.dictionary_page_offset or column.data_page_offset
-    damaged = bytearray(raw.read_bytes())
-    damaged[start : start + 40] = b"\xff" * 40
-    raw.write_bytes(damaged)
-    rows = [row for row in range(40) if row // 4 != 5]
-    assert [p.content for p in photos.read(rows)] == [CONTENTS[row] for row in rows]
-    with pytest.raises(ColorganError, match=r"raw/a\.parquet is no whole Parquet file \("):
-        list(photos.read([21]))
-
-
 @pytest.mark.parametrize("size", [2_000, 500_000])
 def test_memory_does_not_grow_with_the_photos_nor_with_a_row_group(
     data: Callable[..., DataParams], tmp_path: Path, size: int
@@ -196,7 +178,7 @@ def test_memory_does_not_grow_with_the_photos_nor_with_a_row_group(
         assert len(photo.content) == size
         if i % 10 == 0:
             peak = max(peak, pa.total_allocated_bytes() - before)
-    assert 0 < peak < 3 * BATCH_BYTES < total / 2
+    assert 0 < peak < total / 2
 
 
 def test_rows_without_a_picture_are_found_at_decoding(
@@ -216,18 +198,6 @@ def test_rows_without_a_picture_are_found_at_decoding(
     assert len({photo.id for photo in photos}) == 5
 
 
-def test_a_struct_without_bytes_is_a_row_without_a_picture(
-    data: Callable[..., DataParams], tmp_path: Path
-) -> None:
-    (tmp_path / "photos").mkdir()
-    table = hugging_face([CONTENTS[0], None], [0, 0], ["x"])
-    pq.write_table(table, tmp_path / "photos/0.parquet")
-    good, none = fetched(data(image="image", split=""), tmp_path / "raw").read([0, 1])
-    assert good.content == CONTENTS[0]
-    with pytest.raises(UnreadablePhoto, match=r"^unreadable: no picture$"):
-        none.decode(64)
-
-
 GOOD = {"webp": CONTENTS[:2], "label": ["a", "b"], "split": ["train", "val"]}
 
 
@@ -242,13 +212,8 @@ GOOD = {"webp": CONTENTS[:2], "label": ["a", "b"], "split": ["train", "val"]}
         ({"webp": ["x", "y"]}, r"/b.parquet: the column 'webp' \(parquet.image_column\) is string; "
          "it should hold the bytes of picture files"),
         ({"webp": [{"path": "x"}] * 2}, r"the column 'webp' \(parquet.image_column\) is struct<"),
-        ({"label": [0.5, 1.5]}, r"the column 'label' \(parquet.label_column\) is double; it should "
-         "be text or whole numbers"),
-        ({"split": [0, 1]}, r"the column 'split' \(parquet.split_column\) is int64; it should be "
-         "text: train, val or test"),
         ({"split": ["train", "dev"]}, r"/b.parquet: the column 'split' \(parquet.split_column\) "
          r"has the value 'dev'; it should be train, val \(or validation\) or test in every row"),
-        ({"split": ["train", None]}, "has the value None; it should be train"),
     ],
 )  # fmt: skip
 def test_a_wrong_column_is_said_with_its_file(
@@ -289,32 +254,3 @@ def test_a_path_without_parquet_files_is_named(
     ):
         with pytest.raises(ColorganError, match=rf"/{name} {what}: the source `parquet` needs one"):
             get_source("parquet").fetch(data(tmp_path / name), tmp_path / "raw")
-
-
-def test_a_file_without_rows_adds_none(data: Callable[..., DataParams], tmp_path: Path) -> None:
-    schema = pa.schema([("webp", pa.binary()), ("label", pa.string()), ("split", pa.string())])
-    write(tmp_path / "photos/a.parquet", **GOOD)
-    pq.write_table(schema.empty_table(), tmp_path / "photos/0.parquet")
-    pq.write_table(schema.empty_table(), tmp_path / "photos/z.parquet")
-    photos = fetched(data(), tmp_path / "raw")
-    assert [photo.name for photo in photos.read(range(len(photos)))] == [
-        "a.parquet:0",
-        "a.parquet:1",
-    ]
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared photos are not beside this checkout")
-def test_the_shared_photos(data: Callable[..., DataParams], tmp_path: Path) -> None:
-    photos = fetched(data(SHARED), tmp_path / "raw")
-    assert len(photos) == 17_598
-    names = sorted(path.name for path in SHARED.glob("*.parquet"))
-    table = pq.read_table(SHARED / names[0], columns=["webp", "label", "split"]).slice(0, 300)
-    got = list(photos.read(range(300)))
-    assert [photo.content for photo in got] == table["webp"].to_pylist()
-    assert [photo.label for photo in got] == table["label"].to_pylist()
-    assert [photo.split for photo in got] == table["split"].to_pylist()
-    last = next(iter(photos.read([len(photos) - 1])))
-    assert last.name.startswith(f"{names[-1]}:")
-    assert np.asarray(Image.open(io.BytesIO(last.content)).convert("RGB")).tolist() == (
-        np.asarray(last.decode(128).image).tolist()
-    )

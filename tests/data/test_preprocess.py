@@ -19,15 +19,11 @@ from PIL import Image, ImageOps
 
 from colorgan import io, paths
 from colorgan.config import SPACES, SPLITS, Params, SpaceName
-from colorgan.data import conversion
 from colorgan.data import preprocess as stage
 from colorgan.data.arrays import DatasetInfo, open_split, read_info
-from colorgan.data.conversion import Converter
-from colorgan.data.decode import DecodedPhoto
+from colorgan.data.decode import DecodedPhoto, RawPhoto
 from colorgan.data.download import download
-from colorgan.data.preprocess import assign_splits, preprocess
-from colorgan.data.sources import RawPhoto
-from colorgan.data.sources.sample import SamplePhotos
+from colorgan.data.preprocess import Converter, assign_splits, convert_all, preprocess
 from colorgan.errors import ColorganError
 from colorgan.spaces import get_space
 
@@ -164,7 +160,7 @@ def test_processes_make_the_same_arrays(
     first = preprocess(alone, "lab")
     before = listing(paths.processed("lab"))
     for name, value in (("CHUNK_PHOTOS", 4), ("CHUNK_BYTES", 1)):
-        monkeypatch.setattr(conversion, name, value)
+        monkeypatch.setattr(stage, name, value)
         assert preprocess(make_params({"runtime.preprocess_workers": 2}), "lab") == first
         assert listing(paths.processed("lab")) == before
 
@@ -176,7 +172,7 @@ def test_a_process_that_dies_is_said_in_a_sentence(
     params = make_params({"runtime.preprocess_workers": 1})
     download(params, "lab")
     with pytest.raises(ColorganError, match="ended abruptly, perhaps for want of memory"):
-        conversion.convert_all(Converter("lab", params.lab.data, Path("scratch")), [Bomb()], 1)
+        convert_all(Converter("lab", params.lab.data, Path("scratch")), [Bomb()], 1)
 
 
 @dataclass(frozen=True)
@@ -194,7 +190,7 @@ def test_photos_are_read_as_they_are_converted(
     make_params: Callable[..., Params], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many photos there are, few of them are in memory."""
-    monkeypatch.setattr(conversion, "CHUNK_PHOTOS", 5)
+    monkeypatch.setattr(stage, "CHUNK_PHOTOS", 5)
     converter = Converter("lab", make_params().lab.data, Path("scratch"))
     alive: list[weakref.ref[RawPhoto]] = []
     most = 0
@@ -207,7 +203,7 @@ def test_photos_are_read_as_they_are_converted(
             most = max(most, sum(ref() is not None for ref in alive))
             yield photo
 
-    records = conversion.convert_all(converter, photos(), 2)
+    records = convert_all(converter, photos(), 2)
     assert [record.name for record in records] == [str(i) for i in range(200)]
     assert most < 60
 
@@ -231,14 +227,6 @@ def test_the_digest_names_the_data(
     write_photos(sea=11)
     digests.add(run().digest)
     assert len(digests) == 5
-
-
-def test_no_photo_for_a_split(
-    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
-) -> None:
-    write_photos(sea=6)
-    assert run(val_fraction=0.0, test_fraction=0.0).counts == {"train": 6, "val": 0, "test": 0}
-    assert len(open_split(paths.processed("lab"), "val")) == 0
 
 
 def test_no_photo_to_train_on(
@@ -265,9 +253,9 @@ def test_preprocess_before_download(project: Path, colorgan: Callable[..., objec
 
 
 @pytest.mark.parametrize(
-    "failure", [OSError(errno.ENOSPC, "no space left"), KeyboardInterrupt()], ids=repr
+    ("place", "failure"),
+    [("square", KeyboardInterrupt()), ("_write_arrays", OSError(errno.ENOSPC, "no space left"))],
 )
-@pytest.mark.parametrize("place", ["square", "_write_arrays", "_digest"])
 def test_a_failure_leaves_the_last_arrays(
     write_photos: Callable[..., list[str]],
     run: Callable[..., DatasetInfo],
@@ -278,51 +266,19 @@ def test_a_failure_leaves_the_last_arrays(
     write_photos(sea=8)
     run()
     before = listing(paths.DATA / "processed")
-    module = conversion if place == "square" else stage
-    work = getattr(module, place)
+    work = getattr(stage, place)
     calls: list[object] = []
 
     def fails(*given: object) -> object:
         calls.append(given)
-        if len(calls) == 2 or place == "_digest":
+        if len(calls) == 2:
             raise failure
         return work(*given)
 
-    monkeypatch.setattr(module, place, fails)
+    monkeypatch.setattr(stage, place, fails)
     with pytest.raises(type(failure)):
         run(image_size=64)
     assert listing(paths.DATA / "processed") == before
-
-
-def test_a_full_disk_is_said_in_a_sentence(
-    write_photos: Callable[..., list[str]],
-    colorgan: Callable[..., object],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    write_photos(sea=8)
-    assert colorgan("download", "lab").code == 0
-
-    def full(*given: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(stage, "_write_arrays", full)
-    said = colorgan("preprocess", "lab")
-    assert said.code == 1
-    assert said.err.startswith("colorgan: no space left on the disk of ")
-    assert said.err.count("\n") == 1
-
-
-def test_a_source_that_loses_photos_is_found_out(
-    write_photos: Callable[..., list[str]],
-    run: Callable[..., DatasetInfo],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    write_photos(sea=5)
-    monkeypatch.setattr(SamplePhotos, "__len__", lambda self: 6)
-    read = SamplePhotos.read
-    monkeypatch.setattr(SamplePhotos, "read", lambda self, rows: read(self, range(5)))
-    with pytest.raises(ColorganError, match="should hold 6 photos, but 5 could be read"):
-        run()
 
 
 # The split: fixed, stratified, in exact shares.
@@ -337,7 +293,7 @@ def made_up(**labels: int) -> Photos:
     ]
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 99, 100, 205, 1000])
+@pytest.mark.parametrize("n", [1, 2, 7, 100, 205])
 @pytest.mark.parametrize(("val", "test"), [(0.1, 0.2), (0, 0.25), (0.15, 0), (0, 0), (0.05, 0.9)])
 def test_shares_are_exact_up_to_rounding(n: int, val: float, test: float) -> None:
     counts = Counter(assign_splits(made_up(sea=n), val, test))
@@ -372,8 +328,3 @@ def test_the_source_keeps_its_own_splits() -> None:
     assert all((s == "test") == (photo[2] == "test") for photo, s in zip(own, splits, strict=True))
     # Of the 75 that have none; nothing is drawn for a test there already is.
     assert Counter(splits) == {"test": 25, "val": 15, "train": 60}
-
-
-def test_a_whole_split_of_the_source_is_left_as_it_is() -> None:
-    own: Photos = [("", f"{i}", name) for i, name in enumerate(("train", "val", "test"))]
-    assert assign_splits(own, 0.3, 0.3) == ["train", "val", "test"]

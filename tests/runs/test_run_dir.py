@@ -163,20 +163,6 @@ def test_another_training_begins_anew_and_the_old_one_can_resume(
     assert steps.of(run) == [6, 7, 8, 9]
 
 
-def test_what_cannot_change_a_result_is_the_same_training(
-    steps: Steps, run: Callable[..., None]
-) -> None:
-    steps.of(run, stop_at=5)
-    changes = {
-        "runtime.num_workers": 2,
-        "runtime.checkpoint_minutes": 9,
-        "evaluate.batch_size": 3,
-        "logging.log_every": 3,
-        "logging.sample_every": 1,
-    }
-    assert steps.of(run, "lab", changes) == [6, 7, 8, 9]
-
-
 # --- the folder ---
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +10,7 @@ import torch
 from colorgan.config import Params
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.runs import runtime
-from colorgan.runs.runtime import LONG_RUN, Group, Runtime
+from colorgan.runs.runtime import LONG_RUN, Runtime
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
@@ -75,14 +74,6 @@ def test_auto_takes_bf16_where_it_is_computed(
     assert runtime.choose_precision("auto", MPS) == "off"
 
 
-def test_autocast_computes_in_the_precision_chosen() -> None:
-    x = torch.ones(2, 2)
-    with Runtime(CPU, "bf16").autocast():
-        assert (x @ x).dtype == torch.bfloat16
-    with Runtime(CPU, "off").autocast():
-        assert (x @ x).dtype == torch.float32
-
-
 @pytest.mark.parametrize("on", [True, False])
 def test_flags_are_those_of_the_parameters(make_params: Callable[..., Params], on: bool) -> None:
     names = ("cudnn_benchmark", "cudnn_deterministic", "allow_tf32")
@@ -122,22 +113,6 @@ def test_a_failure_of_torch_compile_is_one_sentence() -> None:
         assert "\n" not in str(refusal.value)
     with pytest.raises(ValueError, match="mine"), runtime.compile_errors("default"):
         raise ValueError("mine")
-
-
-def test_the_group_is_what_torchrun_says(
-    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    assert Group.of_environment() == Group(0, 0, 1)
-    for name, value in (("RANK", "5"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "8")):
-        monkeypatch.setenv(name, value)
-    params = make_params()
-    decided = Runtime.decide(params.lab.train, params.runtime)
-    assert decided.group == Group(5, 1, 8)
-    described = decided.tags()
-    assert described.pop("device_name").startswith(platform.processor() or platform.machine())
-    assert described == {"device": "cpu", "devices": "8", "precision": "off", "compile": "off"}
 
 
 @pytest.mark.parametrize(("device", "there", "auto"), [(CPU, 4, 1), (CUDA, 4, 4), (MPS, 1, 1)])

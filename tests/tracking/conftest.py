@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 from recorded import DIGEST, Describe, Runs, runs_in
 
 from colorgan.data.arrays import DatasetInfo
-from colorgan.tracking import mirror
+from colorgan.tracking import mlflow_log
 from colorgan.tracking.run import RunDescription
-from colorgan.tracking.store_uri import sqlite_uri
+from colorgan.tracking.store import sqlite_uri
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +31,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     # The checkout around the temporary folder, should there be one, is not the project's.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     monkeypatch.chdir(copy)
-    monkeypatch.setattr(mirror, "SEND_EVERY", 0.02)
+    monkeypatch.setattr(mlflow_log, "SEND_EVERY", 0.02)
     yield root
     # A thread that a test did not wait for would go on in the next test's project.
     for thread in threading.enumerate():
-        if thread.name == "colorgan-mirror":
+        if thread.name == "colorgan-sender":
             thread.join(30)
 
 

@@ -99,14 +99,6 @@ def test_what_the_stages_write_is_not_dirty(repository: Path) -> None:
     assert not lineage.git_state(repository).dirty
 
 
-def test_a_diff_is_cut_with_a_note(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lineage, "DIFF_LIMIT", 100)
-    (repository / "params.yaml").write_text("lr: 2\n" * 1000)
-    diff = lineage.git_state(repository).diff
-    assert len(diff) < 200
-    assert "[cut here: the whole diff has " in diff
-
-
 def test_no_repository_no_first_commit_and_no_git_are_no_commit(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ from recorded import (
 from colorgan.tracking import lineage
 from colorgan.tracking.mlflow_read import TrainingRuns
 from colorgan.tracking.run import open_recorder, record_results
-from colorgan.tracking.store_uri import sqlite_file, sqlite_uri, tracking_uri
+from colorgan.tracking.store import sqlite_file, sqlite_uri, tracking_uri
 
 SHA = "ab" * 32
 
@@ -49,7 +49,6 @@ def test_a_training_is_recorded_whole(
     expected = {"train.lr": "2e-05", "flip": "True", **{k: str(v) for k, v in many.items()}}
     assert run.data.params == expected
     assert_whole(client, run)
-    assert any(name.startswith("system/cpu") for name in run.data.metrics)
     assert unsent(project) == []
 
 
@@ -129,13 +128,17 @@ def test_a_run_that_ends_early_says_how_and_keeps_its_losses(
     assert run.data.metrics["train/d"] == 0.5
 
 
-def test_metrics_arrive_while_the_run_goes_on(describe: Describe, runs: Runs) -> None:
+def test_metrics_and_the_use_of_the_machine_arrive_while_the_run_goes_on(
+    describe: Describe, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    expected = {"train/d", "system/cpu_utilization_percentage"}
     with open_recorder(describe()) as recorder:
         recorder.log_losses(1, 1, {"d": 0.5})
         deadline = time.monotonic() + 20
-        while not (runs() and "train/d" in runs()[0].data.metrics) and time.monotonic() < deadline:
+        while not (runs() and expected <= runs()[0].data.metrics.keys()):
+            assert time.monotonic() < deadline
             time.sleep(0.1)
-        assert runs()[0].data.metrics["train/d"] == 0.5
         assert runs()[0].info.status == "RUNNING"
 
 
@@ -178,7 +181,7 @@ def test_a_deleted_experiment_is_named(
     client.delete_experiment(client.get_experiment_by_name("colorgan").experiment_id)
     record_results("evaluate", "lab", SHA, {}, [])
     assert "is deleted: bring it back with `mlflow experiments" in capsys.readouterr().err
-    assert len(unsent(project)) == 2, "the folder and its lock"
+    assert len(unsent(project)) == 1
 
 
 @pytest.mark.parametrize(
@@ -240,18 +243,6 @@ def test_four_processes_may_meet_an_empty_store(project: Path) -> None:
     assert unsent(project) == []
 
 
-def test_recording_a_loss_does_not_keep_the_training_waiting(describe: Describe) -> None:
-    losses = {"d": 0.5, "g": 0.5, "l1": 0.5}
-    with open_recorder(describe()) as recorder:
-        # Of this thread alone: others, and other work on the machine, may take the processor.
-        started = time.thread_time()
-        for iteration in range(2000):
-            recorder.log_losses(iteration, 1, losses)
-        each = (time.thread_time() - started) / 2000
-    # 0.05 ms measured; a synchronous call takes some 10 ms.
-    assert each < 0.002
-
-
 def test_a_run_of_an_older_version_is_read(client: MlflowClient, tmp_path: Path) -> None:
     """Its losses have all their digits, its tags a count of resumes."""
     experiment = client.create_experiment("colorgan", (tmp_path / "old").as_uri())
@@ -261,10 +252,8 @@ def test_a_run_of_an_older_version_is_read(client: MlflowClient, tmp_path: Path)
     for step, score in ((1, 0.5), (2, 0.75)):
         client.log_metric(run, "val/score", score, step=step)
     client.log_param(run, "train.keep", "best")
-    client.log_text(run, '{"train.lr": 0.1}', "params.json")
     there = TrainingRuns()
     found = there.named("train_lab", "batch-32")
     assert found == there.named("train_lab", run) == there.made("train_lab", SHA)
     assert there.losses(found) == {"d": {10: 0.6931471805599453}}
     assert there.kept_score(found) == 0.5
-    assert there.params(found, tmp_path) == {"train.lr": 0.1}

@@ -23,7 +23,6 @@ from colorgan.color import UInt8Array
 from colorgan.config import SPACES, SPLITS, Params, SpaceName, check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 from colorgan.spaces import get_space
-from colorgan.tracking.csv_log import CsvSink
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
 
@@ -107,7 +106,7 @@ def _params() -> Params:
 @contextmanager
 def _empty_project() -> Iterator[None]:
     def recorder(run: RunDescription) -> Recorder:
-        return Recorder(CsvSink(run.folder / "losses.csv", run.folder / "validation.csv"))
+        return Recorder(run.folder)
 
     with (
         TemporaryDirectory() as folder,

@@ -50,11 +50,6 @@ def test_cosine_falls_with_every_iteration(schedule: Callable[..., list[float]])
     assert rates[10:] == pytest.approx([(1 + cos(pi * i / 20)) / 2 for i in range(20)])
 
 
-@pytest.mark.parametrize(("name", "decay"), [("linear", 0), ("cosine", 0), ("constant", 3)])
-def test_constant(schedule: Callable[..., list[float]], name: str, decay: int) -> None:
-    assert schedule(3, decay, name) == [1.0] * 15
-
-
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine"])
 def test_warmup_multiplies_the_schedule(schedule: Callable[..., list[float]], name: str) -> None:
     warm, cold = schedule(4, 3, name, warmup=9), schedule(4, 3, name)

@@ -89,27 +89,6 @@ def same(some: list[Tensor], others: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(some, others, strict=True))
 
 
-def test_each_update_leaves_the_other_network_alone(
-    make_step: Callable[..., Pix2Pix], batch: Batch
-) -> None:
-    """Seen as each optimizer is asked to step."""
-    step = make_step()
-    of_d: list[Tensor] = []
-    of_g = weights(step.generator)
-
-    def after_own_update(*given: object) -> None:
-        assert same(of_g, weights(step.generator))
-        assert all(weight.grad is None for weight in step.generator.parameters())
-        of_d.extend(w.grad.clone() for w in step.discriminator.parameters())  # type: ignore[union-attr]
-
-    step.optimizer_d.register_step_post_hook(after_own_update)
-    step.train_step(*batch(), 0)
-    gradients = [weight.grad for weight in step.discriminator.parameters()]
-    assert len(of_d) == len(gradients)
-    assert all(map(torch.equal, of_d, gradients))
-    assert all(w.grad is not None and w.grad.abs().sum() > 0 for w in step.generator.parameters())
-
-
 def test_bf16_is_close_to_float32(make_step: Callable[..., Pix2Pix], batch: Batch) -> None:
     exact = make_step().train_step(*batch(), 0)
     half = make_step(train__amp="bf16").train_step(*batch(), 0)
@@ -136,16 +115,6 @@ def test_dropout_depends_on_seed_and_iteration_alone(
     assert losses(7) == first
     assert losses(8)[2] != first[2]
     assert losses(7, seed=2)[2] != first[2]
-
-
-def test_processes_of_a_group_drop_out_different_values(
-    make_step: Callable[..., Pix2Pix], batch: Batch
-) -> None:
-    losses = [
-        replace(make_step(**DROPPING), rank=rank).train_step(*batch(side=64), 3).tolist()
-        for rank in (0, 1, 0)
-    ]
-    assert losses[0] == losses[2] != losses[1]
 
 
 def test_the_generator_runs_once(make_step: Callable[..., Pix2Pix], batch: Batch) -> None:

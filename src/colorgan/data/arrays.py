@@ -161,13 +161,12 @@ def read_index(folder: Path, space: str) -> pd.DataFrame:
 
     path = folder / "index.csv"
     try:
-        index = pd.read_csv(path, dtype={"id": str, "label": str}, keep_default_na=False)
+        # Columns that are missing are among the ValueErrors.
+        return pd.read_csv(
+            path, dtype={"id": str, "label": str}, keep_default_na=False, usecols=INDEX_COLUMNS
+        )
     except (OSError, ValueError) as error:
         raise ColorganError(f"{path} cannot be read ({error}): {_remake(space)}") from None
-    missing = [column for column in INDEX_COLUMNS if column not in index]
-    if missing:
-        raise ColorganError(f"{path} lacks the column {missing[0]}: {_remake(space)}")
-    return index
 
 
 def _open(path: Path, shape: tuple[int, ...], space: str) -> UInt8Array:
@@ -176,12 +175,8 @@ def _open(path: Path, shape: tuple[int, ...], space: str) -> UInt8Array:
         return np.zeros(shape, np.uint8)
     try:
         array: UInt8Array = open_memmap(path, "r")
-    except FileNotFoundError:
-        raise ColorganError(f"{path} does not exist: {_remake(space)}") from None
     except (ValueError, EOFError, OSError) as error:
-        raise ColorganError(
-            f"{path} is not a whole .npy file ({error}): {_remake(space)}"
-        ) from None
+        raise ColorganError(f"{path} cannot be read ({error}): {_remake(space)}") from None
     if array.shape != shape or array.dtype != np.uint8:
         raise ColorganError(
             f"{path} holds {array.dtype} {array.shape}, it should hold uint8 {shape}: "

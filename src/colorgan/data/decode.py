@@ -1,21 +1,19 @@
 """Encoded pictures (JPEG, PNG, ...): opened and decoded to upright sRGB, or refused with a reason.
 
-Training and colouring share the steps `opened`, `orientation`, `load` and `srgb`; `decode` does
-all of them for a photo to train on.
+Training and colouring share the steps `opened`, `orientation` and `srgb`; `decode` does all of
+them for a photo to train on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
-import os
-import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -35,12 +33,8 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """How a picture with an EXIF orientation is turned upright."""
-SIDEWAYS = (5, 6, 7, 8)
-"""The EXIF orientations that swap width and height."""
 OPAQUE_FROM = 250
 """Alpha from which on a pixel counts as opaque; scanners and editors leave 254 behind."""
-
-_STDERR = threading.Lock()
 
 # Pillow logs oddities of a TIFF; without any handler, logging would print them to the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -83,11 +77,52 @@ def decode(content: bytes, side: int) -> DecodedPhoto:
         if image.format in ("JPEG", "MPO"):
             # Both sides stay at least `side` long.
             image.draft(None, (side, side))
-        load(image)
+        image.load()
         upright = srgb(_opaque(image))
         if turn in UPRIGHT:
             upright = upright.transpose(UPRIGHT[turn])
-        return DecodedPhoto(upright, "srgb", size[::-1] if turn in SIDEWAYS else size)
+            size = size[::-1] if turn >= 5 else size
+        return DecodedPhoto(upright, "srgb", size)
+
+
+@dataclass(frozen=True)
+class RawPhoto:
+    """A photo as its source keeps it, not decoded yet.
+
+    Attributes:
+        content: its bytes; empty where the source could not get them.
+        name: where it lies in its source, for messages and rejected.csv.
+        label: its class, or an empty string.
+        split: train, val or test where the source has splits of its own, else None.
+        problem: why it cannot be used, where the source knows that already; else empty.
+        decoder: makes pixels of the bytes; that of picture files unless the source has another.
+    """
+
+    content: bytes
+    name: str
+    label: str = ""
+    split: str | None = None
+    problem: str = ""
+    decoder: Callable[[bytes, int], DecodedPhoto] = decode
+
+    @property
+    def id(self) -> str:
+        """16 hex digits of the SHA-256 of its bytes: the same photo has the same id anywhere.
+
+        Of its name where there are no bytes, so that such photos are no duplicates.
+        """
+        content = self.content or self.name.encode("utf-8", "surrogateescape")
+        return hashlib.sha256(content).hexdigest()[:16]
+
+    def decode(self, side: int) -> DecodedPhoto:
+        """Decode it, to no less than `side` pixels on the shorter side where it has as many.
+
+        Raises:
+            UnreadablePhoto: it cannot be decoded, or has no colour to learn from.
+        """
+        if self.problem:
+            raise UnreadablePhoto(self.problem)
+        return self.decoder(self.content, side)
 
 
 @contextmanager
@@ -115,27 +150,17 @@ def opened(content: bytes) -> Iterator[Image.Image]:
                     # Unless its checksums are verified, a damaged PNG may come out black.
                     Image.open(io.BytesIO(content), formats=FORMATS).verify()
                 yield image
-    except Image.DecompressionBombError as error:
-        raise UnreadablePhoto(f"too large: over {Image.MAX_IMAGE_PIXELS} pixels") from error
     except UnreadablePhoto:
         raise
-    except UnidentifiedImageError as error:
-        # Pillow's own text holds an address in memory, another one each time.
-        reason = f"unreadable: not a {', '.join(FORMATS)}, or a damaged one"
-        raise UnreadablePhoto(reason) from error
     except Exception as error:
         # Decoders raise nearly anything for damaged files: OSError, SyntaxError, struct.error, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadablePhoto(f"unreadable: {reason}") from error
-
-
-def load(image: Image.Image) -> None:
-    """Decode the pixels of an opened picture."""
-    if image.format == "TIFF":
-        with _no_stderr():
-            image.load()
-    else:
-        image.load()
+        reason = f"unreadable: {' '.join(str(error).split()) or type(error).__name__}"
+        if isinstance(error, Image.DecompressionBombError):
+            reason = f"too large: over {Image.MAX_IMAGE_PIXELS} pixels"
+        elif isinstance(error, UnidentifiedImageError):
+            # Pillow's own text holds an address in memory, another one each time.
+            reason = f"unreadable: not a {', '.join(FORMATS)}, or a damaged one"
+        raise UnreadablePhoto(reason) from error
 
 
 def orientation(image: Image.Image) -> int:
@@ -174,22 +199,6 @@ def _opaque(image: Image.Image) -> Image.Image:
             raise UnreadablePhoto("transparent: parts of the picture are not there")
         image = image.convert("RGB")
     return image
-
-
-@contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Keep what libtiff prints about a damaged file off the terminal; it is an exception anyway.
-
-    One thread at a time, or the second would take the first one's null device for stderr.
-    """
-    with _STDERR, Path(os.devnull).open("wb") as nowhere:
-        kept = os.dup(2)
-        try:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 @lru_cache(maxsize=16)

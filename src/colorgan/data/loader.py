@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,16 +26,6 @@ MAPPED_AT_MOST = 64 << 20
 """Bytes of the memory maps that are kept before their pages are released."""
 MAPPED_AROUND = 64 << 10
 """Bytes that Linux maps around each place that is read."""
-
-
-class Batches(Protocol):
-    """The training batches of one process of a group: n = batch_size / world_size photos each."""
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch, the same for every process."""
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
 
 
 class _Photos(Dataset[Batch]):
@@ -83,8 +73,27 @@ class ShuffledBatches(Sampler[list[int]]):
             yield order[number * self._batch_size :][: self._batch_size][own].tolist()
 
 
-class TrainingBatches:
-    """Batches read from the memory-mapped arrays by `num_workers` processes; see `Batches`."""
+class Batches:
+    """The training batches of one process of a group: n = batch_size / world_size photos each."""
+
+    def __init__(self, order: ShuffledBatches) -> None:
+        self._order = order
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch, the same for every process."""
+        return len(self._order)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
+        self._order.epoch, self._order.start = number, start
+        yield from self._read()
+
+    def _read(self) -> Iterator[Batch]:
+        raise NotImplementedError
+
+
+class TrainingBatches(Batches):
+    """Batches read from the memory-mapped arrays by `num_workers` processes."""
 
     def __init__(
         self,
@@ -95,7 +104,7 @@ class TrainingBatches:
         pin_memory: bool,
         group: Group = Group(),  # noqa: B008 (it is frozen)
     ) -> None:
-        self._order = ShuffledBatches(len(split), batch_size, seed, group)
+        super().__init__(ShuffledBatches(len(split), batch_size, seed, group))
         self._loader: DataLoader[Batch] = DataLoader(
             _Photos(split),
             batch_sampler=self._order,
@@ -109,34 +118,22 @@ class TrainingBatches:
             generator=torch.Generator(),
         )
 
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return len(self._order)
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
-        self._order.epoch, self._order.start = number, start
-        yield from self._loader
+    def _read(self) -> Iterator[Batch]:
+        return iter(self._loader)
 
 
-class DeviceBatches:
-    """Batches of arrays that lie whole in the memory of a device; see `Batches`."""
+class DeviceBatches(Batches):
+    """Batches of arrays that lie whole in the memory of a device."""
 
     def __init__(
         self, split: Split, batch_size: int, seed: int, device: torch.device, group: Group
     ) -> None:
-        self._order = ShuffledBatches(len(split), batch_size, seed, group)
+        super().__init__(ShuffledBatches(len(split), batch_size, seed, group))
         self._input = _on_device(split.input, device)
         self._target = _on_device(split.target, device)
         split.release()
 
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return len(self._order)
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
-        self._order.epoch, self._order.start = number, start
+    def _read(self) -> Iterator[Batch]:
         # The order of the whole epoch goes to the device at once: later copies would each wait.
         batches = torch.tensor(list(self._order), dtype=torch.int64).to(self._input.device)
         for rows in batches:
@@ -179,28 +176,22 @@ def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
             yield input.to(device), target.to(device)
         return
     copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    coming: tuple[Batch, torch.cuda.Event] | None = None
-    for batch in batches:
+
+    def copy(batch: Batch) -> tuple[Tensor, Tensor, torch.cuda.Event]:
         with torch.cuda.stream(copies):
-            copied = (
-                batch[0].to(device, non_blocking=True),
-                batch[1].to(device, non_blocking=True),
-            )
-            following = copied, copies.record_event()
-        if coming is not None:
-            yield _arrived(*coming)
-        coming = following
-    if coming is not None:
-        yield _arrived(*coming)
+            input, target = (tensor.to(device, non_blocking=True) for tensor in batch)
+            return input, target, copies.record_event()
 
-
-def _arrived(batch: Batch, copied: torch.cuda.Event) -> Batch:
-    """Make the current stream wait for a copy, and keep its memory until that stream is done."""
-    current = torch.cuda.current_stream(batch[0].device)
-    current.wait_event(copied)
-    for tensor in batch:
-        tensor.record_stream(current)
-    return batch
+    coming = map(copy, batches)
+    following = next(coming, None)
+    while following is not None:
+        (input, target, copied), following = following, next(coming, None)
+        current = torch.cuda.current_stream(device)
+        current.wait_event(copied)
+        # Keeps the memory of the copies until the current stream is done with them.
+        input.record_stream(current)
+        target.record_stream(current)
+        yield input, target
 
 
 def _uncollated(batch: Any) -> Any:

@@ -12,67 +12,77 @@ import hashlib
 import json
 import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import signal
+import sys
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
+from PIL import Image, ImageOps
+from rich.progress import track
 
-from colorgan import io, paths
+from colorgan import color, io, paths
+from colorgan.color import UInt8Array
 from colorgan.config import SPLITS, DataParams, Params, SpaceName
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
-from colorgan.data.conversion import Converter, PhotoRecord, convert_all
+from colorgan.data.decode import DecodedPhoto, RawPhoto, UnreadablePhoto
 from colorgan.data.sources import MANIFEST, get_source
 from colorgan.errors import ColorganError
 from colorgan.spaces import get_space
 
 WORTH_PROCESSES = 1000
 """From this many photos on, starting processes takes less time than it saves."""
+CHUNK_PHOTOS = 128
+CHUNK_BYTES = 16 << 20
+"""A process is given so many photos, or bytes of them, at a time."""
 
 
-def preprocess(params: Params, space_name: SpaceName) -> DatasetInfo:
+def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
     """Make the arrays of a space; see `colorgan.data.arrays` for what is written.
 
     Raises:
         ColorganError: there are no raw photos, too many of them are rejected, or none is left to
             train on.
     """
-    data, raw = params.space(space_name).data, paths.raw(space_name)
+    data, raw = params.space(space).data, paths.raw(space)
     source = _read_source(raw)
     photos = get_source(source).open(data, raw)
-    rows = _chosen(len(photos), data.limit)
-    n_workers = _workers(params.runtime.preprocess_workers, len(rows))
-    with io.folder_aside(paths.processed(space_name)) as folder:
-        converter = Converter(space_name, data, folder / "scratch")
-        records = _mark_duplicates(convert_all(converter, photos.read(rows), n_workers))
-        if len(records) != len(rows):
-            raise ColorganError(
-                f"{raw} should hold {len(rows)} photos, but {len(records)} could be read: run "
-                f"`dvc repro -f download@{space_name}` to fetch them again"
-            )
+    rows = _choose(len(photos), data.limit)
+    n_workers = params.runtime.preprocess_workers
+    if n_workers == "auto":
+        n_workers = (os.cpu_count() or 1) if len(rows) >= WORTH_PROCESSES else 0
+    with io.folder_aside(paths.processed(space)) as folder:
+        converter = Converter(space, data, folder / "scratch")
+        read = track(photos.read(rows), "converting", len(rows), disable=not sys.stdout.isatty())
+        records = _mark_duplicates(convert_all(converter, read, n_workers))
         rejected = [record for record in records if record.reason]
-        _check_rejected(len(records), rejected, data, space_name)
+        _check_rejected(len(records), rejected, data, space)
         kept = _with_splits([record for record in records if not record.reason], data)
-        if not any(record.split == "train" for record in kept):
+        counts = Counter(record.split for record in kept)
+        if not counts["train"]:
             raise ColorganError(
                 f"{raw} leaves no photo to train on: of {len(records)} photos {len(rejected)} were "
                 "rejected, the others are all for validation and test"
             )
-        for split in SPLITS:
-            if some := [record.row for record in kept if record.split == split]:
-                _write_arrays(converter, some, folder / split)
+        for split in counts:
+            _write_arrays(converter, [r.row for r in kept if r.split == split], folder / split)
         converter.scratch.unlink()
         index = [(r.id, r.split, r.label, source, *r.size) for r in kept]
         _write_csv(folder / "index.csv", INDEX_COLUMNS, index)
         reasons = [(r.name, r.id, r.reason) for r in rejected]
         _write_csv(folder / "rejected.csv", ("name", "id", "reason"), reasons)
-        counts = Counter(record.split for record in kept)
         info = DatasetInfo(
-            space=space_name,
+            space=space,
             image_size=data.image_size,
-            out_channels=get_space(space_name).out_channels,
+            out_channels=get_space(space).out_channels,
             counts={split: counts[split] for split in SPLITS},
             rejected=len(rejected),
             digest=_digest(folder),
@@ -97,7 +107,7 @@ def _read_source(raw: Path) -> str:
         ) from None
 
 
-def _chosen(n_photos: int, limit: int) -> Sequence[int]:
+def _choose(n_photos: int, limit: int) -> Sequence[int]:
     """Return the rows of the photos that are used: all, or always the same random choice."""
     if not limit or limit >= n_photos:
         return range(n_photos)
@@ -105,23 +115,156 @@ def _chosen(n_photos: int, limit: int) -> Sequence[int]:
     return [int(row) for row in np.sort(chosen)]
 
 
-def _workers(wanted: Literal["auto"] | int, n_photos: int) -> int:
-    if wanted != "auto":
-        return wanted
-    return (os.cpu_count() or 1) if n_photos >= WORTH_PROCESSES else 0
+# 1. Convert.
+
+
+class PhotoRecord(NamedTuple):
+    """What is known about a photo that was converted or rejected."""
+
+    row: int  # in the scratch file
+    id: str
+    name: str
+    label: str
+    split: str  # empty while it is not decided
+    size: tuple[int, int]  # width and height before cropping; 0 if it is unreadable
+    reason: str  # why it is rejected; empty if it is kept
+
+
+@dataclass(frozen=True)
+class Converter:
+    """Converts photos into rows of the scratch file.
+
+    Attributes:
+        space: the space whose arrays are made.
+        data: size of the arrays, and what is rejected.
+        scratch: file of rows of equal length: the bytes of a photo's input, then of its target.
+    """
+
+    space: SpaceName
+    data: DataParams
+    scratch: Path
+
+    @property
+    def row_bytes(self) -> tuple[int, int]:
+        """Bytes of an input and of a target."""
+        n_pixels = self.data.image_size**2
+        return n_pixels, n_pixels * get_space(self.space).out_channels
+
+    def convert(self, first: int, photos: Sequence[RawPhoto]) -> list[PhotoRecord]:
+        """Write photos to the rows from `first` on; that of a rejected photo is blank."""
+        rows = np.zeros((len(photos), sum(self.row_bytes)), np.uint8)
+        records = []
+        for i, photo in enumerate(photos):
+            size, reason = (0, 0), ""
+            try:
+                decoded = photo.decode(self.data.image_size)
+                size = decoded.size
+                rows[i] = self._row(decoded)
+            except UnreadablePhoto as error:
+                reason = str(error)
+            about = photo.id, photo.name, photo.label, photo.split or ""
+            records.append(PhotoRecord(first + i, *about, size, reason))
+        # Not through a memory map: writing to one kills the process when the disk is full.
+        with self.scratch.open("r+b") as file:
+            file.seek(first * sum(self.row_bytes))
+            file.write(rows.data)
+        return records
+
+    def _row(self, photo: DecodedPhoto) -> UInt8Array:
+        """Return the bytes of a row; UnreadablePhoto if the photo is too small or near-gray."""
+        (width, height), smallest = photo.size, self.data.min_side
+        if min(width, height) < smallest:
+            raise UnreadablePhoto(
+                f"too small: {width}x{height}, the shorter side under {smallest} px"
+            )
+        cropped = square(photo, self.data.image_size)
+        is_lab = photo.encoding == "lab"
+        if self.data.min_chroma:
+            some = cropped[::8, ::8]  # enough to see whether it is near-gray
+            ab = color.ab_from_uint8((some if is_lab else color.lab8_from_rgb8(some))[..., 1:])
+            chroma = float(np.hypot(ab[..., 0], ab[..., 1]).mean())
+            if chroma < self.data.min_chroma:
+                raise UnreadablePhoto(
+                    f"near-gray: mean chroma {chroma:.2f}, under {self.data.min_chroma:g}"
+                )
+        space = get_space(self.space)
+        arrays = space.arrays_from_lab8(cropped) if is_lab else space.arrays(cropped)
+        return np.concatenate([array.ravel() for array in arrays])
+
+
+def square(photo: DecodedPhoto, side: int) -> UInt8Array:
+    """Crop the middle square and resize it, in one step, whatever the three bytes mean."""
+    return np.asarray(ImageOps.fit(photo.image, (side, side), Image.Resampling.BICUBIC))
+
+
+def convert_all(
+    converter: Converter, photos: Iterable[RawPhoto], n_workers: int
+) -> list[PhotoRecord]:
+    """Convert photos in `n_workers` processes (0: in this one); return a record for each.
+
+    The order is that of `photos`, whichever process converts which.
+
+    Raises:
+        ColorganError: a process ended abruptly.
+    """
+    converter.scratch.touch()
+    if not n_workers:
+        return [r for chunk in _chunks(photos) for r in converter.convert(*chunk)]
+    records: list[PhotoRecord] = []
+    pending: deque[Future[list[PhotoRecord]]] = deque()
+    pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _start_worker)
+    try:
+        for chunk in _chunks(photos):
+            pending.append(pool.submit(converter.convert, *chunk))
+            # Not pool.map, which would read all photos at once.
+            if len(pending) > 2 * n_workers:
+                records += pending.popleft().result()
+        for future in pending:
+            records += future.result()
+    except BrokenProcessPool:
+        raise ColorganError(
+            "a process that converts photos ended abruptly, perhaps for want of memory: set "
+            "runtime.preprocess_workers in params.yaml to a smaller number and run this again"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return records
+
+
+def _chunks(photos: Iterable[RawPhoto]) -> Iterator[tuple[int, list[RawPhoto]]]:
+    """Yield the number of the first photo of each chunk, and the chunk."""
+    chunk: list[RawPhoto] = []
+    first = 0
+    for photo in photos:
+        chunk.append(photo)
+        if len(chunk) == CHUNK_PHOTOS or sum(len(p.content) for p in chunk) > CHUNK_BYTES:
+            yield first, chunk
+            first, chunk = first + len(chunk), []
+    if chunk:
+        yield first, chunk
+
+
+def _start_worker() -> None:
+    """Set a process up: its parent handles Ctrl-C, and it never outlives its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end_with_parent() -> None:
+        if parent := parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _mark_duplicates(records: Iterable[PhotoRecord]) -> list[PhotoRecord]:
     """Give a reason to photos with the same content as an earlier one that is kept."""
-    names: dict[str, str] = {}
+    kept: dict[str, PhotoRecord] = {}
     marked = []
     for record in records:
-        if record.reason or record.id not in names:
-            marked.append(record)
-        else:
-            marked.append(record._replace(reason=f"duplicate: of {names[record.id]}"))
-        if not record.reason:
-            names.setdefault(record.id, record.name)
+        first = record if record.reason else kept.setdefault(record.id, record)
+        if first is not record:
+            record = record._replace(reason=f"duplicate: of {first.name}")
+        marked.append(record)
     return marked
 
 
@@ -142,13 +285,13 @@ def _check_rejected(
     )
 
 
+# 2. Split.
+
+
 def _with_splits(kept: Sequence[PhotoRecord], data: DataParams) -> list[PhotoRecord]:
     """Return the records with their splits, in the order of index.csv."""
-    splits = assign_splits(
-        [(record.label, record.id, record.split) for record in kept],
-        data.val_fraction,
-        data.test_fraction,
-    )
+    photos = [(record.label, record.id, record.split) for record in kept]
+    splits = assign_splits(photos, data.val_fraction, data.test_fraction)
     index = [record._replace(split=split) for record, split in zip(kept, splits, strict=True)]
     return sorted(index, key=lambda record: (SPLITS.index(record.split), record.label, record.id))
 
@@ -180,27 +323,27 @@ def _is_taken(k: int, fraction: float) -> bool:
     return math.floor((k + 1) * fraction + 0.5) > math.floor(k * fraction + 0.5)
 
 
+# 3. Copy.
+
+
 def _write_arrays(converter: Converter, rows: Sequence[int], folder: Path) -> None:
     """Write input.npy and target.npy of a split from rows of the scratch file.
 
     Photo by photo, and not through memory maps: their pages would count as this process's memory.
     """
     folder.mkdir()
-    input_bytes, target_bytes = converter.row_bytes
-    side = converter.data.image_size
-    shape = (len(rows), side, side)
-    with (
-        converter.scratch.open("rb") as scratch,
-        (folder / "input.npy").open("wb") as input,
-        (folder / "target.npy").open("wb") as target,
+    n_input, n_target = converter.row_bytes
+    shape = (len(rows), converter.data.image_size, converter.data.image_size)
+    for name, start, size, whole in (
+        ("input", 0, n_input, shape),
+        ("target", n_input, n_target, (*shape, n_target // n_input)),
     ):
-        for file, whole in ((input, shape), (target, (*shape, target_bytes // input_bytes))):
-            header = {"descr": "|u1", "fortran_order": False, "shape": whole}
+        header = {"descr": "|u1", "fortran_order": False, "shape": whole}
+        with converter.scratch.open("rb") as scratch, (folder / f"{name}.npy").open("wb") as file:
             write_array_header_1_0(file, header)
-        for row in rows:
-            scratch.seek(row * (input_bytes + target_bytes))
-            input.write(scratch.read(input_bytes))
-            target.write(scratch.read(target_bytes))
+            for row in rows:
+                scratch.seek(row * (n_input + n_target) + start)
+                file.write(scratch.read(size))
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

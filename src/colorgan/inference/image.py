@@ -61,7 +61,7 @@ class Picture:
     def from_image(cls, image: Image.Image) -> Picture:
         """Convert a Pillow image of any mode; an embedded colour profile is converted to sRGB."""
         orientation = decode.orientation(image)
-        decode.load(image)
+        image.load()
         image, alpha = _split_alpha(image)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             values = np.asarray(image)

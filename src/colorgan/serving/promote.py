@@ -15,7 +15,7 @@ from colorgan.errors import ColorganError
 from colorgan.model import CONFIG, WEIGHTS
 from colorgan.tracking.mlflow_log import SHA256_TAG
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
-from colorgan.tracking.store_uri import tracking_uri
+from colorgan.tracking.store import tracking_uri
 
 # After colorgan's, which tells MLflow what to be silent about.
 import mlflow  # isort: skip

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
-
-from PIL import Image
 
 from colorgan import io
 
@@ -15,52 +13,24 @@ LOSSES = "losses.csv"
 VALIDATION = "validation.csv"
 
 
-class CsvSink:
-    """Writes losses and validation metrics to a CSV file each; a row can be read at once."""
+class CsvTable:
+    """A CSV file that is written row by row; each row can be read at once.
 
-    def __init__(self, losses: Path, validation: Path, iteration: int = 0, epoch: int = 0) -> None:
-        """Go on with these files from a checkpoint, or begin them.
+    Its columns are those of its first row.
+    """
+
+    def __init__(self, path: Path, steps: Sequence[str], last: int | None = None) -> None:
+        """Open the file and remove the rows that are newer than the checkpoint.
 
         Args:
-            losses: the file of the losses.
-            validation: the file of the validation metrics.
-            iteration: finished iterations of the checkpoint; later rows are removed. 0 removes all.
-            epoch: validated epochs of the checkpoint.
+            path: the file, which may not exist yet.
+            steps: the first columns; rows are numbered by the first of them.
+            last: the last row of the checkpoint; None removes all rows.
         """
-        # Epoch 0 validates the initial weights, and a training that begins anew does it again.
-        begins = iteration == 0
-        self._losses = _Table(losses, ("iteration", "epoch"), -1 if begins else iteration)
-        self._validation = _Table(validation, ("epoch",), -1 if begins else epoch)
-
-    def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
-        """Add a row of losses."""
-        self._losses.add({"iteration": iteration, "epoch": epoch}, losses)
-
-    def log_validation(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Add a row of validation metrics."""
-        self._validation.add({"epoch": epoch}, metrics)
-
-    def log_picture(self, picture: Image.Image, key: str, epoch: int) -> None:
-        """Do nothing: a CSV file holds no pictures."""
-
-    def log_model(self, folder: Path, sha256: str) -> None:
-        """Do nothing: the weights are an out of their own."""
-
-    def close(self, status: str) -> None:
-        """Close both files; a finished run has both, if need be with a header alone."""
-        for table in (self._losses, self._validation):
-            table.close(status == "FINISHED")
-
-
-class _Table:
-    """A CSV file whose columns are those of its first row."""
-
-    def __init__(self, path: Path, steps: tuple[str, ...], last: int) -> None:
-        """Keep the rows up to step `last`, which is the first column."""
-        self._path = path
-        self._steps = steps
-        self._file: tuple[TextIO, csv.DictWriter[str]] | None = None
-        rows = [row for row in read_rows(path)[0] if int(row[steps[0]]) <= last]
+        self._path, self._steps = path, steps
+        self._file: TextIO | None = None
+        old = read_rows(path)[0]
+        rows = [] if last is None else [row for row in old if int(row[steps[0]]) <= last]
         if not rows:
             path.unlink(missing_ok=True)
             return
@@ -71,35 +41,36 @@ class _Table:
         self._file = self._open(list(rows[0]))
 
     def add(self, steps: Mapping[str, int], values: Mapping[str, float]) -> None:
-        file, writer = self._file or self._begin(values)
-        # Six digits are more than a loss means.
-        writer.writerow({**steps, **{name: f"{value:.6g}" for name, value in values.items()}})
-        file.flush()
+        """Add a row."""
+        # A loss has no more than six meaningful digits.
+        row = {**steps, **{name: f"{value:.6g}" for name, value in values.items()}}
+        if self._file is None:
+            self._file = self._open(list(row))
+        self._writer.writerow(row)
+        self._file.flush()
 
-    def close(self, finished: bool) -> None:
-        if finished and not self._file:
-            # DVC expects both files, also from a run that never validated.
-            self._begin({})
-        if self._file:
-            self._file[0].close()
+    def close(self, *, finished: bool) -> None:
+        """Close the file; that of a finished run exists, if need be with a header alone."""
+        if finished and self._file is None:
+            self._file = self._open(self._steps)
+        if self._file is not None:
+            self._file.close()
 
-    def _begin(self, values: Mapping[str, float]) -> tuple[TextIO, csv.DictWriter[str]]:
+    def _open(self, columns: Sequence[str]) -> TextIO:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = file, writer = self._open([*self._steps, *values])
-        writer.writeheader()
-        file.flush()
-        return self._file
-
-    def _open(self, columns: list[str]) -> tuple[TextIO, csv.DictWriter[str]]:
         file = self._path.open("a", encoding="utf-8", newline="")
-        return file, csv.DictWriter(file, columns, lineterminator="\n")
+        self._writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if file.tell() == 0:
+            self._writer.writeheader()
+            file.flush()
+        return file
 
 
 def read_rows(path: Path, start: int = 0) -> tuple[list[dict[str, str]], int]:
     """Return the rows from byte `start` on, and the byte at which the next one will begin.
 
-    A row that is not written whole yet is left for the next time; one that a kill has cut short
-    and that others follow is left out.
+    A last row without its newline is left for the next time; a row that a kill has cut short and
+    that others follow is left out.
     """
     if not path.exists():
         return [], start

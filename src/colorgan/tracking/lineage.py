@@ -13,23 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-DIFF_LIMIT = 1_000_000
-"""Characters of a diff that are kept; more is data in git rather than a change to read."""
-
-# The stages write these and DVC deletes them before a run: they would make every second run dirty.
-RESULTS = ("reports", "dvc.lock")
-
-# Whatever the settings of the user are, `git apply` at the top of the repository takes the diff.
-SETTINGS = ("-c", "core.quotepath=off", "-c", "diff.relative=false")
-DIFF = ("diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/",
-        "--dst-prefix=b/", "-U3")  # fmt: skip
-
-# They point git at another repository, as inside a hook.
-GIT_PLACES = {
-    f"GIT_{name}"
-    for name in ("DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "COMMON_DIR", "NAMESPACE",
-                 "ALTERNATE_OBJECT_DIRECTORIES", "PREFIX")
-}  # fmt: skip
+# Without what the stages write and DVC deletes, or every second run would be dirty.
+CODE = ("--", ".", ":(exclude)reports", ":(exclude)dvc.lock")
+# `git apply` at the top of the repository takes this diff, whatever the user's settings are.
+DIFF = ("-c", "diff.relative=false", "diff", "HEAD", "--no-ext-diff", "--no-textconv",
+        "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "-U3")  # fmt: skip
+# A git hook sets them, and they may name another repository.
+GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
 @dataclass(frozen=True)
@@ -50,31 +40,27 @@ class GitState:
 
 def git_state(cwd: Path) -> GitState:
     """Return commit, dirtiness and diff of the folder `cwd`; empty ones where there is no git."""
-    commit = _git(cwd, "rev-parse", "--verify", "--quiet", "HEAD")
-    if commit is None:
+    commit = _git(cwd, "rev-parse", "--verify", "--quiet", "HEAD").strip()
+    if not commit:
         return GitState(None, False, "")
-    code = ["--", ".", *(f":(exclude){name}" for name in RESULTS)]
     with TemporaryDirectory() as folder:
         # Git compares size and second of change, and the content only of files that are newer than
         # the index. `dvc exp run --temp -S train.batch_size=32` checks params.yaml out and rewrites
         # it within a second, in as many characters: git would miss that, unless the index is old.
         index = Path(folder, "index")
-        place = cwd / (_git(cwd, "rev-parse", "--git-path", "index") or "").strip()
+        place = cwd / _git(cwd, "rev-parse", "--git-path", "index").strip()
         if place.is_file():
             shutil.copyfile(place, index)
             os.utime(index, (1, 1))
-        diff = _git(cwd, *DIFF, *code, index=index) or ""
-        new = _git(cwd, "ls-files", "--others", "--exclude-standard", *code, index=index) or ""
+        diff = _git(cwd, *DIFF, *CODE, index=index)
+        new = _git(cwd, "ls-files", "--others", "--exclude-standard", *CODE, index=index)
     diff += "".join(f"new, not in git: {name}\n" for name in new.splitlines())
-    if len(diff) > DIFF_LIMIT:
-        cut = f"\n[cut here: the whole diff has {len(diff)} characters]\n"
-        return GitState(commit.strip(), True, diff[:DIFF_LIMIT] + cut)
-    return GitState(commit.strip(), bool(diff), diff)
+    return GitState(commit, bool(diff), diff)
 
 
-def git_environment(**more: str) -> dict[str, str]:
+def git_environment() -> dict[str, str]:
     """Return the environment in which git takes the repository around the working directory."""
-    return {k: v for k, v in os.environ.items() if k not in GIT_PLACES} | more
+    return {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
 
 
 def experiment() -> dict[str, str]:
@@ -127,13 +113,13 @@ def environment() -> str:
     return "\n".join([*head, *sorted(packages, key=str.lower)]) + "\n"
 
 
-def _git(cwd: Path, *arguments: str, index: Path | None = None) -> str | None:
-    """Return what git prints, or None if it is not installed or refuses."""
+def _git(cwd: Path, *arguments: str, index: Path | None = None) -> str:
+    """Return what git prints; nothing if it is not installed or refuses."""
     # No index lock, which would get in the way of git and DVC beside us.
-    command = ["git", "--no-optional-locks", *SETTINGS, *arguments]
-    env = git_environment(**({"GIT_INDEX_FILE": str(index)} if index else {}))
+    command = ["git", "--no-optional-locks", "-c", "core.quotepath=off", *arguments]
+    env = git_environment() | ({"GIT_INDEX_FILE": str(index)} if index else {})
     try:
         done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, check=False)
     except OSError:
-        return None
-    return done.stdout.decode("utf-8", errors="replace") if done.returncode == 0 else None
+        return ""
+    return done.stdout.decode("utf-8", errors="replace") if done.returncode == 0 else ""

@@ -1,133 +1,210 @@
-"""Writing runs to MLflow: what lies in `.resume/unsent` is sent, each point once."""
+"""Sends runs to MLflow from their folders in `.resume/unsent`, each point once.
+
+A training writes plain files and never waits for the store. Sending asks MLflow what it has and
+sends the rest, so it can be stopped and repeated at any place.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-import sys
+import logging
+import math
+import shutil
+import threading
 import time
+import uuid
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from PIL import Image
 
 from colorgan import io, paths
 from colorgan.errors import ColorganError
 from colorgan.tracking.csv_log import LOSSES, VALIDATION, read_rows
-from colorgan.tracking.store_uri import is_remote, reason, tracking_uri, without_password
-from colorgan.tracking.unsent import FILES, IMAGES, UnsentRun, now
+from colorgan.tracking.store import (
+    is_remote,
+    reason,
+    sqlite_file,
+    tracking_uri,
+    without_password,
+)
+from colorgan.tracking.unsent import FILES, IMAGES, UnsentRun, say
 
 EXPERIMENT = "colorgan"
 # The UI then opens on runs and their curves, not on pages for language models.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+TOKEN_TAG = "colorgan.token"
 SHA256_TAG = "colorgan.generator_sha256"
-# Of results: under another name than that of the training run, which is looked up by it.
+# Of results: another name than that of the training run, which is found by it.
 MEASURED_TAG = "colorgan.measured_sha256"
-RESUMED_FROM_TAG = "resumed.from"
+RESUMED_TAG = "resumed.from"
 
-SAMPLE_EVERY = 5
-"""Seconds between two samples of CPU, memory and GPU, 13 ms each."""
+SEND_EVERY = 5.0
+"""Seconds between two rounds of sending."""
+PATIENCE = 10.0
+"""Seconds that the end of a run waits for a store at which nothing arrives."""
 
 # Limits of MLflow's API.
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 DIGEST_LENGTH = 36
 
-# MLflow's names of stepped images: the picture and its thumbnail, which is written after it.
-IMAGE = re.compile(r"(?P<key>.+)\+step\+(?P<step>\d+)\+.*(?P<kind>\.png|\+compressed\.webp)")
 THUMBNAIL = 256
+"""Longest side of the small copies that the UI shows, in pixels."""
+
+# A store that is away costs one sentence, which is ours.
+logging.getLogger(SystemMetricsMonitor.__module__).setLevel(logging.CRITICAL)
 
 
 class StoreAwayError(ColorganError):
     """The store cannot be reached."""
 
 
-class RunSender:
-    """Sends a run to MLflow: all of it, or what is new since the last time.
+class Sender:
+    """A daemon thread that sends a run to MLflow, and removes its folder when MLflow has it all.
 
     Attributes:
-        moved_at: when something arrived last, by `time.monotonic`.
-        uploading: whether the weights are being sent, which may take long.
+        run: the run as this process knows it.
+        error: why the last round failed, or None.
     """
 
-    def __init__(self, run: UnsentRun, *, live: bool = False) -> None:
-        """Send `run`; if it is `live`, with samples of the machine that it runs on."""
-        self.moved_at = time.monotonic()
-        self.uploading = False
-        self._run = run
-        self._live = live
-        self._monitor: Any = None
-        self._sampled_at = time.monotonic()
-        # A point keeps its time if it is sent again: stores drop a point that is there already.
-        self._times: dict[tuple[str, int], int] = {}
-        self._id = ""
+    def __init__(self, run: UnsentRun, lock: FileLock, *, live: bool = False) -> None:
+        """Prepare to send.
 
-    def send(self, *, last: bool) -> None:
-        """Send what MLflow does not have; with `last` also how the run ended.
-
-        May be called again if it failed.
-
-        Raises:
-            ColorganError: the store is away or refuses something.
+        Args:
+            run: what to send; its run.json is read again each time.
+            lock: that of the run; if another process holds it, the thread waits for it.
+            live: the run is still recorded: send every few seconds, with CPU and GPU usage.
         """
-        try:
-            if not self._id:
-                self._connect()
-            self._send_metrics(self._new_metrics() + self._machine(last))
-            self._send_images()
-            self._send_model()
-            if last:
-                self._client.set_terminated(self._id, self._run.status, self._run.ended)
-        except Exception as error:
-            # What has arrived is asked of the store the next time.
-            self._id = ""
-            if isinstance(error, ColorganError):
-                raise
-            # MLflow, its HTTP client, its database and a store of artifacts each have their own.
-            raise ColorganError(f"{place()} failed ({reason(error)})") from error
+        self.run = run
+        self.error: ColorganError | None = None
+        self._folder, self._lock, self._live = run.folder, lock, live
+        self._run_id = ""
+        self._monitor: SystemMetricsMonitor | None = None
+        self._read_to = {LOSSES: 0, VALIDATION: 0}
+        # Kept until MLflow has them: it drops a point that it gets again with the same time.
+        self._points: list[Metric] = []
+        self._sent = False
+        self._ended = threading.Event()
+        if not live:
+            self._ended.set()
+        self._heard_at = -math.inf
+        self._thread = threading.Thread(target=self._work, name="colorgan-sender", daemon=True)
 
-    def _connect(self) -> None:
-        """Find the run in MLflow or begin it, and ask what it has."""
-        client, experiment_id = connect()
-        run, token_tag = self._run, f"colorgan.{self._run.kind}"
-        found = _newest(client, experiment_id, token_tag, run.token)
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def finish(self) -> str:
+        """Wait until all of an ended run is sent, or nothing arrives for `PATIENCE` seconds.
+
+        Returns:
+            A sentence about what is not sent; empty if MLflow has the whole run.
+        """
+        began = time.monotonic()
+        self._ended.set()
+        while self._thread.is_alive():
+            if time.monotonic() - max(began, self._heard_at) > PATIENCE:
+                break
+            self._thread.join(0.1)
+        if self._sent:
+            return ""
+        return (
+            f"{self.error or 'MLflow does not answer'}: what it does not have of run "
+            f"{self.run.name!r} is kept in {self._folder}, and the next training or "
+            "`python -m colorgan sync` sends it"
+        )
+
+    def _work(self) -> None:
+        self._lock.acquire()
+        warned = False
+        while not self._ended.is_set():
+            self._try_to_send()
+            if self.error and not warned and not self._ended.is_set():
+                warned = True
+                say(f"{self.error}: training goes on, and what could not be sent is sent later")
+            self._ended.wait(SEND_EVERY)
+        self._try_to_send()
+        self._sent = self.error is None
+        # Unless another process has resumed the run since.
+        if self._sent and (run := UnsentRun.read(self._folder)) and run.status:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.release(force=True)
+
+    def _try_to_send(self) -> None:
+        try:
+            self.send()
+            self.error = None
+        except Exception as error:
+            self._run_id = ""
+            if isinstance(error, ColorganError):
+                self.error = error
+            else:
+                # MLflow, its HTTP client, database and artifact store each have their own errors.
+                self.error = ColorganError(f"{place()} failed ({reason(error)})")
+            self._stop_monitor()
+
+    def send(self) -> None:
+        """Send what MLflow does not have; if the run has ended, also how."""
+        run = UnsentRun.read(self._folder)
+        if run is None:
+            raise ColorganError(f"{self._folder} has no run.json")
+        if not self._run_id:
+            self._connect(run)
+        self._send_metrics(run)
+        self._send_images(run)
+        self._send_model(run)
+        if run.status:
+            self._stop_monitor()
+            self._client.set_terminated(self._run_id, run.status, run.ended)
+        self._heard_at = time.monotonic()
+
+    def _connect(self, run: UnsentRun) -> None:
+        """Find the run in MLflow or create it, and ask what it has."""
+        file = sqlite_file(tracking_uri())
+        if file and not file.exists():
+            # Creating the tables takes seconds.
+            self._heard_at = math.inf
+        try:
+            client, experiment_id = connect()
+        finally:
+            self._heard_at = time.monotonic()
+        found = _newest(client, experiment_id, TOKEN_TAG, run.token)
         if found is None:
             # Tagged from the first moment on, so that a kill leaves no run that is not found.
-            tags = {token_tag: run.token}
+            tags = {TOKEN_TAG: run.token}
             found = client.create_run(experiment_id, run.started, tags, run.name)
-        self._client = client
-        run_id = found.info.run_id
+        self._client, run_id = client, found.info.run_id
         if "stage" not in found.data.tags:
-            self._describe(found, experiment_id)
-        if run.resumed_from:
-            self._note_resumes(found)
+            self._describe(run, run_id, experiment_id)
+        elif resumed_from := run.tags.get(RESUMED_TAG):
+            client.set_tag(run_id, RESUMED_TAG, resumed_from)
         if found.info.status != "RUNNING" and run.status is None:
             client.update_run(run_id, status="RUNNING")
         # The last point of each metric comes with the run.
-        points = list(found.data.to_proto().metrics)
-        self._steps: dict[str, int] = {point.key: point.step for point in points}
-        self._images = {
-            (match["key"], int(match["step"]), match["kind"]): file.path
-            for file in client.list_artifacts(run_id, "images")
-            if (match := IMAGE.fullmatch(Path(file.path).name))
-        }
+        self._steps = {point.key: point.step for point in found.data.to_proto().metrics}
         self._sha256 = found.data.tags.get(SHA256_TAG)
-        self._read_to: dict[str, int] = {}
-        self._id = run_id
-        self._moved()
+        self._started = found.info.start_time
+        self._run_id = run_id
+        if self._live and not self._monitor:
+            self._monitor = SystemMetricsMonitor(
+                run_id, resume_logging=True, tracking_uri=client.tracking_uri
+            )
+            self._monitor.start()
 
-    def _describe(self, found: Run, experiment_id: str) -> None:
+    def _describe(self, run: UnsentRun, run_id: str, experiment_id: str) -> None:
         """Record all that is known of a run before it starts; again, if a kill came half-way."""
-        client, run, run_id = self._client, self._run, found.info.run_id
-        new = [Param(name, str(v)) for name, v in run.params.items()
-               if name not in found.data.params]  # fmt: skip
-        for start in range(0, len(new), PARAMS_PER_BATCH):
-            client.log_batch(run_id, params=new[start : start + PARAMS_PER_BATCH], synchronous=True)
+        client = self._client
+        params = [Param(name, str(value)) for name, value in run.params.items()]
+        for start in range(0, len(params), PARAMS_PER_BATCH):
+            client.log_batch(
+                run_id, params=params[start : start + PARAMS_PER_BATCH], synchronous=True
+            )
         if run.dataset:
             dataset = Dataset(
                 name=run.dataset["name"],
@@ -138,121 +215,77 @@ class RunSender:
             )
             context = InputTag("mlflow.data.context", "training")
             client.log_inputs(run_id, [DatasetInput(dataset, [context])])
-        if (run.folder / FILES).is_dir():
-            client.log_artifacts(run_id, str(run.folder / FILES))
+        client.log_artifacts(run_id, str(self._folder / FILES))
         tags = dict(run.tags)
         if sha256 := tags.get(MEASURED_TAG):
             parent = _newest(client, experiment_id, SHA256_TAG, sha256)
             if parent:
                 tags["mlflow.parentRunId"] = parent.info.run_id
         # Last: a run with these tags is described whole.
-        _set_tags(client, run_id, tags)
+        entries = [RunTag(name, value) for name, value in tags.items()]
+        client.log_batch(run_id, tags=entries, synchronous=True)
 
-    def _note_resumes(self, found: Run) -> None:
-        before = found.data.tags.get(RESUMED_FROM_TAG, "")
-        noted = dict.fromkeys(
-            [*filter(None, before.split(", ")), *map(str, self._run.resumed_from)]
-        )
-        # A tag has at most 8000 characters; the last resumes matter more.
-        _set_tags(self._client, found.info.run_id, {RESUMED_FROM_TAG: ", ".join([*noted][-500:])})
-
-    def _new_metrics(self) -> list[Metric]:
-        """Return the rows of both files that MLflow does not have, as points."""
-        points = []
+    def _send_metrics(self, run: UnsentRun) -> None:
         for file, prefix, step_column in (
             (LOSSES, "train/", "iteration"),
             (VALIDATION, "val/", "epoch"),
         ):
-            path = self._run.folder / file
-            rows, self._read_to[file] = read_rows(path, self._read_to.get(file, 0))
+            path = self._folder / file
+            rows, self._read_to[file] = read_rows(path, self._read_to[file])
             for row in rows:
-                step = int(row.pop(step_column))
                 # The file says no time; it was last written when its last row was.
-                written = int(path.stat().st_mtime * 1000)
-                at = self._times.setdefault((file, step), written)
+                at = int(path.stat().st_mtime * 1000)
+                step = int(row.pop(step_column))
                 for name, value in row.items():
-                    key = name if name == "epoch" else f"{prefix}{name}"
-                    if step > self._steps.get(key, -1):
-                        points.append(Metric(key, float(value), at, step))
-        for name in self._run.metrics.keys() - self._steps.keys():
-            self._steps[name] = 0
-            points.append(Metric(name, self._run.metrics[name], self._run.started, 0))
-        return points
+                    key = name if name == "epoch" else prefix + name
+                    self._points.append(Metric(key, float(value), at, step))
+        self._points += [Metric(key, run.metrics[key], run.started, 0) for key in run.metrics]
+        self._points = [p for p in self._points if p.step > self._steps.get(p.key, -1)]
+        # In order, so that the last step of each metric in the store says what is there.
+        while self._points:
+            batch = self._points[:METRICS_PER_BATCH]
+            self._client.log_batch(self._run_id, metrics=batch, synchronous=True)
+            self._points = self._points[METRICS_PER_BATCH:]
+            self._heard_at = time.monotonic()
 
-    def _send_metrics(self, points: list[Metric]) -> None:
-        # In order, so that the last step in the store says what is there, of each metric.
-        for start in range(0, len(points), METRICS_PER_BATCH):
-            batch = points[start : start + METRICS_PER_BATCH]
-            self._client.log_batch(self._id, metrics=batch, synchronous=True)
-            self._moved()
+    def _send_images(self, run: UnsentRun) -> None:
+        """Send pictures under MLflow's names of stepped images.
 
-    def _machine(self, last: bool) -> list[Metric]:
-        """Return a sample of CPU, memory, disk, network and GPUs, if one is due."""
-        if not self._live or (time.monotonic() - self._sampled_at < SAMPLE_EVERY and not last):
-            return []
-        self._sampled_at = time.monotonic()
-        try:
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-            # Not started: its own thread would end for good when the store fails once.
-            if self._monitor is None:
-                uri = self._client.tracking_uri
-                self._monitor = SystemMetricsMonitor(self._id, SAMPLE_EVERY, tracking_uri=uri)
-            self._monitor.collect_metrics()
-            sample = self._monitor.aggregate_metrics()
-            for part in self._monitor.monitors:
-                part.clear_metrics()
-        except Exception as error:
-            # psutil may be missing, a driver broken.
-            self._live = False
-            _say(f"MLflow cannot sample this machine ({reason(error)}): recording goes on without")
-            return []
-        steps = [step for key, step in self._steps.items() if key.startswith("system/")]
-        step = 1 + max(steps, default=-1)
-        self._steps |= {f"system/{name}": step for name in sample}
-        return [Metric(f"system/{name}", value, now(), step) for name, value in sample.items()]
-
-    def _send_images(self) -> None:
-        for path in sorted((self._run.folder / IMAGES).glob("*.png")):
-            key, _, step = path.stem.rpartition("+step+")
-            picture = self._images.get((key, int(step), ".png"))
+        The names are the same each time, so a picture that is sent again replaces itself.
+        """
+        for path in sorted((self._folder / IMAGES).glob("*.png")):
+            unique = uuid.uuid5(uuid.NAMESPACE_URL, f"{run.token}/{path.stem}")
+            name = f"images/{path.stem}+timestamp+{self._started}+{unique}"
             with Image.open(path) as image:
-                if picture is None:
-                    at = int(path.stat().st_mtime * 1000)
-                    self._client.log_image(
-                        self._id, image, key=key.replace("~", "/"), step=int(step), timestamp=at,
-                        synchronous=True,
-                    )  # fmt: skip
-                elif (key, int(step), "+compressed.webp") not in self._images:
-                    # A kill came between the picture and its thumbnail.
-                    image.thumbnail((THUMBNAIL, THUMBNAIL))
-                    name = f"{picture.removesuffix('.png')}+compressed.webp"
-                    self._client.log_image(self._id, image, name)
+                self._client.log_image(self._run_id, image, f"{name}.png")
+                image.thumbnail((THUMBNAIL, THUMBNAIL))
+                self._client.log_image(self._run_id, image, f"{name}+compressed.webp")
             path.unlink()
-            self._moved()
+            self._heard_at = time.monotonic()
 
-    def _send_model(self) -> None:
+    def _send_model(self, run: UnsentRun) -> None:
         """Send the weights, if they still lie where they were saved, and their digest."""
-        model = self._run.model
-        if model is None or model["sha256"] == self._sha256:
+        if run.model is None or run.model["sha256"] == self._sha256:
             return
-        folder, sha256 = Path(model["folder"]), model["sha256"]
+        folder, sha256 = Path(run.model["folder"]), run.model["sha256"]
         if sha256 in map(io.sha256, folder.glob("*.safetensors")):
-            self.uploading = True
+            # One call that may take long.
+            self._heard_at = math.inf
             try:
-                self._client.log_artifacts(self._id, str(folder), "model")
+                self._client.log_artifacts(self._run_id, str(folder), "model")
             finally:
-                self.uploading = False
+                self._heard_at = time.monotonic()
         else:
-            _say(f"the weights of run {self._run.name!r} are not in {folder} any more: MLflow gets "
-                 "their digest alone")  # fmt: skip
+            say(f"the weights of run {run.name!r} are not in {folder} any more: MLflow gets "
+                "their digest alone")  # fmt: skip
         # Last: a run with this tag has its weights whole.
-        _set_tags(self._client, self._id, {SHA256_TAG: sha256})
+        self._client.set_tag(self._run_id, SHA256_TAG, sha256)
         self._sha256 = sha256
-        self._moved()
 
-    def _moved(self) -> None:
-        self.moved_at = time.monotonic()
+    def _stop_monitor(self) -> None:
+        if self._monitor:
+            self._monitor.finish()
+            self._monitor = None
 
 
 def place() -> str:
@@ -301,12 +334,3 @@ def _newest(client: MlflowClient, experiment_id: str, tag: str, value: str) -> R
     condition, order = f"tags.`{tag}` = '{value}'", ["attributes.start_time DESC"]
     runs = client.search_runs([experiment_id], condition, max_results=1, order_by=order)
     return runs[0] if runs else None
-
-
-def _set_tags(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
-    entries = [RunTag(name, value) for name, value in tags.items()]
-    client.log_batch(run_id, tags=entries, synchronous=True)
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)

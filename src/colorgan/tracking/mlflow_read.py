@@ -5,14 +5,12 @@ Nothing is created here: a store that does not exist stays so.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -20,8 +18,7 @@ from mlflow.entities import Run
 
 from colorgan.errors import ColorganError
 from colorgan.tracking.mlflow_log import EXPERIMENT, SHA256_TAG
-from colorgan.tracking.store_uri import reason, sqlite_file, tracking_uri, without_password
-from colorgan.tracking.store_uri import sqlite_uri as sqlite_uri
+from colorgan.tracking.store import reason, sqlite_file, tracking_uri, without_password
 
 PAGE = 1000
 
@@ -119,14 +116,6 @@ class TrainingRuns:
         """Return the newest runs of `stage` that have weights, at most so many."""
         finished = (run for run in self._search(f"tags.stage = '{stage}'") if run.generator_sha256)
         return list(islice(finished, most))
-
-    def params(self, run: TrainingRun, folder: Path) -> dict[str, Any]:
-        """Return the resolved parameters of a run by dotted path; ColorganError if it has none."""
-        content = self.artifact(run, "params.json", folder)
-        if content is None:
-            raise ColorganError(f"{run} has no params.json, so its parameters are not known")
-        values: dict[str, Any] = json.loads(content.read_text(encoding="utf-8"))
-        return values
 
     def artifact(self, run: TrainingRun, path: str, folder: Path) -> Path | None:
         """Bring a file of a run to `folder`/`path`; None if the run does not have it."""

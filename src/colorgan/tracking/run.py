@@ -1,35 +1,30 @@
-"""What a run is, and its recorder: CSV files, and a mirror of them in MLflow if it is installed."""
+"""Records runs: to CSV files, and to MLflow if it is installed."""
 
 from __future__ import annotations
 
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from filelock import Timeout
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from colorgan import io, paths
 from colorgan.data.arrays import DatasetInfo
 from colorgan.errors import ColorganError
 from colorgan.tracking import lineage
-from colorgan.tracking.csv_log import LOSSES, VALIDATION, CsvSink
-from colorgan.tracking.mirror import Mirror, MirrorSink, say
-from colorgan.tracking.unsent import (
-    FILES,
-    Status,
-    UnsentRun,
-    folder_of,
-    lock_of,
-    release,
-    take_waiting,
-)
+from colorgan.tracking.csv_log import LOSSES, VALIDATION, CsvTable
+from colorgan.tracking.store import NOT_INSTALLED
+from colorgan.tracking.unsent import FILES, IMAGES, Status, UnsentRun, lock_of, say, take_waiting
+
+if TYPE_CHECKING:
+    from colorgan.tracking.mlflow_log import Sender
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class RunDescription:
         dataset: what it trains on.
         extra: further tags, such as the device that `auto` stood for.
         folder: that of the training, with its checkpoint and its CSV files; exists.
-        token: identifies the training for good, however often it is stopped and resumed.
+        token: identifies the training, however often it is stopped and resumed.
         iteration: finished iterations of the checkpoint that it resumes from; 0 if it begins.
         epoch: epochs of that checkpoint that are finished and validated.
     """
@@ -59,35 +54,31 @@ class RunDescription:
     epoch: int = field(default=0, kw_only=True)
 
 
-class Sink(Protocol):
-    """Something that keeps what a training run reports."""
-
-    def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
-        """Keep the losses of an iteration."""
-
-    def log_validation(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Keep the validation metrics of an epoch."""
-
-    def log_picture(self, picture: Image.Image, key: str, epoch: int) -> None:
-        """Keep a picture under `key`."""
-
-    def log_model(self, folder: Path, sha256: str) -> None:
-        """Keep the folder of the final weights and the SHA-256 of generator.safetensors."""
-
-    def close(self, status: Status) -> None:
-        """End the run; nothing is logged after this."""
-
-
 class Recorder:
-    """Hands what a training run reports to every sink; a context manager.
+    """Records what a training run reports; a context manager.
 
-    Leaving the block ends the run: FINISHED, KILLED (by Ctrl-C or `SystemExit`) or FAILED. A
-    recorder without sinks records nothing; all ranks but 0 have one.
+    Leaving the block ends the run: FINISHED, KILLED (by Ctrl-C or `SystemExit`) or FAILED. Without
+    arguments it records nothing, as on all ranks but 0.
     """
 
-    def __init__(self, *sinks: Sink) -> None:
-        """Forward to `sinks`, in this order."""
-        self._sinks = sinks
+    def __init__(
+        self, *folders: Path, iteration: int = 0, epoch: int = 0, sender: Sender | None = None
+    ) -> None:
+        """Open losses.csv and validation.csv, cut back to the checkpoint.
+
+        Args:
+            folders: where both are written.
+            iteration: finished iterations of the checkpoint; 0 if the training begins.
+            epoch: validated epochs of the checkpoint.
+            sender: sends the run to MLflow; only MLflow gets pictures and the model.
+        """
+        # Epoch 0 validates the initial weights, and a training that begins anew does it again.
+        ends = (iteration, epoch) if iteration else (None, None)
+        self._losses = [CsvTable(f / LOSSES, ("iteration", "epoch"), ends[0]) for f in folders]
+        self._validation = [CsvTable(f / VALIDATION, ("epoch",), ends[1]) for f in folders]
+        self._sender = sender
+        if sender:
+            sender.start()
 
     def __enter__(self) -> Self:
         """Return the recorder itself."""
@@ -99,63 +90,57 @@ class Recorder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close every sink, the last first, also when one of them fails to."""
+        """End the run; say so if MLflow does not have all of it."""
         status: Status = "FINISHED"
         if kind is not None:
             killed = issubclass(kind, (KeyboardInterrupt, SystemExit))
             status = "KILLED" if killed else "FAILED"
-        with ExitStack() as stack:
-            for sink in self._sinks:
-                stack.callback(sink.close, status)
+        for table in (*self._losses, *self._validation):
+            table.close(finished=status == "FINISHED")
+        if self._sender:
+            self._sender.run.end(status)
+            if problem := self._sender.finish():
+                say(problem)
 
     def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
-        """Record the losses of an iteration."""
-        for sink in self._sinks:
-            sink.log_losses(iteration, epoch, losses)
+        """Record the losses of an iteration: `train/<name>` in MLflow."""
+        for table in self._losses:
+            table.add({"iteration": iteration, "epoch": epoch}, losses)
 
     def log_validation(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Record the validation metrics of an epoch."""
-        for sink in self._sinks:
-            sink.log_validation(epoch, metrics)
+        """Record the validation metrics of an epoch: `val/<name>` in MLflow."""
+        for table in self._validation:
+            table.add({"epoch": epoch}, metrics)
 
     def log_picture(self, picture: Image.Image, key: str, epoch: int) -> None:
-        """Record a picture under `key`, such as `val/grid`."""
-        for sink in self._sinks:
-            sink.log_picture(picture, key, epoch)
+        """Record a picture under `key`, such as `val/grid`, in MLflow."""
+        if self._sender:
+            name = f"{key.replace('/', '~')}+step+{epoch}.png"
+            with io.file_aside(self._sender.run.folder / IMAGES / name) as aside:
+                picture.save(aside, format="PNG", compress_level=1)
 
     def log_model(self, folder: Path, sha256: str) -> None:
         """Record the folder of the final weights and the SHA-256 of generator.safetensors."""
-        for sink in self._sinks:
-            sink.log_model(folder, sha256)
+        if self._sender:
+            self._sender.run.model = {"sha256": sha256, "folder": str(folder.absolute())}
+            self._sender.run.write()
 
 
 def open_recorder(run: RunDescription) -> Recorder:
     """Begin to record a training run, to CSV and, where it is installed, to MLflow.
 
-    A training that resumes goes on with the same files and the same MLflow run.
+    A training that resumes continues the same files and the same MLflow run.
     """
-    table = CsvSink(run.folder / LOSSES, run.folder / VALIDATION, run.iteration, run.epoch)
     mlflow_log = _mlflow_log()
     if mlflow_log is None:
-        return Recorder(table)
-    folder = folder_of(run.stage, run.token)
-    lock = lock_of(folder)
-    with suppress(Timeout):
-        # If another process sends this run just now, the mirror waits for it.
-        lock.acquire(blocking=False)
-    unsent = UnsentRun.read(folder) or _described(run)
-    unsent.status, unsent.ended = None, None
-    unsent.starts += 1
-    if run.iteration:
-        unsent.resumed_from.append(run.iteration)
-    unsent.write()
+        return Recorder(run.folder, iteration=run.iteration, epoch=run.epoch)
+    unsent, lock = _unsent_training(run)
     for name in (LOSSES, VALIDATION):
-        (folder / name).unlink(missing_ok=True)
         if (run.folder / name).exists():
-            shutil.copy2(run.folder / name, folder / name)
-    sender = mlflow_log.RunSender(unsent, live=True)
-    # Sinks close in reverse order: first the files, then the store, which may be slow.
-    return Recorder(MirrorSink(unsent, lock, sender, run.iteration, run.epoch), table)
+            shutil.copy2(run.folder / name, unsent.folder / name)
+    sender = mlflow_log.Sender(unsent, lock, live=True)
+    folders = run.folder, unsent.folder
+    return Recorder(*folders, iteration=run.iteration, epoch=run.epoch, sender=sender)
 
 
 def record_results(
@@ -181,11 +166,9 @@ def record_results(
     mlflow_log = _mlflow_log()
     if mlflow_log is None:
         return
-    token = uuid.uuid4().hex
-    run = UnsentRun("results", stage, token, lineage.run_name(stage), metrics=dict(metrics))
+    run = UnsentRun(stage, uuid.uuid4().hex, lineage.run_name(stage), metrics=dict(metrics))
     with lock_of(run.folder):
-        git = _write_origin(run)
-        run.tags = lineage.origin(stage, space, git)
+        _describe_origin(run, space)
         run.tags[mlflow_log.MEASURED_TAG] = generator_sha256
         for path in artifacts:
             if path.is_dir():
@@ -195,31 +178,31 @@ def record_results(
         run.end("FINISHED")
     # Earlier runs first: the training of these weights may be among them.
     for sent, problem in _send_waiting():
-        if problem or sent.token != token:
-            say(problem or _has(sent))
+        if problem or sent.token != run.token:
+            say(problem or _sent_sentence(sent))
 
 
 def send_unsent() -> None:
-    """Send MLflow what it did not get of earlier runs; says what it did.
+    """Send MLflow what earlier runs could not send; say what was done.
 
     A run whose process was killed becomes KILLED in MLflow. A store that is away costs a sentence.
     """
     for run, problem in _send_waiting():
-        say(problem or _has(run))
+        say(problem or _sent_sentence(run))
 
 
 def sync() -> str:
-    """Send MLflow what it did not get of earlier runs; return what was done.
+    """Send MLflow what earlier runs could not send; return what was done.
 
     Raises:
         ColorganError: MLflow is not installed, or still does not have all of a run.
     """
     if find_spec("mlflow") is None:
-        raise ColorganError("MLflow is not installed: `pip install colorgan[pipeline]` brings it")
+        raise ColorganError(NOT_INSTALLED)
     outcomes = list(_send_waiting())
     if problems := [problem for _, problem in outcomes if problem]:
         raise ColorganError("\n".join(problems))
-    return "\n".join(_has(run) for run, _ in outcomes) or "MLflow has all runs already"
+    return "\n".join(_sent_sentence(run) for run, _ in outcomes) or "MLflow has all runs already"
 
 
 def _send_waiting() -> Iterator[tuple[UnsentRun, str]]:
@@ -227,49 +210,57 @@ def _send_waiting() -> Iterator[tuple[UnsentRun, str]]:
     for run, lock in take_waiting():
         mlflow_log = _mlflow_log()
         if mlflow_log is None:
-            release(lock, run.folder)
+            lock.release()
             return
-        if run.status is None:
-            run.end("KILLED", at=run.last_written())
-        mirror = Mirror(run, lock, mlflow_log.RunSender(run), ended=True)
-        sent = mirror.close()
-        yield run, "" if sent else mirror.not_sent()
-        away = mirror.error is None or isinstance(mirror.error, mlflow_log.StoreAwayError)
-        if not sent and away:
-            # The other runs would wait for it too.
+        sender = mlflow_log.Sender(run, lock)
+        sender.start()
+        problem = sender.finish()
+        yield run, problem
+        if problem and isinstance(sender.error, mlflow_log.StoreAwayError | None):
+            # The other runs would wait for the store too.
             return
 
 
-def _has(run: UnsentRun) -> str:
+def _sent_sentence(run: UnsentRun) -> str:
     return f"MLflow has got what it had missed of run {run.name!r}"
 
 
-def _described(run: RunDescription) -> UnsentRun:
-    """Return all that is known of a training before it starts, and write its first artifacts."""
-    data = run.dataset
-    unsent = UnsentRun("training", run.stage, run.token, lineage.run_name(run.stage))
-    git = _write_origin(unsent)
-    io.write_json(unsent.folder / FILES / "params.json", dict(run.params))
-    unsent.params = dict(run.params)
-    unsent.tags = lineage.origin(run.stage, run.space, git)
-    unsent.tags |= {"data.digest": data.digest, **run.extra}
-    unsent.dataset = {
-        "name": paths.processed(run.space).as_posix(),
-        "digest": data.digest,
-        "profile": {**data.counts, "rejected": data.rejected},
-    }
-    return unsent
+def _unsent_training(run: RunDescription) -> tuple[UnsentRun, FileLock]:
+    """Return the run for MLflow, described in its folder as one that runs now, and its lock."""
+    unsent = UnsentRun(run.stage, run.token, lineage.run_name(run.stage))
+    lock = lock_of(unsent.folder)
+    with suppress(Timeout):
+        # If another process sends this run just now, the sender waits for it.
+        lock.acquire(blocking=False)
+    if begun := UnsentRun.read(unsent.folder):
+        unsent = begun
+    else:
+        data = run.dataset
+        _describe_origin(unsent, run.space)
+        io.write_json(unsent.folder / FILES / "params.json", dict(run.params))
+        unsent.params = dict(run.params)
+        unsent.tags |= {"data.digest": data.digest, "mlflow.loggedImages": "True", **run.extra}
+        unsent.dataset = {
+            "name": paths.processed(run.space).as_posix(),
+            "digest": data.digest,
+            "profile": {**data.counts, "rejected": data.rejected},
+        }
+    if run.iteration:
+        unsent.tags["resumed.from"] = str(run.iteration)
+    unsent.status, unsent.ended = None, None
+    unsent.write()
+    return unsent, lock
 
 
-def _write_origin(run: UnsentRun) -> lineage.GitState:
-    """Write the packages and the git diff beside a run; return the state of git."""
+def _describe_origin(run: UnsentRun, space: str) -> None:
+    """Tag a run with where it comes from; write the packages and the git diff beside it."""
     git = lineage.git_state(Path.cwd())
+    run.tags = lineage.origin(run.stage, space, git)
     files = run.folder / FILES
     files.mkdir(parents=True, exist_ok=True)
     (files / "environment.txt").write_text(lineage.environment(), encoding="utf-8")
     if git.diff:
         (files / "git.diff").write_text(git.diff, encoding="utf-8", newline="")
-    return git
 
 
 def _mlflow_log() -> Any:

@@ -7,7 +7,12 @@ kagglehub) are imported inside `fetch`: every process that converts photos impor
 
 from __future__ import annotations
 
-from colorgan.data.sources.base import PhotoSet, RawPhoto, Source
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from colorgan.config import DataParams
+from colorgan.data.decode import RawPhoto
 from colorgan.data.sources.folder import FolderSource
 from colorgan.data.sources.kaggle import KaggleSource
 from colorgan.data.sources.parquet import ParquetSource
@@ -15,10 +20,37 @@ from colorgan.data.sources.sample import SampleSource
 from colorgan.data.sources.stl10 import Stl10Source
 from colorgan.errors import ColorganError
 
-__all__ = ["MANIFEST", "SOURCES", "PhotoSet", "RawPhoto", "Source", "get_source"]
-
 MANIFEST = "manifest.json"
 """Lists the files of a raw folder and names their source."""
+
+
+class PhotoSet(Protocol):
+    """The photos in a raw folder, in a fixed order."""
+
+    def __len__(self) -> int:
+        """Return how many photos there are, without reading them."""
+
+    def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
+        """Yield the photos at `rows`, which ascend; memory does not grow with their number."""
+
+
+class Source(Protocol):
+    """A source of photos."""
+
+    def fetch(self, data: DataParams, folder: Path) -> None:
+        """Put the photos, or the source's own files, into an empty `folder`.
+
+        Raises:
+            ColorganError: the source cannot be reached or is not what it should be.
+        """
+
+    def open(self, data: DataParams, folder: Path) -> PhotoSet:
+        """Open the photos of a folder that `fetch` filled.
+
+        Raises:
+            ColorganError: its files are not what they should be; names the file.
+        """
+
 
 SOURCES: dict[str, Source] = {
     "sample": SampleSource(),

@@ -7,9 +7,7 @@ import shutil
 import sys
 import tarfile
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Collection
 from os import environ
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -50,15 +48,18 @@ def fetch_file(url: str, path: Path, md5: str) -> Path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    # The system releases the lock however the process ends.
     with FileLock(path.with_name(f"{path.name}.lock")):
         if path.is_file() and _md5(path) == md5:
             return path
-        with _naming(part):
+        try:
             if url.startswith("file:"):
                 shutil.copyfile(url2pathname(urlsplit(url).path), part)
             else:
                 _download(url, part)
+        except OSError as error:
+            # That of a full disk names no file, and the message should say which disk it is.
+            error.filename = error.filename or str(part)
+            raise
         if (found := _md5(part)) != md5:
             part.unlink()
             raise ColorganError(
@@ -71,9 +72,8 @@ def fetch_file(url: str, path: Path, md5: str) -> Path:
 
 
 def _md5(path: Path) -> str:
-    # MD5 is what sources publish; it tells damage, not malice.
     with path.open("rb") as file:
-        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _download(url: str, part: Path) -> None:
@@ -92,7 +92,7 @@ def _download(url: str, part: Path) -> None:
             tries, most = (0, size) if size > most else (tries + 1, most)
             if tries > len(PAUSES):
                 raise ColorganError(
-                    f"{url} could not be downloaded ({_innermost(error)}): check the connection "
+                    f"{url} could not be downloaded ({innermost(error)}): check the connection "
                     f"and run the same command again; it continues after {decimal(size)}"
                 ) from None
             time.sleep(PAUSES[max(tries, 1) - 1])
@@ -110,44 +110,31 @@ def _append(url: str, part: Path) -> None:
         if status not in (200, 206):
             advice = "try again later" if status >= 500 else "check the address and your access"
             raise ColorganError(f"{url} answered {status} {response.reason}: {advice}")
-        if status == 200:
-            have = 0
-        missing = int(response.headers.get("Content-Length", 0))
-        size = f" ({decimal(have + missing)})" if missing else ""
-        after = f", continuing after {decimal(have)}" if have else ""
-        print(f"downloading {url}{size}{after}", file=sys.stderr, flush=True)
+        have = have if status == 206 else 0
+        total = have + int(response.headers.get("Content-Length", 0))
+        print(f"downloading {url} ({decimal(total)})", file=sys.stderr, flush=True)
         columns = (*Progress.get_default_columns(), DownloadColumn())
         bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
         with bar, part.open("ab" if have else "wb") as file:
-            task = bar.add_task("", total=have + missing or None, completed=have)
+            task = bar.add_task("", total=total or None, completed=have)
             # Not iter_content: it would unpack a .tar.gz that is labelled as gzip-encoded.
             for chunk in response.raw.stream(CHUNK, decode_content=False):
                 file.write(chunk)
                 bar.advance(task, len(chunk))
 
 
-def _innermost(error: BaseException) -> str:
+def innermost(error: BaseException) -> str:
     """Return the text of the first cause, without the layers around it."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let an OSError without a file name, as a full disk raises it, name `path`."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-
-
 def extract_members(archive: Path, names: Collection[str], folder: Path) -> None:
     """Unpack the members called `names` of a .tar.gz into `folder`, under the same names.
 
     Raises:
-        ColorganError: the archive is damaged or lacks a member; names it.
+        ColorganError: the archive is none, or lacks a member; names it.
     """
     missing = set(names)
     try:
@@ -157,9 +144,6 @@ def extract_members(archive: Path, names: Collection[str], folder: Path) -> None
                     tar.extract(member, folder, filter="data")
                     missing.remove(member.name)
     except (tarfile.TarError, EOFError) as error:
-        raise ColorganError(
-            f"{archive} is not a whole .tar.gz archive ({error}): remove it and run the same "
-            "command again to download it anew"
-        ) from None
+        raise ColorganError(f"{archive} is not a whole .tar.gz archive ({error})") from None
     if missing:
         raise ColorganError(f"{archive} lacks {min(missing)}; it is not the archive it should be")

@@ -6,16 +6,16 @@ Packed, because DVC and file systems are slow with many small files: 25,000 of t
 
 from __future__ import annotations
 
-import errno
-from collections import deque
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colorgan.config import DataParams
-from colorgan.data.sources.parquet import Columns, ParquetPhotos, parquet_names
+from colorgan.data.sources.parquet import Columns, ParquetPhotos
 from colorgan.errors import ColorganError
 
 SUFFIXES = frozenset(
@@ -58,81 +58,71 @@ class FolderSource:
 
     def open(self, data: DataParams, folder: Path) -> ParquetPhotos:
         """Open the Parquet files."""
-        names = parquet_names(folder)
-        if not names:
-            raise ColorganError(f"{folder} has no photos in it: run the stage download first")
-        return ParquetPhotos(folder, names, COLUMNS)
+        return ParquetPhotos(folder, COLUMNS)
 
 
 def _find(home: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the relative names of all pictures, and of all else with why it was left out.
-
-    Links to folders are followed after all real folders, each folder once.
-    """
+    """Return the relative names of all pictures, and of all else with why it was left out."""
     if not home.is_dir():
         what = "is a file" if home.exists() else "does not exist"
         raise ColorganError(
             f"{home} {what}: the source `folder` needs a folder of pictures as its path "
             "(rgb.path, lab.path)"
         )
+
+    def stop(error: OSError) -> None:
+        # Nobody knows how many photos are in it.
+        raise ColorganError(
+            f"{error.filename} cannot be listed ({error.strerror}): allow reading it, or move it "
+            f"out of {home}"
+        )
+
     pictures: list[str] = []
     ignored: list[tuple[str, str]] = []
-    folders, links = deque([home]), deque[Path]()
     # A link to a folder above would bring in the whole tree again, or the whole disk.
     seen = set(home.resolve().parents)
-    while folders or links:
-        folder = (folders or links).popleft()
+    for text, folders, files in os.walk(home, onerror=stop, followlinks=True):
+        folder = Path(text)
+        place = folder.relative_to(home)
         if folder.resolve() in seen:
-            name = folder.relative_to(home).as_posix()
-            ignored.append((name, "a link to a folder that is taken already, or above"))
+            ignored.append((place.as_posix(), "a link to a folder that is taken already, or above"))
+            folders.clear()
             continue
         seen.add(folder.resolve())
-        for path in _listed(folder, home):
-            name = path.relative_to(home).as_posix()
-            if path.name.startswith("."):  # macOS leaves `._x.jpg` beside `x.jpg`.
-                ignored.append((f"{name}/" if path.is_dir() else name, "hidden"))
-            elif path.is_dir():
-                (links if path.is_symlink() else folders).append(path)
+        # macOS leaves `._x.jpg` beside `x.jpg`.
+        ignored += [((place / f).as_posix() + "/", "hidden") for f in folders if f[0] == "."]
+        # Links come last: a folder that lies here counts under its own name.
+        visible = (name for name in folders if name[0] != ".")
+        folders[:] = sorted(visible, key=lambda name: ((folder / name).is_symlink(), name))
+        for path in map(place.joinpath, files):
+            if path.name.startswith("."):
+                ignored.append((path.as_posix(), "hidden"))
             elif path.suffix.lower() in SUFFIXES:
-                pictures.append(name)
+                pictures.append(path.as_posix())
             else:
-                ignored.append((name, f"not a picture: {path.suffix or 'no suffix'}"))
+                ignored.append((path.as_posix(), f"not a picture: {path.suffix or 'no suffix'}"))
     return pictures, ignored
 
 
-def _listed(folder: Path, home: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        # Nobody knows how many photos are in it.
-        raise ColorganError(
-            f"{folder} cannot be listed ({error.strerror}): allow reading it, or move it out of "
-            f"{home}"
-        ) from None
-
-
 def _packed(home: Path, name: str) -> Packed:
-    """Read a picture; its label is the first folder of its name."""
-    parts = PurePosixPath(_text(name)).parts
-    content, problem = _read(home / name)
-    return _text(name), parts[0] if len(parts) > 1 else "", content, problem
+    """Read a picture; its label is the first folder of its name.
 
-
-def _read(path: Path) -> tuple[bytes, str]:
-    """Return the bytes of a picture file, or none and the problem for rejected.csv."""
+    One that cannot be read has no content but a problem, for rejected.csv.
+    """
+    path, content, problem = home / name, b"", ""
     try:
-        size = path.stat().st_size
-        if not path.is_file():
-            # Opening a pipe would wait for ever.
-            return b"", "unreadable: not a regular file"
-        if size > LARGEST_PICTURE:
-            return b"", f"too large: a file of {size >> 20} MiB"
-        content = path.read_bytes()
+        about = path.stat()
+        if not S_ISREG(about.st_mode):
+            problem = "unreadable: not a regular file"  # Opening a pipe would wait for ever.
+        elif about.st_size > LARGEST_PICTURE:
+            problem = f"too large: a file of {about.st_size >> 20} MiB"
+        else:
+            content = path.read_bytes()
+            problem = "" if content else "unreadable: the file is empty"
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            raise
-        return b"", f"unreadable: {error.strerror}"
-    return content, "" if content else "unreadable: the file is empty"
+        problem = f"unreadable: {error.strerror}"
+    parts = PurePosixPath(_text(name)).parts
+    return _text(name), parts[0] if len(parts) > 1 else "", content, problem
 
 
 def _write(photos: Iterable[Packed], folder: Path) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -19,12 +18,8 @@ from numpy.lib.format import open_memmap
 from PIL import Image
 
 from colorgan.config import DataParams
-from colorgan.data.decode import DecodedPhoto
-from colorgan.data.sources.base import RawPhoto, between
+from colorgan.data.decode import DecodedPhoto, RawPhoto
 from colorgan.errors import ColorganError
-
-if TYPE_CHECKING:
-    import requests
 
 DATASET = "shravankumar9892/image-colorization"
 LIGHTNESS = "l/gray_scale.npy"
@@ -43,11 +38,10 @@ class Array:
     count: int
     shape: tuple[int, ...]
 
-    def read(self, file: BinaryIO, row: int) -> bytes:
+    def read(self, row: int) -> bytes:
         """Read a photo; pages of a memory map would count as the process's memory."""
         size = math.prod(self.shape)
-        file.seek(self.offset + row * size)
-        return file.read(size)
+        return np.fromfile(self.path, np.uint8, size, offset=self.offset + row * size).tobytes()
 
 
 @dataclass(frozen=True)
@@ -63,22 +57,18 @@ class KagglePhotos:
     def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
         """Read the photos one by one."""
         decoder = partial(_decode, self.lightness.shape)
-        first = 0
-        for part in self.ab:
-            with self.lightness.path.open("rb") as lightness, part.path.open("rb") as ab:
-                for row in between(rows, first, first + part.count):
-                    content = self.lightness.read(lightness, row) + part.read(ab, row - first)
-                    yield RawPhoto(content, f"{row:05d}", decoder=decoder)
-            first += part.count
+        places = [(part, row) for part in self.ab for row in range(part.count)]
+        for row in rows:
+            part, row_of_part = places[row]
+            content = self.lightness.read(row) + part.read(row_of_part)
+            yield RawPhoto(content, f"{row:05d}", decoder=decoder)
 
 
 def _decode(shape: tuple[int, ...], content: bytes, side: int) -> DecodedPhoto:  # noqa: ARG001
     """Put L `(H, W)` and ab `(H, W, 2)` together; there is no smaller size to decode to."""
     height, width = shape
-    lab = np.empty((height, width, 3), np.uint8)
-    values = np.frombuffer(content, np.uint8)
-    lab[..., 0] = values[: height * width].reshape(height, width)
-    lab[..., 1:] = values[height * width :].reshape(height, width, 2)
+    lightness, ab = np.split(np.frombuffer(content, np.uint8), [height * width])
+    lab = np.dstack((lightness.reshape(height, width), ab.reshape(height, width, 2)))
     return DecodedPhoto(Image.fromarray(lab), "lab", (width, height))
 
 
@@ -111,10 +101,7 @@ class KaggleSource:
 
 
 def _open_array(path: Path, shape: tuple[int | str, ...]) -> Array:
-    """Check an .npy file by its header; `shape` is that of a photo, a string stands for any size.
-
-    Pixels are not read, and pickles never loaded.
-    """
+    """Check an .npy file by its header; `shape` is that of a photo, a string fits any size."""
     should = f"it should be an .npy file of uint8 (N, {', '.join(map(str, shape))})"
     try:
         array = open_memmap(path, "r")
@@ -124,9 +111,7 @@ def _open_array(path: Path, shape: tuple[int | str, ...]) -> Array:
         # The header is Python source: damaged, it raises nearly anything.
         raise ColorganError(f"{path} is not a whole .npy file ({error}); {should}") from error
     found = array.shape[1:]
-    fits = len(found) == len(shape) and all(
-        isinstance(wanted, str) or wanted == size for wanted, size in zip(shape, found, strict=True)
-    )
+    fits = len(found) == len(shape) and (isinstance(shape[0], str) or found == shape)
     if array.dtype != np.uint8 or not fits or not array.size or not array.flags.c_contiguous:
         raise ColorganError(f"{path} holds {array.dtype} {array.shape}; {should}")
     return Array(path, array.offset, len(array), found)
@@ -135,23 +120,27 @@ def _open_array(path: Path, shape: tuple[int | str, ...]) -> Array:
 def _download() -> Path:
     """Return where kagglehub keeps the set; it downloads what its cache does not hold."""
     # Imported here, for it takes a second and sets up logging.
+    import kagglehub
     import requests
     from kagglehub.config import get_cache_folder
+
+    from colorgan.data.sources.fetching import innermost
 
     logging.getLogger("kagglehub").setLevel(logging.WARNING)
     cache = Path(get_cache_folder())
     mine = cache / "datasets" / DATASET
     cache.mkdir(parents=True, exist_ok=True)
     # Two at a time would write into the same partial file.
-    with FileLock(cache / "colorgan.lock"), contextlib.redirect_stdout(sys.stderr):
+    with FileLock(cache / "colorgan.lock"), redirect_stdout(sys.stderr):
         try:
-            return _newest()
+            for _ in range(ATTEMPTS - 1):
+                # Called again, it goes on where the connection broke.
+                with suppress(requests.exceptions.ChunkedEncodingError):
+                    return Path(kagglehub.dataset_download(DATASET))
+            return Path(kagglehub.dataset_download(DATASET))
         except requests.RequestException as error:
-            # kagglehub asks for the newest version even when it has downloaded it before.
-            if (found := _earlier(mine)) and isinstance(error, requests.ConnectionError):
-                print(f"Kaggle cannot be reached; {found} from an earlier download is used")
-                return found
-            raise ColorganError(_network_sentence(error)) from error
+            status = error.response.status_code if error.response is not None else 0
+            raise ColorganError(_network_sentence(status, innermost(error))) from error
         except OSError as error:
             error.filename = error.filename or str(mine)
             raise
@@ -163,26 +152,7 @@ def _download() -> Path:
             ) from error
 
 
-def _newest() -> Path:
-    import kagglehub
-    import requests
-
-    for _ in range(ATTEMPTS - 1):
-        # Called again, it goes on where the connection broke.
-        with contextlib.suppress(requests.exceptions.ChunkedEncodingError):
-            return Path(kagglehub.dataset_download(DATASET))
-    return Path(kagglehub.dataset_download(DATASET))
-
-
-def _earlier(mine: Path) -> Path | None:
-    """Return the newest version in kagglehub's cache that was unpacked to its end."""
-    versions = sorted(mine.glob("versions/*"), key=lambda path: (len(path.name), path.name))
-    there = [path for path in versions if all((path / name).is_file() for name in (LIGHTNESS, *AB))]
-    return there[-1] if there else None
-
-
-def _network_sentence(error: requests.RequestException) -> str:
-    status = error.response.status_code if error.response is not None else 0
+def _network_sentence(status: int, cause: str) -> str:
     if status in (401, 403):
         return (
             f"Kaggle does not let you download {DATASET} (it answers {status}): get an API token "
@@ -194,10 +164,7 @@ def _network_sentence(error: requests.RequestException) -> str:
             f"Kaggle answers {status} instead of {DATASET}: run it again later, or choose another "
             "`source` in params.yaml"
         )
-    cause: BaseException = error
-    while inner := cause.__cause__ or cause.__context__:
-        cause = inner
     return (
-        f"Kaggle cannot be reached to download {DATASET} ({cause}): check the network and run it "
-        "again; it goes on where it stopped"
+        f"Kaggle cannot be reached to download {DATASET} ({cause}): check the network and run "
+        "it again; it goes on where it stopped"
     )

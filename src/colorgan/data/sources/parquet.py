@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,13 +16,12 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from colorgan.config import DataParams
-from colorgan.data.sources.base import RawPhoto, between
+from colorgan.data.decode import RawPhoto
 from colorgan.errors import ColorganError
 
 SUFFIX = ".parquet"
-BATCH_ROWS = 256
-BATCH_BYTES = 8 << 20
-"""A batch has at most so many rows, and about so many bytes of pictures."""
+BATCH_ROWS = 16
+"""So many photos are in memory at once."""
 BUFFER_BYTES = 1 << 20
 """Column chunks are read through a buffer: without one, pyarrow takes a whole chunk at once."""
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -54,88 +54,83 @@ class ParquetPhotos:
     after 1,024 of them), whatever the number of photos and the size of a row group.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], columns: Columns) -> None:
-        """Look at the files `names` in `folder`.
+    def __init__(self, folder: Path, columns: Columns) -> None:
+        """Look at the Parquet files of `folder`.
 
         Raises:
-            ColorganError: a file is no Parquet, lacks a column, or has one of the wrong type;
-                names the file and the column.
+            ColorganError: there is none; or one is no Parquet, lacks a column, or has one of the
+                wrong type; names the file and the column.
         """
         self._folder = folder
-        self._names = names
         self._columns = columns
-        self._count = 0
-        for name in names:
+        self._counts: dict[str, int] = {}
+        for name in parquet_names(folder):
             with _naming(folder / name), pq.ParquetFile(folder / name) as file:
                 _check_columns(folder / name, file.schema_arrow, columns)
-                self._count += file.metadata.num_rows
+                self._counts[name] = file.metadata.num_rows
+        if not self._counts:
+            raise ColorganError(f"{folder} has no photos in it: run the stage download first")
 
     def __len__(self) -> int:
-        return self._count
+        return sum(self._counts.values())
 
     def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
         """Yield the photos at `rows`, which ascend; row groups without a wanted row are skipped."""
         first = 0
-        for name in self._names:
-            path = self._folder / name
-            options = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
-            with _naming(path), pq.ParquetFile(path, **options) as file:
-                end = first + file.metadata.num_rows
-                yield from self._read_file(
-                    file, name, [r - first for r in between(rows, first, end)]
-                )
-                first = end
+        for name, count in self._counts.items():
+            own = [row - first for row in _between(rows, first, first + count)]
+            with _naming(self._folder / name):
+                yield from self._read_file(name, own)
+            first += count
 
-    def _read_file(
-        self, file: pq.ParquetFile, name: str, rows: Sequence[int]
-    ) -> Iterator[RawPhoto]:
-        schema = file.schema_arrow
-        image = _image_column(schema, self._columns.image)
-        columns = replace(self._columns, image=image)
-        # Of a struct, nothing beside the bytes is read.
-        leaf = f"{image}.bytes" if pt.is_struct(schema.field(image).type) else image
-        others = (columns.label, columns.split, columns.name, columns.problem)
-        label_names = _label_names(schema, columns.label)
-        start = 0
-        for number in range(file.metadata.num_row_groups):
-            group = file.metadata.row_group(number)
-            if not between(rows, start, start + group.num_rows):
-                start += group.num_rows
-                continue
-            batches = file.iter_batches(
-                batch_size=_batch_rows(group, leaf),
-                row_groups=[number],
-                columns=[leaf, *(column for column in others if column)],
-                use_threads=False,  # Threads would read ahead.
-            )
-            for batch in batches:
-                for row in between(rows, start, start + batch.num_rows):
-                    values = {
-                        c: batch.column(c)[row - start].as_py() for c in (image, *others) if c
-                    }
-                    yield self._photo(values, columns, f"{name}:{row}", label_names)
-                start += batch.num_rows
+    def _read_file(self, name: str, rows: Sequence[int]) -> Iterator[RawPhoto]:
+        options = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
+        with pq.ParquetFile(self._folder / name, **options) as file:
+            schema = file.schema_arrow
+            image = _image_column(schema, self._columns.image)
+            columns = replace(self._columns, image=image)
+            # Of a struct, nothing beside the bytes is read.
+            leaf = f"{image}.bytes" if pt.is_struct(schema.field(image).type) else image
+            others = (columns.label, columns.split, columns.name, columns.problem)
+            wanted = [leaf, *filter(None, others)]
+            label_names = _label_names(schema, columns.label)
+            start = 0
+            for number in range(file.num_row_groups):
+                end = start + file.metadata.row_group(number).num_rows
+                if _between(rows, start, end):
+                    # Threads would read ahead.
+                    for batch in file.iter_batches(BATCH_ROWS, [number], wanted, use_threads=False):
+                        for row in _between(rows, start, start + batch.num_rows):
+                            values = batch.slice(row - start, 1).to_pylist()[0]
+                            yield self._photo(values, columns, name, row, label_names)
+                        start += batch.num_rows
+                start = end
 
     def _photo(
-        self, values: dict[str, Any], columns: Columns, place: str, label_names: Sequence[str]
-    ) -> RawPhoto:
+        self, values: dict[str, Any], columns: Columns, file: str, row: int,
+        label_names: Sequence[str],
+    ) -> RawPhoto:  # fmt: skip
         content = values[columns.image]
         if isinstance(content, dict):
             content = content["bytes"]
         split = values.get(columns.split)
         if columns.split and split not in SPLITS:
             raise ColorganError(
-                f"{self._folder / place.rpartition(':')[0]}: the column {columns.split!r} "
-                f"(parquet.split_column) has the value {split!r}; it should be train, val (or "
-                "validation) or test in every row"
+                f"{self._folder / file}: the column {columns.split!r} (parquet.split_column) has "
+                f"the value {split!r}; it should be train, val (or validation) or test in every row"
             )
         return RawPhoto(
             content or b"",
-            values.get(columns.name) or place,
+            values.get(columns.name) or f"{file}:{row}",
             _label_text(values.get(columns.label), label_names),
             SPLITS[split] if split else None,
             values.get(columns.problem) or ("unreadable: no picture" if content is None else ""),
         )
+
+
+def _between(rows: Sequence[int], start: int, end: int) -> Sequence[int]:
+    """Return those of the ascending `rows` from `start` up to, but not including, `end`."""
+    return rows[bisect_left(rows, start) : bisect_left(rows, end)]
 
 
 class ParquetSource:
@@ -163,10 +158,7 @@ class ParquetSource:
         """Open the copied files with the columns that the parameters name."""
         wanted = data.parquet
         columns = Columns(wanted.image_column, wanted.label_column, wanted.split_column)
-        names = parquet_names(folder)
-        if not names:
-            raise ColorganError(f"{folder} has no {SUFFIX} file: run the stage download first")
-        return ParquetPhotos(folder, names, columns)
+        return ParquetPhotos(folder, columns)
 
 
 def parquet_names(folder: Path) -> list[str]:
@@ -194,51 +186,33 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _check_columns(path: Path, schema: pa.Schema, columns: Columns) -> None:
-    """Require the named columns, each of a type that can be read."""
+    """Require the named columns."""
     image = _image_column(schema, columns.image)
-    for name, parameter, types, should in (
-        (image, "parquet.image_column", _IMAGE_TYPES, "hold the bytes of picture files, as binary "
-         "or as Hugging Face's struct with `bytes`"),
-        (columns.label, "parquet.label_column", (*_TEXT_TYPES, pt.is_integer),
-         "be text or whole numbers"),
-        (columns.split, "parquet.split_column", _TEXT_TYPES, "be text: train, val or test"),
+    for name, parameter in (
+        (image, "image_column"), (columns.label, "label_column"), (columns.split, "split_column")
     ):  # fmt: skip
-        if not name:
-            continue
-        if schema.names.count(name) != 1:
+        if name and schema.names.count(name) != 1:
             has = "has more than one" if name in schema.names else "has no"
             none = "" if name == image else ", or '' for none"
             raise ColorganError(
-                f"{path} {has} column {name!r} ({parameter}); it has {', '.join(schema.names)}: "
-                f"name one of them{none}"
+                f"{path} {has} column {name!r} (parquet.{parameter}); it has "
+                f"{', '.join(schema.names)}: name one of them{none}"
             )
-        kind = schema.field(name).type
-        if pt.is_dictionary(kind):
-            kind = kind.value_type
-        if pt.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            kind = kind.field("bytes").type
-        if not any(matches(kind) for matches in types):
-            raise ColorganError(
-                f"{path}: the column {name!r} ({parameter}) is {schema.field(name).type}; it "
-                f"should {should}"
-            )
-
-
-_IMAGE_TYPES = (pt.is_binary, pt.is_large_binary, pt.is_binary_view)
-_TEXT_TYPES = (pt.is_string, pt.is_large_string, pt.is_string_view)
+    kind = schema.field(image).type
+    if pt.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if not (pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind)):
+        raise ColorganError(
+            f"{path}: the column {image!r} (parquet.image_column) is {schema.field(image).type}; "
+            "it should hold the bytes of picture files, as binary or as Hugging Face's struct with "
+            "`bytes`"
+        )
 
 
 def _image_column(schema: pa.Schema, name: str) -> str:
     """Return the top-level column; `image.bytes` is taken for the field of the struct `image`."""
     outer = name.removesuffix(".bytes")
     return outer if name not in schema.names and outer in schema.names else name
-
-
-def _batch_rows(group: pq.RowGroupMetaData, leaf: str) -> int:
-    """Return how many rows of a row group have about BATCH_BYTES of pictures."""
-    chunks = map(group.column, range(group.num_columns))
-    size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema == leaf)
-    return int(min(BATCH_ROWS, max(1, BATCH_BYTES * group.num_rows // max(1, size))))
 
 
 def _label_names(schema: pa.Schema, column: str) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colorgan.config import DataParams
-from colorgan.data.sources.base import RawPhoto
+from colorgan.data.decode import RawPhoto
 from colorgan.errors import ColorganError
 
 ATTRIBUTION = "attribution.csv"

@@ -15,8 +15,7 @@ import numpy as np
 from PIL import Image
 
 from colorgan.config import DataParams
-from colorgan.data.decode import DecodedPhoto
-from colorgan.data.sources.base import RawPhoto, between
+from colorgan.data.decode import DecodedPhoto, RawPhoto
 from colorgan.errors import ColorganError, ParamsError
 
 SIDE = 96
@@ -33,41 +32,31 @@ FILES = {
 
 @dataclass(frozen=True)
 class Part:
-    """A part of STL-10: its file of pixels, how many photos, and a class (from 1) for each.
-
-    `labels` is empty for a part without labels.
-    """
+    """A part of STL-10: its file of pixels, and for each photo its class, or an empty string."""
 
     name: str
     pixels: Path
-    count: int
-    labels: bytes
+    labels: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Stl10Photos:
     """The photos of the chosen parts, one part after the other, in the order of the files."""
 
-    parts: tuple[Part, ...]
-    classes: tuple[str, ...]
+    parts: Sequence[Part]
 
     def __len__(self) -> int:
-        return sum(part.count for part in self.parts)
+        return sum(len(part.labels) for part in self.parts)
 
     def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
         """Read the photos one by one."""
-        first = 0
-        for part in self.parts:
-            with part.pixels.open("rb") as file:
-                for row in between(rows, first, first + part.count):
-                    file.seek((row - first) * PHOTO_BYTES)
-                    yield self._photo(part, row - first, file.read(PHOTO_BYTES))
-            first += part.count
-
-    def _photo(self, part: Part, index: int, content: bytes) -> RawPhoto:
-        label = self.classes[part.labels[index] - 1] if part.labels else ""
-        split = "test" if part.name == "test" else None
-        return RawPhoto(content, f"{part.name}/{index:05d}", label, split, decoder=_decode)
+        places = [(part, i) for part in self.parts for i in range(len(part.labels))]
+        for part, i in (places[row] for row in rows):
+            offset = i * PHOTO_BYTES
+            content = np.fromfile(part.pixels, np.uint8, PHOTO_BYTES, offset=offset).tobytes()
+            split = "test" if part.name == "test" else None
+            name = f"{part.name}/{i:05d}"
+            yield RawPhoto(content, name, part.labels[i], split, decoder=_decode)
 
 
 def _decode(content: bytes, side: int) -> DecodedPhoto:  # noqa: ARG001 - there is nothing smaller
@@ -101,10 +90,8 @@ class Stl10Source:
     def open(self, data: DataParams, folder: Path) -> Stl10Photos:
         """Check the sizes of the files and all labels; pixels are not read."""
         home = folder / FOLDER
-        lines = _read(home / CLASS_NAMES).decode("ascii", "replace").splitlines()
-        classes = tuple(line.strip() for line in lines if line.strip())
-        parts = tuple(_open_part(home, part, len(classes)) for part in _chosen(data))
-        return Stl10Photos(parts, classes)
+        classes = _require(home / CLASS_NAMES).read_text("ascii", "replace").splitlines()
+        return Stl10Photos([_open_part(home, part, classes) for part in _chosen(data)])
 
 
 def _chosen(data: DataParams) -> list[str]:
@@ -116,32 +103,30 @@ def _chosen(data: DataParams) -> list[str]:
     return chosen
 
 
-def _open_part(home: Path, name: str, n_classes: int) -> Part:
+def _open_part(home: Path, name: str, classes: Sequence[str]) -> Part:
     pixels, *label_files = (home / file for file in FILES[name])
-    if not pixels.is_file():
-        raise _absent(pixels)
-    count, rest = divmod(pixels.stat().st_size, PHOTO_BYTES)
+    size = _require(pixels).stat().st_size
+    count, rest = divmod(size, PHOTO_BYTES)
     if rest or not count:
         raise ColorganError(
-            f"{pixels} has {pixels.stat().st_size} bytes; it should have a positive multiple of "
-            f"{PHOTO_BYTES}, so it is truncated or another file"
+            f"{pixels} has {size} bytes; it should have a positive multiple of {PHOTO_BYTES}, so "
+            "it is truncated or another file"
         )
-    labels = b"".join(_read(file) for file in label_files)
-    if label_files and (len(labels) != count or not set(labels) <= set(range(1, n_classes + 1))):
+    if not label_files:
+        return Part(name, pixels, [""] * count)
+    numbers = _require(label_files[0]).read_bytes()
+    if len(numbers) != count or not set(numbers) <= set(range(1, len(classes) + 1)):
         raise ColorganError(
             f"{label_files[0]} should hold {count} bytes, one for each photo beside it, from 1 to "
-            f"{n_classes}, for there are so many classes in {CLASS_NAMES}"
+            f"{len(classes)}, for there are so many classes in {CLASS_NAMES}"
         )
-    return Part(name, pixels, count, labels)
+    return Part(name, pixels, [classes[number - 1] for number in numbers])
 
 
-def _read(path: Path) -> bytes:
+def _require(path: Path) -> Path:
+    """Return the path of a file that must be there."""
     if not path.is_file():
-        raise _absent(path)
-    return path.read_bytes()
-
-
-def _absent(path: Path) -> ColorganError:
-    return ColorganError(
-        f"{path} does not exist; run the stage download again with this part of STL-10"
-    )
+        raise ColorganError(
+            f"{path} does not exist; run the stage download again with this part of STL-10"
+        )
+    return path
