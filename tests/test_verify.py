@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -186,7 +187,7 @@ def test_sigterm_ends_the_training_and_removes_the_worktree(
     MAIN.write_text(code)
     src = Path(io.__file__).parents[1]
     env = {**os.environ, "PYTHONPATH": str(src)}
-    command = ["python", "-c", "from colorgan.cli import main; main()", "verify", "lab"]
+    command = [sys.executable, "-c", "from colorgan.cli import main; main()", "verify", "lab"]
     verifying = subprocess.Popen([*command, "--run", run_id], env=env)
     pid, end = project / "made" / "pid", time.monotonic() + 60
     while not (pid.exists() and pid.read_text()):
