@@ -217,7 +217,8 @@ def _compare(
     then = packages.read_text(encoding="utf-8") if packages else ""
     now: Mapping[str, str] = {}
     with suppress(ColorganError):
-        repeated = TrainingRuns(sqlite_uri(project / "mlflow.db")).newest(f"train_{space}")
+        there = TrainingRuns(sqlite_uri(project / "mlflow.db"))
+        repeated = there.made(f"train_{space}", io.sha256(weights))
         now = repeated.tags if repeated else {}
     reasons = likely_reasons(run.tags, now, then, lineage.environment())
     return [f"the retrained generator differs{how}", *reasons]

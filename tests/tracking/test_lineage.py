@@ -38,11 +38,9 @@ def test_a_clean_repository_is_its_commit(repository: Path) -> None:
     assert lineage.git_state(repository) == (git("rev-parse", "HEAD"), "")
 
 
-@pytest.mark.parametrize("staged", [True, False])
-def test_a_change_is_dirty_and_in_the_diff_staged_or_not(repository: Path, staged: bool) -> None:
+def test_a_staged_change_is_in_the_diff(repository: Path) -> None:
     (repository / "params.yaml").write_text("lr: 2\n")
-    if staged:
-        git("add", "params.yaml")
+    git("add", "params.yaml")
     assert "-lr: 1\n+lr: 2\n" in lineage.git_state(repository)[1]
 
 
@@ -84,15 +82,11 @@ def test_a_change_of_the_same_size_within_a_second_is_seen(repository: Path) -> 
     assert "-lr: 1\n+lr: 2\n" in lineage.git_state(repository)[1]
 
 
-def test_a_new_file_is_dirty_and_named(repository: Path) -> None:
+def test_new_files_are_named_and_what_the_stages_write_does_not_count(repository: Path) -> None:
     (repository / "größe.py").write_text("x = 1\n")
-    assert lineage.git_state(repository)[1] == "new, not in git: größe.py\n"
-
-
-def test_what_the_stages_write_is_not_dirty(repository: Path) -> None:
     (repository / "reports" / "losses.csv").unlink()
     (repository / "dvc.lock").write_text("new")
-    assert lineage.git_state(repository)[1] == ""
+    assert lineage.git_state(repository)[1] == "new, not in git: größe.py\n"
 
 
 def test_no_repository_no_first_commit_and_no_git_are_no_commit(

@@ -33,7 +33,7 @@ from colorgan.tracking.store import (
     tracking_uri,
     without_password,
 )
-from colorgan.tracking.unsent import FILES, IMAGES, UnsentRun, say
+from colorgan.tracking.unsent import FILES, IMAGES, RESUMED_TAG, UnsentRun, say
 
 EXPERIMENT = "colorgan"
 # The UI then opens on runs and their curves, not on pages for language models.
@@ -42,7 +42,6 @@ TOKEN_TAG = "colorgan.token"
 SHA256_TAG = "colorgan.generator_sha256"
 # Of results: another name than that of the training run, which is found by it.
 MEASURED_TAG = "colorgan.measured_sha256"
-RESUMED_TAG = "resumed.from"
 
 SEND_EVERY = 5.0
 """Seconds between two rounds of sending."""
@@ -82,7 +81,7 @@ class Sender:
             live: the run is still recorded: send every few seconds, with CPU and GPU usage.
         """
         self.run = run
-        self.error: ColorganError | None = None
+        self.error: Exception | None = None
         self._folder, self._lock, self._live = run.folder, lock, live
         self._run_id = ""
         self._monitor: SystemMetricsMonitor | None = None
@@ -90,10 +89,11 @@ class Sender:
         # Kept until MLflow has them: it drops a point that it gets again with the same time.
         self._points: list[Metric] = []
         self._sent = False
+        # By time.monotonic(), when MLflow took something last; infinite while it may take long.
+        self._heard_at = -math.inf
         self._ended = threading.Event()
         if not live:
             self._ended.set()
-        self._heard_at = -math.inf
         self._thread = threading.Thread(target=self._work, name="colorgan-sender", daemon=True)
 
     def start(self) -> None:
@@ -141,12 +141,11 @@ class Sender:
             self.send()
             self.error = None
         except Exception as error:
+            # MLflow, its HTTP client, its database and its artifact store have errors of their own.
+            ours = isinstance(error, ColorganError)
+            self.error = error if ours else ColorganError(f"{place()} failed ({reason(error)})")
             self._run_id = ""
-            if isinstance(error, ColorganError):
-                self.error = error
-            else:
-                # MLflow, its HTTP client, database and artifact store each have their own errors.
-                self.error = ColorganError(f"{place()} failed ({reason(error)})")
+            self._heard_at = min(self._heard_at, time.monotonic())
             self._stop_monitor()
 
     def send(self) -> None:
@@ -170,15 +169,15 @@ class Sender:
         if file and not file.exists():
             # Creating the tables takes seconds.
             self._heard_at = math.inf
-        try:
-            client, experiment_id = connect()
-        finally:
-            self._heard_at = time.monotonic()
+        client, experiment_id = connect()
+        self._heard_at = time.monotonic()
         found = _newest(client, experiment_id, TOKEN_TAG, run.token)
         if found is None:
             # Tagged from the first moment on, so that a kill leaves no run that is not found.
             tags = {TOKEN_TAG: run.token}
             found = client.create_run(experiment_id, run.started, tags, run.name)
+            # It gets all rows, also if it replaces one that was deleted meanwhile.
+            self._read_to, self._points = dict.fromkeys(self._read_to, 0), []
         self._client, run_id = client, found.info.run_id
         if "stage" not in found.data.tags:
             self._describe(run, run_id, experiment_id)
@@ -271,16 +270,14 @@ class Sender:
         if sha256 in map(io.sha256, folder.glob("*.safetensors")):
             # One call that may take long.
             self._heard_at = math.inf
-            try:
-                self._client.log_artifacts(self._run_id, str(folder), "model")
-            finally:
-                self._heard_at = time.monotonic()
+            self._client.log_artifacts(self._run_id, str(folder), "model")
         else:
             say(f"the weights of run {run.name!r} are not in {folder} any more: MLflow gets "
                 "their digest alone")  # fmt: skip
         # Last: a run with this tag has its weights whole.
         self._client.set_tag(self._run_id, SHA256_TAG, sha256)
         self._sha256 = sha256
+        self._heard_at = time.monotonic()
 
     def _stop_monitor(self) -> None:
         if self._monitor:

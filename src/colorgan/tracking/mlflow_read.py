@@ -104,10 +104,6 @@ class TrainingRuns:
                 return self.named(stage, wanted)
         return self.named(stages[-1], wanted)
 
-    def newest(self, stage: str) -> TrainingRun | None:
-        """Return the newest run of `stage`, if any."""
-        return next(iter(self._search(f"tags.stage = '{stage}'", 1)), None)
-
     def with_weights(self, stage: str, most: int) -> list[TrainingRun]:
         """Return the newest runs of `stage` that have weights, at most so many."""
         return self._search(f"tags.stage = '{stage}' and tags.`{SHA256_TAG}` != ''", most)

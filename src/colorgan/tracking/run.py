@@ -21,7 +21,16 @@ from colorgan.errors import ColorganError
 from colorgan.tracking import lineage
 from colorgan.tracking.csv_log import LOSSES, VALIDATION, CsvTable
 from colorgan.tracking.store import NOT_INSTALLED
-from colorgan.tracking.unsent import FILES, IMAGES, Status, UnsentRun, lock_of, say, take_waiting
+from colorgan.tracking.unsent import (
+    FILES,
+    IMAGES,
+    RESUMED_TAG,
+    Status,
+    UnsentRun,
+    lock_of,
+    say,
+    take_waiting,
+)
 
 if TYPE_CHECKING:
     from colorgan.tracking.mlflow_log import Sender
@@ -246,7 +255,7 @@ def _unsent_training(run: RunDescription) -> tuple[UnsentRun, FileLock]:
             "profile": {**data.counts, "rejected": data.rejected},
         }
     if run.iteration:
-        unsent.tags["resumed.from"] = str(run.iteration)
+        unsent.tags[RESUMED_TAG] = str(run.iteration)
     unsent.status, unsent.ended = None, None
     unsent.write()
     return unsent, lock

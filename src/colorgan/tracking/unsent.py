@@ -30,6 +30,8 @@ from colorgan.tracking.csv_log import LOSSES, VALIDATION
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 RUN, IMAGES, FILES = "run.json", "images", "files"
+RESUMED_TAG = "resumed.from"
+"""Iteration of the checkpoint from which a training was resumed last."""
 
 
 def now() -> int:
