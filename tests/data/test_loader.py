@@ -162,7 +162,7 @@ def test_an_epoch_that_was_left_half_way_does_no_harm(split: Split) -> None:
 def test_arrays_are_copied_to_the_device_in_pieces(
     split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "MAPPED_AT_MOST", 3 * 32 * 32)
+    monkeypatch.setattr(loader, "PIECE", 3 * 32 * 32)
     assert alike(list(KINDS["device"](split).epoch(0)), batches(split, 0))
 
 
