@@ -102,9 +102,7 @@ def rgb_profile(primaries: tuple[tuple[float, ...], ...], gamma: float) -> bytes
         ("GIF", {}, 12.0),
     ],
 )
-def test_the_usual_formats(
-    photo: Image.Image, kind: str, options: dict[str, object], allowed: float
-) -> None:
+def test_the_usual_formats(photo, kind, options, allowed) -> None:
     content = encoded(photo, kind, **options)
     assert mean_error(content, photo) <= allowed
     assert decode(content, 64).size == (200, 140)
@@ -162,15 +160,6 @@ def test_adobe_rgb_becomes_more_colourful(kind: str) -> None:
     options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(kind, {})
     content = encoded(image, kind, icc_profile=rgb_profile(ADOBE, 563 / 256), **options)
     assert np.abs(pixels(content)[40, 40] - (0, 181, 42)).max() <= 3
-
-
-def test_palette_and_alpha_pictures_keep_their_profile(photo: Image.Image) -> None:
-    swapped = rgb_profile(SWAPPED, 2.2)
-    red = Image.new("RGB", (80, 80), (200, 0, 0))
-    for image in (red.quantize(4), red.convert("RGBA")):
-        r, _, b = pixels(encoded(image, "PNG", icc_profile=swapped))[40, 40]
-        assert r < 40
-        assert b > 160
 
 
 def test_a_profile_that_does_not_fit_is_left_aside(photo: Image.Image) -> None:
@@ -235,9 +224,7 @@ def test_gray_pictures_are_refused(photo: Image.Image, kind: str, mode: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
-def test_truncated_files_are_refused_quietly(
-    photo: Image.Image, kind: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_truncated_files_are_refused_quietly(photo, kind, capfd) -> None:
     content = encoded(photo, kind)
     for end in (1, 10, 30, 100, len(content) // 2, len(content) * 9 // 10):
         assert reason(content[:end]).startswith("unreadable: ")

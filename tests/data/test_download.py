@@ -42,9 +42,7 @@ def refused(params: Params, sentence: str) -> None:
     assert not list(paths.DATA.glob("raw/*")) + list(paths.DATA.glob("raw/.*"))
 
 
-def test_photos_their_list_and_a_manifest(
-    params: Params, write_photos: Callable[..., list[str]]
-) -> None:
+def test_photos_their_list_and_a_manifest(params, write_photos) -> None:
     names = write_photos(sea=2, forest=1)
     assert download(params, "lab") == 4
     raw = listing(paths.raw("lab"))
@@ -57,9 +55,7 @@ def test_photos_their_list_and_a_manifest(
     assert not paths.raw("rgb").exists()
 
 
-def test_again_is_the_same_to_the_byte(
-    params: Params, write_photos: Callable[..., list[str]]
-) -> None:
+def test_again_is_the_same_to_the_byte(params, write_photos) -> None:
     write_photos(sea=2)
     download(params, "lab")
     first = listing(paths.raw("lab"))
@@ -74,18 +70,14 @@ def test_a_photo_that_is_not_listed(params: Params, write_photos: Callable[..., 
     refused(params, f"{SAMPLE / 'sea/mine.webp'} has no row in {SAMPLE / 'attribution.csv'}: ")
 
 
-def test_a_listed_photo_that_is_missing(
-    params: Params, write_photos: Callable[..., list[str]]
-) -> None:
+def test_a_listed_photo_that_is_missing(params, write_photos) -> None:
     write_photos(sea=2)
     (SAMPLE / "sea" / "1.webp").unlink()
     refused(params, f"{SAMPLE / 'sea/1.webp'} is listed in attribution.csv but not there")
 
 
 @pytest.mark.parametrize("text", [None, b"\xff\xfe\x00", b'file,"\n'])
-def test_a_list_that_cannot_be_read(
-    params: Params, write_photos: Callable[..., list[str]], text: bytes | None
-) -> None:
+def test_a_list_that_cannot_be_read(params, write_photos, text) -> None:
     write_photos(sea=2)
     if text is None:
         (SAMPLE / "attribution.csv").unlink()
@@ -94,9 +86,7 @@ def test_a_list_that_cannot_be_read(
     refused(params, f"{SAMPLE / 'attribution.csv'} cannot be read (")
 
 
-def test_a_download_that_fails_leaves_the_last_one(
-    params: Params, write_photos: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_that_fails_leaves_the_last_one(params, write_photos, monkeypatch) -> None:
     write_photos(sea=3)
     download(params, "lab")
     first = listing(paths.DATA / "raw")

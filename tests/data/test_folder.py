@@ -59,18 +59,6 @@ def names(photos: ParquetPhotos) -> list[str]:
     return [photo.name for photo in photos.read(range(len(photos)))]
 
 
-def test_the_bundled_photos(fetched: Callable[..., ParquetPhotos], home: Path) -> None:
-    shutil.copytree(SAMPLE, home, dirs_exist_ok=True)
-    photos = fetched()
-    files = sorted(path.relative_to(SAMPLE).as_posix() for path in SAMPLE.glob("*/*.webp"))
-    assert len(photos) == len(files) > 200
-    for photo, name in zip(photos.read(range(len(photos))), files, strict=True):
-        assert photo.name == name
-        assert photo.label == name.split("/")[0]
-        assert photo.split is None
-        assert photo.content == (SAMPLE / name).read_bytes()
-
-
 def test_any_format_at_any_depth(fetched: Callable[..., ParquetPhotos], home: Path) -> None:
     with Image.open(PHOTO) as image:
         photo = image.convert("RGB")
@@ -84,9 +72,7 @@ def test_any_format_at_any_depth(fetched: Callable[..., ParquetPhotos], home: Pa
     assert {one.decode(64).size for one in got} == {photo.size}
 
 
-def test_what_is_left_out_is_listed(
-    fetched: Callable[..., ParquetPhotos], home: Path, tmp_path: Path
-) -> None:
+def test_what_is_left_out_is_listed(fetched, home, tmp_path) -> None:
     for name in ("x.jpg", "a/notes.txt", "a/clip.mp4", "README", "._x.jpg", ".git/y.jpg"):
         put(home / name)
     assert names(fetched()) == ["x.jpg"]
@@ -99,9 +85,7 @@ def test_what_is_left_out_is_listed(
     ]
 
 
-def test_the_same_photos_are_the_same_bytes(
-    fetched: Callable[..., ParquetPhotos], home: Path, tmp_path: Path
-) -> None:
+def test_the_same_photos_are_the_same_bytes(fetched, home, tmp_path) -> None:
     files = ["b/2.jpg", "a/1.jpg", "c.jpg", "b/10.jpg"]
     for name in files:
         put(home / name, name.encode())
@@ -114,12 +98,7 @@ def test_the_same_photos_are_the_same_bytes(
     assert (tmp_path / "raw" / shard).read_bytes() == (tmp_path / "again" / shard).read_bytes()
 
 
-def test_files_and_row_groups_are_bounded(
-    fetched: Callable[..., ParquetPhotos],
-    home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_files_and_row_groups_are_bounded(fetched, home, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, "FILE_BYTES", 20_000)
     monkeypatch.setattr(module, "GROUP_BYTES", 5_000)
     monkeypatch.setattr(module, "GROUP_PHOTOS", 8)
@@ -142,9 +121,7 @@ def test_files_and_row_groups_are_bounded(
             assert {group.column(k).compression for k in range(4)} == {"UNCOMPRESSED"}
 
 
-def test_packing_holds_a_row_group_at_a_time(
-    data: Callable[..., DataParams], home: Path, tmp_path: Path
-) -> None:
+def test_packing_holds_a_row_group_at_a_time(data, home, tmp_path) -> None:
     for i in range(60):
         put(home / f"{i}.jpg", bytes([i]) * 2_000_000)
     (tmp_path / "raw").mkdir()
@@ -164,9 +141,7 @@ def problems(photos: ParquetPhotos) -> dict[str, str]:
     return found
 
 
-def test_files_that_cannot_be_read_are_kept_with_the_reason(
-    fetched: Callable[..., ParquetPhotos], home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_cannot_be_read_are_kept_with_the_reason(fetched, home, monkeypatch) -> None:
     monkeypatch.setattr(module, "LARGEST_PICTURE", 3 << 20)
     (home / "gone.jpg").symlink_to("nowhere.jpg")
     (home / "round.jpg").symlink_to("round.jpg")
@@ -186,9 +161,7 @@ def test_files_that_cannot_be_read_are_kept_with_the_reason(
     assert len({photo.id for photo in photos.read(range(6))}) == 6
 
 
-def test_a_folder_that_cannot_be_listed_stops(
-    data: Callable[..., DataParams], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_listed_stops(data, home, tmp_path, monkeypatch) -> None:
     put(home / "a.jpg")
     put(home / "secret/b.jpg")
     scandir = os.scandir
@@ -203,9 +176,7 @@ def test_a_folder_that_cannot_be_listed_stops(
         get_source("folder").fetch(data(), tmp_path)
 
 
-def test_links_are_followed_once_and_never_round(
-    fetched: Callable[..., ParquetPhotos], home: Path, tmp_path: Path
-) -> None:
+def test_links_are_followed_once_and_never_round(fetched, home, tmp_path) -> None:
     put(home / "z/in.jpg")
     put(tmp_path / "elsewhere/deep/out.jpg")
     (tmp_path / "elsewhere/back").symlink_to(home)
@@ -230,9 +201,7 @@ def test_odd_names(fetched: Callable[..., ParquetPhotos], home: Path, tmp_path: 
     assert names(photos) == ["a b/ü.jpg", "line\nbreak.jpg", 'q"uote,.jpg', "\ufffd.jpg"]
 
 
-def test_a_path_without_pictures_is_named(
-    data: Callable[..., DataParams], home: Path, tmp_path: Path
-) -> None:
+def test_a_path_without_pictures_is_named(data, home, tmp_path) -> None:
     put(home / "a.txt")
     for path, sentence in (
         (home, r"/pictures has no pictures \(1 other files\): .*\(rgb.path, lab.path\)"),

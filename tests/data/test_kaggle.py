@@ -131,13 +131,7 @@ def _refusal(data: DataParams, folder: Path) -> str:
 # --- the real client -----------------------------------------------------------------------------
 
 
-def test_real_client_fetches_the_layout(
-    server: KaggleServer,
-    data: DataParams,
-    raw: Path,
-    files: dict[str, bytes],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_real_client_fetches_the_layout(server, data, raw, files, capsys) -> None:
     KaggleSource().fetch(data, raw)
     assert _content(raw) == files
     assert any(asked.path.endswith("DatasetApiService/GetDataset") for asked in server.log)
@@ -147,9 +141,7 @@ def test_real_client_fetches_the_layout(
     assert "100%" in said.err
 
 
-def test_second_fetch_downloads_nothing(
-    server: KaggleServer, data: DataParams, raw: Path, files: dict[str, bytes]
-) -> None:
+def test_second_fetch_downloads_nothing(server, data, raw, files) -> None:
     KaggleSource().fetch(data, raw)
     # As DVC does before it runs a stage again.
     shutil.rmtree(raw)
@@ -161,9 +153,7 @@ def test_second_fetch_downloads_nothing(
     assert server.downloads == []
 
 
-def test_raw_files_are_no_links_into_the_cache(
-    server: KaggleServer, data: DataParams, raw: Path, cache: Path
-) -> None:
+def test_raw_files_are_no_links_into_the_cache(server, data, raw, cache) -> None:
     KaggleSource().fetch(data, raw)
     for name in NAMES:
         (raw / name).chmod(0o444)
@@ -173,12 +163,7 @@ def test_raw_files_are_no_links_into_the_cache(
     assert there.stat().st_mode & 0o200
 
 
-def test_broken_download_goes_on_where_it_broke(
-    server: KaggleServer,
-    data: DataParams,
-    raw: Path,
-    large_files: dict[str, bytes],
-) -> None:
+def test_broken_download_goes_on_where_it_broke(server, data, raw, large_files) -> None:
     server.archive, server.breaks = zipped(large_files), 2
     KaggleSource().fetch(data, raw)
     assert _content(raw) == large_files
@@ -203,9 +188,7 @@ def test_refused_without_credentials(server: KaggleServer, data: DataParams, raw
         assert way in said
 
 
-def test_no_server(
-    cache: Path, data: DataParams, raw: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_server(cache, data, raw, monkeypatch) -> None:
     with _nobody_listening(monkeypatch):
         said = _refusal(data, raw)
     assert "Kaggle cannot be reached" in said
@@ -213,9 +196,7 @@ def test_no_server(
     assert len(said) < 250
 
 
-def test_damaged_cache_is_seen_and_mended_as_the_sentence_says(
-    server: KaggleServer, data: DataParams, raw: Path, cache: Path, files: dict[str, bytes]
-) -> None:
+def test_a_damaged_cache_is_mended_as_the_sentence_says(server, data, raw, cache, files) -> None:
     KaggleSource().fetch(data, raw)
     shutil.rmtree(raw)
     raw.mkdir()
@@ -231,9 +212,7 @@ def test_damaged_cache_is_seen_and_mended_as_the_sentence_says(
 # --- the arrays ----------------------------------------------------------------------------------
 
 
-def test_photos_come_back_within_rounding(
-    data: DataParams, raw: Path, files: dict[str, bytes], photos: UInt8Array
-) -> None:
+def test_photos_come_back_within_rounding(data, raw, files, photos) -> None:
     opened = get_source("kaggle").open(data, _write(raw, files))
     assert len(opened) == COUNT
     lab = color.lab8_from_rgb8(photos)

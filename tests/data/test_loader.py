@@ -93,13 +93,6 @@ def test_a_worker_that_is_spawned_can_be_given_its_work(split: Split) -> None:
     assert (input.numpy() == np.asarray(split.input[[2, 5]])).all()
 
 
-def test_a_batch_may_be_written_to(split: Split) -> None:
-    for input, target in batches(split, 0):
-        input.zero_()
-        target.zero_()
-    assert split.input.any()
-
-
 def test_random_numbers_of_a_place_are_its_own() -> None:
     draws = {
         float(torch.rand(1, generator=stream(seed, place, use)))
@@ -124,9 +117,7 @@ KINDS: dict[str, Callable[..., loader.Batches]] = {
 
 @pytest.mark.parametrize("world_size", [2, 4])
 @pytest.mark.parametrize("kind", ["read", "device"])
-def test_the_parts_of_a_group_are_the_batches_of_one_process(
-    split: Split, kind: str, world_size: int
-) -> None:
+def test_the_parts_of_a_group_are_the_batches_of_one_process(split, kind, world_size) -> None:
     whole = batches(split, 3)
     of_ranks = []
     for rank in range(world_size):
@@ -153,16 +144,8 @@ def test_an_epoch_goes_on_from_any_batch(write_arrays: Callable[..., Path], kind
     assert alike(list(some.epoch(3)), batches(split, 3))
 
 
-def test_an_epoch_that_was_left_half_way_does_no_harm(split: Split) -> None:
-    some = KINDS["workers"](split)
-    next(some.epoch(0))
-    assert alike(list(some.epoch(1)), batches(split, 1))
-
-
-def test_arrays_are_copied_to_the_device_in_pieces(
-    split: Split, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loader, "MAPPED_AT_MOST", 3 * 32 * 32)
+def test_arrays_are_copied_to_the_device_in_pieces(split, monkeypatch) -> None:
+    monkeypatch.setattr(loader, "PIECE", 3 * 32 * 32)
     assert alike(list(KINDS["device"](split).epoch(0)), batches(split, 0))
 
 
@@ -178,12 +161,7 @@ def test_arrays_are_copied_to_the_device_in_pieces(
     ],
 )
 def test_the_device_keeps_what_fits_in_half_of_its_memory(
-    split: Split,
-    monkeypatch: pytest.MonkeyPatch,
-    asked: str | bool,
-    device: str,
-    free: int,
-    cached: bool,
+    split, monkeypatch, asked, device, free, cached
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda of: (free, 1 << 40))
     kept: list[torch.device] = []

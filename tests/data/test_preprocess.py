@@ -57,9 +57,7 @@ def rejected(space: str = "lab") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_photos_become_arrays(
-    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo], space: SpaceName
-) -> None:
+def test_photos_become_arrays(write_photos, run, space) -> None:
     write_photos(sea=12, forest=8)
     info = run(space)
     assert info.counts == {"train": 14, "val": 2, "test": 4}
@@ -87,9 +85,7 @@ def test_photos_become_arrays(
     )
 
 
-def test_what_is_left_out_is_listed_with_its_reason(
-    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
-) -> None:
+def test_what_is_left_out_is_listed_with_its_reason(write_photos, run) -> None:
     names = write_photos(sea=10, bad=4)
     (SAMPLE / "bad/0.webp").write_bytes(b"no picture at all")
     whole = (SAMPLE / "bad/1.webp").read_bytes()
@@ -108,9 +104,7 @@ def test_what_is_left_out_is_listed_with_its_reason(
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_gray_photos_teach_gray_and_are_left_out(
-    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo], space: SpaceName
-) -> None:
+def test_gray_photos_teach_gray_and_are_left_out(write_photos, run, space) -> None:
     write_photos(sea=4)
     gray = np.tile(np.arange(40, dtype=np.uint8)[:, None, None] * 6, (1, 40, 3))
     gray[..., 0] += 1
@@ -122,9 +116,7 @@ def test_gray_photos_teach_gray_and_are_left_out(
     assert run(space, min_chroma=0.0).rejected == 0
 
 
-def test_too_many_rejected_stop_the_stage_with_their_reasons(
-    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
-) -> None:
+def test_too_many_rejected_stop_the_stage_with_their_reasons(write_photos, run) -> None:
     write_photos(sea=10)
     for i in range(3):
         (SAMPLE / f"sea/{i}.webp").write_bytes(b"")
@@ -138,11 +130,7 @@ def test_too_many_rejected_stop_the_stage_with_their_reasons(
     assert run(max_rejected=0.4, min_side=16).rejected == 4
 
 
-def test_processes_make_the_same_arrays(
-    write_photos: Callable[..., list[str]],
-    make_params: Callable[..., Params],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_processes_make_the_same_arrays(write_photos, make_params, monkeypatch) -> None:
     write_photos(sea=20, forest=3)
     alone = make_params({"runtime.preprocess_workers": 0})
     download(alone, "lab")
@@ -154,9 +142,7 @@ def test_processes_make_the_same_arrays(
         assert listing(paths.processed("lab")) == before
 
 
-def test_a_process_that_dies_is_said_in_a_sentence(
-    write_photos: Callable[..., list[str]], make_params: Callable[..., Params]
-) -> None:
+def test_a_process_that_dies_is_said_in_a_sentence(write_photos, make_params) -> None:
     write_photos(sea=3)
     params = make_params({"runtime.preprocess_workers": 1})
     download(params, "lab")
@@ -175,9 +161,7 @@ class Bomb(RawPhoto):
         os._exit(9)
 
 
-def test_photos_are_read_as_they_are_converted(
-    make_params: Callable[..., Params], project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photos_are_read_as_they_are_converted(make_params, project, monkeypatch) -> None:
     """However many photos there are, few of them are in memory."""
     monkeypatch.setattr(stage, "CHUNK_PHOTOS", 5)
     converter = Converter("lab", make_params().lab.data, Path("scratch"))
@@ -197,9 +181,7 @@ def test_photos_are_read_as_they_are_converted(
     assert most < 60
 
 
-def test_the_digest_names_the_data(
-    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
-) -> None:
+def test_the_digest_names_the_data(write_photos, run) -> None:
     write_photos(sea=10)
     limited = run(limit=5)
     assert sum(limited.counts.values()) == 5
@@ -211,9 +193,7 @@ def test_the_digest_names_the_data(
     assert len(digests) == 5
 
 
-def test_no_photo_to_train_on(
-    write_photos: Callable[..., list[str]], run: Callable[..., DatasetInfo]
-) -> None:
+def test_no_photo_to_train_on(write_photos, run) -> None:
     write_photos(sea=3)
     with pytest.raises(ColorganError) as refusal:
         run(min_side=37, max_rejected=1.0)
@@ -238,13 +218,7 @@ def test_preprocess_before_download(project: Path, colorgan: Callable[..., objec
     ("place", "failure"),
     [("square", KeyboardInterrupt()), ("_write_arrays", OSError(errno.ENOSPC, "no space left"))],
 )
-def test_a_failure_leaves_the_last_arrays(
-    write_photos: Callable[..., list[str]],
-    run: Callable[..., DatasetInfo],
-    monkeypatch: pytest.MonkeyPatch,
-    place: str,
-    failure: BaseException,
-) -> None:
+def test_a_failure_leaves_the_last_arrays(write_photos, run, monkeypatch, place, failure) -> None:
     write_photos(sea=8)
     run()
     before = listing(paths.DATA / "processed")

@@ -8,7 +8,6 @@ import itertools
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -124,14 +123,7 @@ def pixels(photo: RawPhoto) -> UInt8Array:
     return np.asarray(decoded.image)
 
 
-def test_agrees_with_torchvision(
-    server: Loopback,
-    archive: bytes,
-    members: Mapping[str, bytes],
-    photos: UInt8Array,
-    choose: Callable[..., DataParams],
-    tmp_path: Path,
-) -> None:
+def test_agrees_with_torchvision(server, archive, members, photos, choose, tmp_path) -> None:
     def sums(files: list[list[str]]) -> list[list[str]]:
         return [[name, md5(members[name])] for name, _ in files]
 
@@ -161,9 +153,7 @@ def test_agrees_with_torchvision(
     assert len(Theirs(tmp_path / "ours", "train")) == COUNTS["train"]
 
 
-def test_the_address_and_the_checksum_are_torchvisions(
-    server: Loopback, choose: Callable[..., DataParams], monkeypatch: Any, tmp_path: Path
-) -> None:
+def test_address_and_checksum_are_torchvisions(server, choose, monkeypatch, tmp_path) -> None:
     assert STL10.url == "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
     monkeypatch.delenv("COLORGAN_STL10_URL")
     monkeypatch.delenv("COLORGAN_STL10_MD5")
@@ -180,13 +170,7 @@ def test_the_address_and_the_checksum_are_torchvisions(
         (["train", "unlabeled"], ["train_X", "train_y", "unlabeled_X"]),
     ],
 )
-def test_parts(
-    server: Loopback,
-    choose: Callable[..., DataParams],
-    tmp_path: Path,
-    parts: list[str],
-    files: list[str],
-) -> None:
+def test_parts(server, choose, tmp_path, parts, files) -> None:
     data = choose(*parts)
     names = fetched(data, tmp_path / "raw")
     assert names == {"stl10_binary/class_names.txt", *(f"stl10_binary/{f}.bin" for f in files)}
@@ -219,9 +203,7 @@ def test_rows_may_be_few(raw: Path, photos: UInt8Array, choose: Callable[..., Da
         ("train_y.bin", bytes([1, 2, 3, 4, 1, 1, 1]), "from 1 to 3, for there are so many classes"),
     ],
 )
-def test_files_that_are_not_right(
-    raw: Path, choose: Callable[..., DataParams], name: str, content: bytes | None, words: str
-) -> None:
+def test_files_that_are_not_right(raw, choose, name, content, words) -> None:
     path = raw / "stl10_binary" / name
     if content is None:
         path.unlink()

@@ -22,10 +22,8 @@ from colorgan.runs.runtime import Group
 Batch = tuple[Tensor, Tensor]
 """`(input (n, H, W), target (n, H, W, C))`, uint8: a quarter of the bytes of floats to copy."""
 
-MAPPED_AT_MOST = 64 << 20
-"""Bytes of the memory maps that are kept before their pages are released."""
-MAPPED_AROUND = 64 << 10
-"""Bytes that Linux maps around each place that is read."""
+PIECE = 64 << 20
+"""Bytes that are copied to a device at once."""
 
 
 class _Photos(Dataset[Batch]):
@@ -33,17 +31,13 @@ class _Photos(Dataset[Batch]):
 
     def __init__(self, split: Split) -> None:
         self._split = split
-        self._mapped = 0
 
     def __len__(self) -> int:
         return len(self._split)
 
     def __getitems__(self, rows: list[int]) -> Batch:
         input, target = self._split.input[rows], self._split.target[rows]
-        self._mapped += input.nbytes + target.nbytes + 2 * len(rows) * MAPPED_AROUND
-        if self._mapped > MAPPED_AT_MOST:
-            self._split.release()
-            self._mapped = 0
+        self._split.release()
         return torch.from_numpy(input), torch.from_numpy(target)
 
 
@@ -143,7 +137,7 @@ class DeviceBatches(Batches):
 def _on_device(array: np.ndarray[Any, np.dtype[np.uint8]], device: torch.device) -> Tensor:
     """Copy a memory map to a device in pieces, so that the host never holds it whole."""
     whole = torch.empty(array.shape, dtype=torch.uint8, device=device)
-    rows = max(1, MAPPED_AT_MOST // max(1, array[:1].nbytes))
+    rows = max(1, PIECE // max(1, array[:1].nbytes))
     for start in range(0, len(array), rows):
         whole[start : start + rows] = torch.from_numpy(array[start : start + rows].copy())
     return whole

@@ -55,7 +55,10 @@ def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
     data, raw = params.space(space).data, paths.raw(space)
     source = _read_source(raw)
     photos = get_source(source).open(data, raw)
-    rows = _choose(len(photos), data.limit)
+    rows: Sequence[int] = range(len(photos))
+    if 0 < data.limit < len(rows):
+        # The same choice each time.
+        rows = sorted(np.random.default_rng(0).permutation(len(rows))[: data.limit].tolist())
     n_workers = params.runtime.preprocess_workers
     if n_workers == "auto":
         n_workers = (os.cpu_count() or 1) if len(rows) >= WORTH_PROCESSES else 0
@@ -105,14 +108,6 @@ def _read_source(raw: Path) -> str:
         raise ColorganError(
             f"{path} is damaged ({error}): run `dvc repro -f download@{raw.name}` to fetch it again"
         ) from None
-
-
-def _choose(n_photos: int, limit: int) -> Sequence[int]:
-    """Return the rows of the photos that are used: all, or always the same random choice."""
-    if not limit or limit >= n_photos:
-        return range(n_photos)
-    chosen = np.random.default_rng(0).permutation(n_photos)[:limit]
-    return [int(row) for row in np.sort(chosen)]
 
 
 # 1. Convert.
@@ -311,16 +306,14 @@ def assign_splits(
     left = 1.0
     for name, fraction in (("test", test_fraction), ("val", val_fraction)):
         if name not in given:
-            taken = {i for k, i in enumerate(order) if _is_taken(k, fraction / left)}
+            share = fraction / left
+            # Rounded so that each stretch of the order gives its share.
+            n_taken = [math.floor(k * share + 0.5) for k in range(len(order) + 1)]
+            taken = {i for k, i in enumerate(order) if n_taken[k + 1] > n_taken[k]}
             drawn |= dict.fromkeys(taken, name)
             order = [i for i in order if i not in taken]
             left -= fraction
     return [split or drawn.get(i, "train") for i, (_, _, split) in enumerate(photos)]
-
-
-def _is_taken(k: int, fraction: float) -> bool:
-    """Say whether the k-th of a sequence is taken, so that each stretch of it gives its share."""
-    return math.floor((k + 1) * fraction + 0.5) > math.floor(k * fraction + 0.5)
 
 
 # 3. Copy.

@@ -164,13 +164,9 @@ def load_model(name: str, device: str = "auto") -> Model:
 
 
 def _load_folder(folder: Path, device: str) -> Model:
-    from colorgan.model import CONFIG, WEIGHTS, Model
+    from colorgan.model import Model
     from colorgan.runs.runtime import choose_device
 
-    for file in (folder / CONFIG, folder / WEIGHTS):
-        # Open it here: safetensors would say of a file without permission that it does not exist.
-        if file.exists():
-            file.open("rb").close()
     return Model.load(folder, choose_device(device, "--device"))
 
 

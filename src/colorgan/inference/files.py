@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from PIL import Image
 from rich.console import Console
@@ -107,18 +108,13 @@ def colorize_files(
     ):
         task = progress.add_task("", total=len(waiting))
         for batch in _batches(waiting, options.batch_size):
-            opened: list[_Opened] = []
-            for result in pool.map(lambda plan: _open(plan, colorizer, options), batch):
-                if isinstance(result, Failure):
-                    failures.append(result)
-                else:
-                    opened.append(result)
+            results = list(pool.map(lambda plan: _open(plan, colorizer, options), batch))
+            opened = [result for result in results if isinstance(result, _Opened)]
+            failures += [result for result in results if isinstance(result, Failure)]
             predicted = colorizer.predict([one.prepared for one in opened], options.batch_size)
-            for failure in pool.map(lambda one, ab: _write(one, ab, options), opened, predicted):
-                if failure:
-                    failures.append(failure)
-                else:
-                    n_colored += 1
+            written = list(pool.map(lambda one, ab: _write(one, ab, options), opened, predicted))
+            failures += filter(None, written)
+            n_colored += written.count(None)
             progress.advance(task, len(batch))
     return Outcome(n_colored, len(plans) - len(waiting), failures)
 
@@ -199,9 +195,7 @@ def _pixel_limit(megapixels: float) -> Iterator[None]:
 def _check_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".colorgan.{os.getpid()}.part"
-        probe.touch()
-        probe.unlink()
+        TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ColorganError(
             f"-o {folder} cannot be written to ({error.strerror}); it should be a folder, new or "

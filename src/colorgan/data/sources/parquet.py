@@ -7,7 +7,7 @@ import shutil
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +87,10 @@ class ParquetPhotos:
         options = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
         with pq.ParquetFile(self._folder / name, **options) as file:
             schema = file.schema_arrow
-            image = _image_column(schema, self._columns.image)
-            columns = replace(self._columns, image=image)
+            columns = self._columns
             # Of a struct, nothing beside the bytes is read.
-            leaf = f"{image}.bytes" if pt.is_struct(schema.field(image).type) else image
+            is_struct = pt.is_struct(schema.field(columns.image).type)
+            leaf = f"{columns.image}.bytes" if is_struct else columns.image
             others = (columns.label, columns.split, columns.name, columns.problem)
             wanted = [leaf, *filter(None, others)]
             label_names = _label_names(schema, columns.label)
@@ -102,26 +102,24 @@ class ParquetPhotos:
                     for batch in file.iter_batches(BATCH_ROWS, [number], wanted, use_threads=False):
                         for row in _between(rows, start, start + batch.num_rows):
                             values = batch.slice(row - start, 1).to_pylist()[0]
-                            yield self._photo(values, columns, name, row, label_names)
+                            yield self._photo(values, f"{name}:{row}", label_names)
                         start += batch.num_rows
                 start = end
 
-    def _photo(
-        self, values: dict[str, Any], columns: Columns, file: str, row: int,
-        label_names: Sequence[str],
-    ) -> RawPhoto:  # fmt: skip
+    def _photo(self, values: dict[str, Any], place: str, label_names: Sequence[str]) -> RawPhoto:
+        columns = self._columns
         content = values[columns.image]
         if isinstance(content, dict):
             content = content["bytes"]
         split = values.get(columns.split)
         if columns.split and split not in SPLITS:
             raise ColorganError(
-                f"{self._folder / file}: the column {columns.split!r} (parquet.split_column) has "
+                f"{self._folder / place}: the column {columns.split!r} (parquet.split_column) has "
                 f"the value {split!r}; it should be train, val (or validation) or test in every row"
             )
         return RawPhoto(
             content or b"",
-            values.get(columns.name) or f"{file}:{row}",
+            values.get(columns.name) or place,
             _label_text(values.get(columns.label), label_names),
             SPLITS[split] if split else None,
             values.get(columns.problem) or ("unreadable: no picture" if content is None else ""),
@@ -187,7 +185,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _check_columns(path: Path, schema: pa.Schema, columns: Columns) -> None:
     """Require the named columns."""
-    image = _image_column(schema, columns.image)
+    image = columns.image
     for name, parameter in (
         (image, "image_column"), (columns.label, "label_column"), (columns.split, "split_column")
     ):  # fmt: skip
@@ -207,12 +205,6 @@ def _check_columns(path: Path, schema: pa.Schema, columns: Columns) -> None:
             "it should hold the bytes of picture files, as binary or as Hugging Face's struct with "
             "`bytes`"
         )
-
-
-def _image_column(schema: pa.Schema, name: str) -> str:
-    """Return the top-level column; `image.bytes` is taken for the field of the struct `image`."""
-    outer = name.removesuffix(".bytes")
-    return outer if name not in schema.names and outer in schema.names else name
 
 
 def _label_names(schema: pa.Schema, column: str) -> list[str]:
