@@ -22,10 +22,11 @@ def grid(
     columns: Sequence[str] = (),
     captions: Sequence[str] = (),
 ) -> Image.Image:
-    """Lay out rows of pictures of one size, with headings and captions.
+    """Lay out rows of pictures, with headings and captions.
 
     Args:
-        rows: pictures `(H, W, 3)` uint8, or `(H, W)` gray; the same number in each row.
+        rows: pictures `(H, W, 3)` uint8, or `(H, W)` gray; the same number in each row. All are
+            shown at the size of the first.
         columns: one heading per column, or none.
         captions: one line below each row, or none.
     """
@@ -46,7 +47,8 @@ def grid(
     for i, row in enumerate(rows):
         top = head + GAP + i * (height + foot + GAP)
         for j, picture in enumerate(row):
-            sheet.paste(Image.fromarray(picture).convert("RGB"), (GAP + j * (width + GAP), top))
+            image = Image.fromarray(picture).convert("RGB").resize((width, height))
+            sheet.paste(image, (GAP + j * (width + GAP), top))
         if captions:
             font = _fitting(captions[i], font_size - 1, sheet.width - 2 * GAP)
             draw.text((GAP, top + height + foot / 2), captions[i], INK, font, anchor="lm")

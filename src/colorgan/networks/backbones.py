@@ -60,13 +60,6 @@ def packaged_weights(name: str) -> dict[str, Tensor]:
     return {name: x.contiguous() for name, x in zip(names, state.values(), strict=True)}
 
 
-def frozen_features(name: str) -> tuple[nn.Module, list[int]]:
-    """Return a `frozen_backbone` that outputs feature maps at 1/2 to 1/32, and their channels."""
-    network = frozen_backbone(name, features_only=True)
-    maps: Any = network.feature_info
-    return network, maps.channels()
-
-
 def frozen_backbone(name: str, **options: Any) -> nn.Module:
     """Return a network of `PACKAGED` with its weights, in evaluation mode and without gradients.
 
