@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from colorgan import io
 from colorgan.color import UInt8Array
 
 GAP = 4
@@ -60,12 +58,6 @@ def png_bytes(image: Image.Image) -> bytes:
     buffer = BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    with io.file_aside(path) as aside:
-        aside.write_bytes(png_bytes(image))
 
 
 @cache
