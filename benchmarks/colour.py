@@ -162,7 +162,7 @@ def glance(
     blank = np.full_like(shown[0], 255)
     grid = [list(shown[start : start + columns]) for start in range(0, len(shown), columns)]
     grid[-1] += [blank] * (columns - len(grid[-1]))
-    pictures.save_png(pictures.grid(grid), sheet)
+    pictures.grid(grid).save(sheet)
 
 
 @app.command()
@@ -183,7 +183,7 @@ def sheet(
         batches.append(next(model.colorize_split(split.take(rows), photos)))
     columns = [batches[0].gray, batches[0].truth, *(batch.generated for batch in batches)]
     grid = pictures.grid(list(zip(*columns, strict=True)), ("gray", "ground truth", *names))
-    pictures.save_png(grid, picture)
+    grid.save(picture)
 
 
 @app.command()

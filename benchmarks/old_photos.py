@@ -131,7 +131,7 @@ def draw(rows: list, truth: NDArray[np.uint8], sheet: Path) -> None:
             edge = (picture.shape[0] - side) // 2
             row.append(picture[edge // 2 : edge // 2 + side, edge // 2 : edge // 2 + side])
         grid.append(row)
-    pictures.save_png(pictures.grid(grid, ("photo", "aged", "coloured")), sheet)
+    pictures.grid(grid, ("photo", "aged", "coloured")).save(sheet)
 
 
 if __name__ == "__main__":

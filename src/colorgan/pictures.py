@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from colorgan import io
 from colorgan.color import UInt8Array
 
 GAP = 4
@@ -22,10 +20,11 @@ def grid(
     columns: Sequence[str] = (),
     captions: Sequence[str] = (),
 ) -> Image.Image:
-    """Lay out rows of pictures of one size, with headings and captions.
+    """Lay out rows of pictures, with headings and captions.
 
     Args:
-        rows: pictures `(H, W, 3)` uint8, or `(H, W)` gray; the same number in each row.
+        rows: pictures `(H, W, 3)` uint8, or `(H, W)` gray; the same number in each row. All are
+            shown at the size of the first.
         columns: one heading per column, or none.
         captions: one line below each row, or none.
     """
@@ -46,7 +45,8 @@ def grid(
     for i, row in enumerate(rows):
         top = head + GAP + i * (height + foot + GAP)
         for j, picture in enumerate(row):
-            sheet.paste(Image.fromarray(picture).convert("RGB"), (GAP + j * (width + GAP), top))
+            image = Image.fromarray(picture).convert("RGB").resize((width, height))
+            sheet.paste(image, (GAP + j * (width + GAP), top))
         if captions:
             font = _fitting(captions[i], font_size - 1, sheet.width - 2 * GAP)
             draw.text((GAP, top + height + foot / 2), captions[i], INK, font, anchor="lm")
@@ -58,12 +58,6 @@ def png_bytes(image: Image.Image) -> bytes:
     buffer = BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    with io.file_aside(path) as aside:
-        aside.write_bytes(png_bytes(image))
 
 
 @cache

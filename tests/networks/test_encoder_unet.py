@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from colorgan.errors import ColorganError
 from colorgan.networks import EncoderUNet
 from colorgan.networks.backbones import (
-    PACKAGED,
     create_backbone,
     load_backbone,
     packaged_weights,
@@ -64,7 +63,7 @@ def test_every_layer_learns() -> None:
 def test_packaged_weights_answer_as_in_the_network_of_their_authors(name, file, side) -> None:
     theirs = EfficientNet.from_name(name.replace("_", "-"))
     theirs.load_state_dict(torch.load(file.get_model_file_path(), weights_only=True))
-    ours = create_backbone(PACKAGED[name][0])
+    ours = create_backbone(f"tf_{name}")
     load_backbone(ours, packaged_weights(name), name)
     torch.manual_seed(0)
     # Theirs pads for the side that it was trained at, and for no other.

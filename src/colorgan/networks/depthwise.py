@@ -92,10 +92,8 @@ def _with_equal_padding(of: nn.Conv2d) -> nn.Conv2d:
     zeros, padding = _equal_padding(size, stride)
     convolution = nn.Conv2d(
         of.in_channels, of.out_channels, size + zeros, stride, padding,
-        groups=of.groups, bias=of.bias is not None, device=of.weight.device,
+        groups=of.groups, device="meta",
     )  # fmt: skip
-    with torch.no_grad():
-        convolution.weight.copy_(F.pad(of.weight, (zeros, 0, zeros, 0)))
-        if of.bias is not None and convolution.bias is not None:
-            convolution.bias.copy_(of.bias)
+    convolution.weight = nn.Parameter(F.pad(of.weight.detach(), (zeros, 0, zeros, 0)))
+    convolution.bias = of.bias
     return convolution

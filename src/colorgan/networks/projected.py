@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from colorgan.networks.backbones import frozen_features
+from colorgan.networks.backbones import frozen_backbone
 from colorgan.networks.convolution import channels_last
 
 FEATURES = "efficientnet_lite0"
@@ -34,10 +35,11 @@ class ProjectedDiscriminator(nn.Module):
     def __init__(self, decode: Callable[[Tensor, Tensor], Tensor], ndf: int = 64) -> None:
         super().__init__()
         self._decode = decode
-        network, widths = frozen_features(FEATURES)
+        network = frozen_backbone(FEATURES, features_only=True)
+        maps: Any = network.feature_info
         # In a tuple, so that its weights are not trained, saved or averaged over a group.
         self._features = (network,)
-        widths = widths[1:]
+        widths = maps.channels()[1:]
         for i, width in enumerate(widths):
             self.register_buffer(f"over_channels_{i}", _random(ndf, width, 1))
             self.register_buffer(f"over_scales_{i}", _random(ndf, ndf, 3))

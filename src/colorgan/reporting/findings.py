@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from colorgan.config import EvaluateParams
 from colorgan.reporting.measures import (
     CIEDE2000,
     COLORFULNESS,
@@ -183,13 +182,7 @@ def colorfulness(scores: Scores) -> list[str]:
             f"{verdict}: on average {abs(share):.0%} {more} colourful than the true photos "
             f"{numbers}."
         ]
-    sentences = [f"About as colourful as the true photos on average {numbers}."]
-    if CIEDE2000.better(scores.generated.get("ciede2000"), scores.gray.get("ciede2000")) is False:
-        sentences.append(
-            "The right amount of colour is not the right colour: by CIEDE2000 these pictures are "
-            "farther from the truth than the gray ones."
-        )
-    return sentences
+    return [f"About as colourful as the true photos on average {numbers}."]
 
 
 def right_hues(scores: Scores, tolerance: float) -> list[str]:
@@ -270,31 +263,18 @@ def classes(per_class: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def network_distances(scores: Mapping[str, Scores], cfg: EvaluateParams) -> list[str]:
-    """Say which distances of networks were not computed, and how to read the others."""
-    downloaded = ", because it needs a network that is downloaded"
-    asked = (
-        (FRECHET_LITE2, "evaluate.frechet", cfg.frechet, ""),
-        (FID, "evaluate.fid", cfg.fid, downloaded),
-        (LPIPS, "evaluate.lpips", cfg.lpips, downloaded),
-    )
-    absent, sentences = set(), []
-    for measure, name, on, reason in asked:
-        if all(score.generated.get(measure.key) is None for score in scores.values()):
-            absent.add(measure)
-            why = f"{name} is on, but it gave no number" if on else f"{name} is off{reason}"
-            sentences.append(f"{measure.label} was not computed: {why}.")
-    if absent >= {FRECHET_LITE2, FID}:
-        sentences.append(
-            "Without a Fréchet distance this report measures how near the colours are to those of "
-            "the original photo, not how natural they look: a believable but different colour "
-            "counts as an error."
-        )
+def not_computed(scores: Mapping[str, Scores]) -> list[str]:
+    """Name the distances of networks that no space has."""
+    absent = [
+        measure.label
+        for measure in (FRECHET_LITE2, FID, LPIPS)
+        if all(score.generated.get(measure.key) is None for score in scores.values())
+    ]
+    if not absent:
+        return []
     return [
-        *sentences,
-        "A Fréchet distance compares features of all pictures with those of all true photos, not "
-        "photo by photo. It is too large on few photos, so compare it only on the same photos. The "
-        "one on features of EfficientNet-Lite2 is on another scale than FID.",
+        f"Not computed: {_listed(absent)}. `evaluate` in params.yaml turns them on; FID and LPIPS "
+        "download their networks."
     ]
 
 

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -108,19 +107,19 @@ def color_rows(
     return shown
 
 
-def space_grid(shown: Sequence[Shown]) -> Image.Image:
-    """Lay out rows of [gray | ground truth | generated], with the name below each."""
-    return _triples(shown, [photo.name for photo in shown])
+def triples(shown: Sequence[Shown], captions: Sequence[str]) -> Image.Image:
+    """Lay out rows of [gray | ground truth | generated], with a caption below each."""
+    rows = [[photo.gray, photo.truth, photo.generated] for photo in shown]
+    return pictures.grid(rows, columns=COLUMNS, captions=captions)
 
 
 def both_grid(shown: Mapping[str, Sequence[Shown]]) -> Image.Image:
     """Lay out rows of [gray | ground truth | one column per space] of the same photos."""
-    side = max(photos[0].truth.shape[0] for photos in shown.values())
     first = next(iter(shown.values()))
     columns = [[photo.gray for photo in first], [photo.truth for photo in first]]
     columns += [[photo.generated for photo in photos] for photos in shown.values()]
     return pictures.grid(
-        [[_resized(picture, side) for picture in row] for row in zip(*columns, strict=True)],
+        list(zip(*columns, strict=True)),
         columns=(*COLUMNS[:2], *(space.upper() for space in shown)),
         captions=[photo.name for photo in first],
     )
@@ -137,17 +136,4 @@ def extremes_grid(
             measures = [f"{m.label} {m.show(row[m.key])}" for m in (CIEDE2000, PSNR, SSIM)]
             photos.append(photo)
             captions.append(f"{kind} {place}: {photo.name}: {', '.join(measures)}")
-    return _triples(photos, captions)
-
-
-def _triples(shown: Sequence[Shown], captions: Sequence[str]) -> Image.Image:
-    rows = [[photo.gray, photo.truth, photo.generated] for photo in shown]
-    return pictures.grid(rows, columns=COLUMNS, captions=captions)
-
-
-def _resized(picture: UInt8Array, side: int) -> UInt8Array:
-    """Enlarge a picture to `side` pixels, since the spaces may have different image sizes."""
-    if picture.shape[0] == side:
-        return picture
-    size = (side, side)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    return triples(photos, captions)

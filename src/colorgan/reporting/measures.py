@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-MINUS = "\u2212"
 EN_DASH = "\u2013"
 
 
 def number(value: float, digits: int) -> str:
     """Format a number with a true minus sign, and no minus before a zero."""
-    rounded = round(value, digits)
-    return f"{MINUS if rounded < 0 else ''}{abs(rounded):.{digits}f}"
+    return f"{value:z.{digits}f}".replace("-", "\u2212")
 
 
 def readable(label: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from PIL import Image
 
@@ -18,15 +17,6 @@ from colorgan.runs.runtime import choose_device
 from colorgan.tracking.run import record_results
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is shown of one space: its model, its test photos, and their measures."""
-
-    model: Model
-    split: Split
-    results: Results
-
-
 def render_grids(params: Params, spaces: Sequence[str]) -> None:
     """Write reports/grids/*.png and reports/report.html of `spaces`, and record them.
 
@@ -37,59 +27,43 @@ def render_grids(params: Params, spaces: Sequence[str]) -> None:
             command to run first. Nothing is written then.
     """
     results = read_results(spaces)
-    subjects = open_subjects(params, results)
-    images = photo_grids(params, subjects) | plots(results)
+    device = choose_device(params.runtime.device)
+    models = {space: Model.load(paths.model(space), device) for space in spaces}
+    images = photo_grids(params, results, models) | plots(results)
     html = report.render(params, results, images)
     with io.folder_aside(paths.GRIDS) as folder:
         for name, png in images.items():
             (folder / f"{name}.png").write_bytes(png)
     with io.file_aside(paths.REPORT) as aside:
         aside.write_text(html, encoding="utf-8")
-    for space, subject in subjects.items():
+    for space, model in models.items():
         own = [paths.GRIDS / f"{name}.png" for name in images if name.startswith(f"{space}_")]
         record_results(
             stage=f"render_{space}",
             space=space,
-            generator_sha256=subject.model.sha256,
+            generator_sha256=model.sha256,
             metrics={},
             artifacts=[*own, paths.REPORT],
         )
 
 
-def open_subjects(params: Params, results: Mapping[str, Results]) -> dict[str, Subject]:
-    """Load the models, open the test splits, and check that the measures belong to them."""
-    device = choose_device(params.runtime.device)
-    subjects = {}
-    for space, measured in results.items():
-        split = open_split(paths.processed(space), "test")
-        if not len(split):
-            raise ColorganError(
-                f"{paths.processed(space)} has no test photos to show: give {space}.test_fraction "
-                "in params.yaml a larger share, then run `dvc repro`"
-            )
-        grids.check_same_photos(space, measured.per_photo, split.index)
-        subjects[space] = Subject(Model.load(paths.model(space), device), split, measured)
-    return subjects
-
-
-def photo_grids(params: Params, subjects: Mapping[str, Subject]) -> dict[str, bytes]:
+def photo_grids(
+    params: Params, results: Mapping[str, Results], models: Mapping[str, Model]
+) -> dict[str, bytes]:
     """Draw the grids of photos, as PNGs by name. Only the photos shown are coloured."""
     cfg = params.render
-    indexes = {space: subject.split.index for space, subject in subjects.items()}
-    shared = grids.shared_rows(indexes, cfg.rows) if len(subjects) > 1 else {}
+    splits = {space: open_test_photos(space, results[space]) for space in models}
+    indexes = {space: split.index for space, split in splits.items()}
+    shared = grids.shared_rows(indexes, cfg.rows) if len(models) > 1 else {}
     made: dict[str, Image.Image] = {}
     side_by_side: dict[str, list[grids.Shown]] = {}
-    for space, subject in subjects.items():
-        rows = grids.spread(subject.split.index, cfg.rows)
-        best, worst = grids.extremes(subject.results.per_photo, cfg.extremes)
-        common = shared.get(space, [])
-        shown = grids.color_rows(
-            subject.model,
-            subject.split,
-            [*rows, *common, *best["photo"].astype(int), *worst["photo"].astype(int)],
-            params.evaluate.batch_size,
-        )
-        made[f"{space}_grid"] = grids.space_grid([shown[row] for row in rows])
+    for space, model in models.items():
+        rows, common = grids.spread(indexes[space], cfg.rows), shared.get(space, [])
+        best, worst = grids.extremes(results[space].per_photo, cfg.extremes)
+        wanted = [*rows, *common, *best["photo"].astype(int), *worst["photo"].astype(int)]
+        shown = grids.color_rows(model, splits[space], wanted, params.evaluate.batch_size)
+        chosen = [shown[row] for row in rows]
+        made[f"{space}_grid"] = grids.triples(chosen, [photo.name for photo in chosen])
         if len(best):
             made[f"{space}_best_worst"] = grids.extremes_grid(shown, best, worst)
         if common:
@@ -97,6 +71,18 @@ def photo_grids(params: Params, subjects: Mapping[str, Subject]) -> dict[str, by
     if side_by_side:
         made["both_grid"] = grids.both_grid(side_by_side)
     return {name: pictures.png_bytes(image) for name, image in made.items()}
+
+
+def open_test_photos(space: str, measured: Results) -> Split:
+    """Open the test split, and check that the measures belong to it."""
+    split = open_split(paths.processed(space), "test")
+    if not len(split):
+        raise ColorganError(
+            f"{paths.processed(space)} has no test photos to show: give {space}.test_fraction in "
+            "params.yaml a larger share, then run `dvc repro`"
+        )
+    grids.check_same_photos(space, measured.per_photo, split.index)
+    return split
 
 
 def plots(results: Mapping[str, Results]) -> dict[str, bytes]:

@@ -5,34 +5,32 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from colorgan.config import Params, flat
-from colorgan.reporting import findings
-from colorgan.reporting.measures import (
-    CIEDE2000,
-    COLORFULNESS,
-    COLORFULNESS_GAP,
-    FID,
-    FRECHET_LITE2,
-    HUE_SHARE,
-    LPIPS,
-    PSNR,
-    SSIM,
-    number,
-    readable,
-)
+from colorgan.reporting import findings, measures
+from colorgan.reporting.measures import number, readable
 from colorgan.reporting.results import Results
 
+MEASURES = (
+    measures.PSNR,
+    measures.SSIM,
+    measures.CIEDE2000,
+    measures.COLORFULNESS,
+    measures.COLORFULNESS_GAP,
+    measures.HUE_SHARE,
+    measures.FRECHET_LITE2,
+    measures.FID,
+    measures.LPIPS,
+)
 CLASS_MEASURES = (
-    PSNR,
-    SSIM,
-    CIEDE2000,
-    COLORFULNESS,
-    replace(COLORFULNESS, key="truth_colorfulness", label="of the truth"),
-    replace(CIEDE2000, key="gray_ciede2000", label="CIEDE2000 of gray"),
+    measures.PSNR,
+    measures.SSIM,
+    measures.CIEDE2000,
+    measures.COLORFULNESS,
+    replace(measures.COLORFULNESS, key="truth_colorfulness", label="of the truth"),
+    replace(measures.CIEDE2000, key="gray_ciede2000", label="CIEDE2000 of gray"),
 )
 
 
@@ -53,34 +51,30 @@ def render(params: Params, results: Mapping[str, Results], images: Mapping[str, 
     )
     environment.filters |= {"number": number, "readable": readable}
     scores = {space: result.scores for space, result in results.items()}
-    hue_share = replace(HUE_SHARE, label=f"hue within {params.evaluate.hue_tolerance:g}°")
+    columns = [flat(params.space(space)) for space in results]
     computed = {key for score in scores.values() for key in score.generated}
     return environment.get_template("report.html.j2").render(
         scores=scores,
         verdict=findings.compare_spaces(results),
         sample_size=findings.sample_size(scores),
-        measures=[
-            *(PSNR, SSIM, CIEDE2000, COLORFULNESS, COLORFULNESS_GAP, hue_share),
-            *(measure for measure in (FRECHET_LITE2, FID, LPIPS) if measure.key in computed),
-        ],
-        colorfulness=COLORFULNESS,
+        measures=[measure for measure in MEASURES if measure.key in computed],
+        colorfulness=measures.COLORFULNESS,
         axes=findings.AXES,
         findings={space: findings_by_heading(result, params) for space, result in results.items()},
-        class_measures=[m for m in CLASS_MEASURES if all(m.key in r.per_class for r in
-                                                         results.values())],
+        class_measures=CLASS_MEASURES,
         classes={
             space: result.per_class.sort_values("label").to_dict("records")
             for space, result in results.items()
         },
         few_in_class=findings.FEW_IN_CLASS,
-        parameters=parameters_by_space(params, list(results)),
+        parameters={name: [column[name] for column in columns] for name in columns[0]},
         shared_parameters=flat(params.evaluate, "evaluate.") | flat(params.render, "render."),
-        notes=findings.network_distances(scores, params.evaluate),
+        notes=findings.not_computed(scores),
         images={
             name: "data:image/png;base64," + base64.b64encode(png).decode("ascii")
             for name, png in images.items()
         },
-    )  # fmt: skip
+    )
 
 
 def findings_by_heading(result: Results, params: Params) -> dict[str, list[str]]:
@@ -96,9 +90,3 @@ def findings_by_heading(result: Results, params: Params) -> dict[str, list[str]]
         ],
         "Classes": findings.classes(result.per_class),
     }
-
-
-def parameters_by_space(params: Params, spaces: list[str]) -> dict[str, list[Any]]:
-    """Return the values of each data, model and training parameter, one per space."""
-    columns = [flat(params.space(space)) for space in spaces]
-    return {name: [column[name] for column in columns] for name in columns[0]}

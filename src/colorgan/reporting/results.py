@@ -79,18 +79,16 @@ def read_results(spaces: Sequence[str]) -> dict[str, Results]:
 
 def read_scores(spaces: Sequence[str]) -> dict[str, Scores]:
     """Read the entries of `spaces` in metrics.json."""
-    path = paths.METRICS
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(paths.METRICS.read_text(encoding="utf-8"))
         return {space: Scores(**content[space]) for space in spaces}
     except FileNotFoundError:
-        raise ColorganError(f"{path} does not exist: {EVALUATE}") from None
+        wrong = "does not exist"
     except KeyError as error:
-        raise ColorganError(f"{path} has nothing about {error.args[0]}: {EVALUATE}") from None
+        wrong = f"has nothing about {error.args[0]}"
     except (ValueError, TypeError) as error:
-        raise ColorganError(
-            f"{path} does not hold what `evaluate` writes ({error}): {EVALUATE}"
-        ) from None
+        wrong = f"does not hold what `evaluate` writes ({error})"
+    raise ColorganError(f"{paths.METRICS} {wrong}: {EVALUATE}")
 
 
 def read_table(path: Path, remedy: str, *columns: str) -> pd.DataFrame:
