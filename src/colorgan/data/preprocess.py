@@ -27,7 +27,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from PIL import Image, ImageOps
-from rich.progress import track
 
 from colorgan import color, io, paths
 from colorgan.color import UInt8Array
@@ -52,6 +51,9 @@ def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
         ColorganError: there are no raw photos, too many of them are rejected, or none is left to
             train on.
     """
+    # Imported here: the processes that convert photos do without it.
+    from rich.progress import track
+
     data, raw = params.space(space).data, paths.raw(space)
     source = _read_source(raw)
     photos = get_source(source).open(data, raw)
