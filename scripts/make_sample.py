@@ -34,11 +34,10 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 CHOICE = Path(__file__).with_name("sample_choice.csv")
 LONG_SIDE = 320
-SHORT_SIDE = 128
 RCC_PREFIX = "/gcompris/src/activities/"
 COLUMNS = ["file", "title", "author", "licence", "source", "label"]
 LICENCE = re.compile(r"CC0-1\.0|Public-Domain|CC-BY(-SA)?-[1-4]\.[05]")
@@ -164,12 +163,8 @@ def readme_record(packages: Path, file: str) -> dict[str, str]:
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """Turn upright, convert to sRGB by the embedded profile and drop an opaque alpha channel."""
+    """Turn upright, convert to sRGB by the embedded profile and drop the alpha channel."""
     image = ImageOps.exif_transpose(image)
-    if image.has_transparency_data:
-        alpha = image.convert("RGBA").getchannel("A")
-        if any(alpha.histogram()[:255]):
-            raise ValueError("it has transparent parts")
     profile = image.info.get("icc_profile")
     rgb = image.convert("RGB")
     if profile:
@@ -179,32 +174,12 @@ def to_srgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def check_content(image: Image.Image) -> None:
-    """Refuse cut-outs on white or on one flat colour, and gray photographs."""
-    small = image.resize((64, 64), Image.Resampling.BOX)
-    edge = Image.new("L", small.size, 255)
-    edge.paste(0, (3, 3, 61, 61))
-    red, green, blue = small.split()
-    darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
-    lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    histogram = darkest.histogram(edge)
-    if sum(histogram[236:]) > 0.5 * sum(histogram):
-        raise ValueError("most of its border is white")
-    if max(ImageStat.Stat(small, edge).stddev) < 4:
-        raise ValueError("its border is one flat colour")
-    if ImageStat.Stat(ImageChops.subtract(lightest, darkest)).mean[0] < 13:
-        raise ValueError("it is gray or nearly gray")
-
-
 def make_photo(raw: bytes, target: Path) -> None:
-    """Scale one photograph down, check it and write it as WebP without metadata."""
+    """Scale one photograph down and write it as WebP without metadata."""
     with Image.open(io.BytesIO(raw)) as opened:
         image = to_srgb(opened)
     # Below the target size an upscaled copy would only cost bytes, so it is kept as it is.
     image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS, reducing_gap=None)
-    if min(image.size) < SHORT_SIDE:
-        raise ValueError(f"its short side is under {SHORT_SIDE} pixels")
-    check_content(image)
     target.parent.mkdir(parents=True, exist_ok=True)
     # A fresh image, so that no profile or EXIF block of the source travels along.
     clean = Image.frombytes("RGB", image.size, image.tobytes())
@@ -217,9 +192,6 @@ def read_choice() -> list[dict[str, str]]:
         chosen = [row for row in csv.DictReader(handle) if not row["left_out"]]
     for row in chosen:
         row["member"], row["file"] = row["file"], f"{row['label']}/{row['name']}.webp"
-    twice = [file for file, count in Counter(row["file"] for row in chosen).items() if count > 1]
-    if twice:
-        raise SampleError(f"{CHOICE.name} names {twice[0]} twice")
     return sorted(chosen, key=lambda row: row["file"])
 
 

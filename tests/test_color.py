@@ -70,12 +70,6 @@ def test_colours_outside_srgb_lose_chroma_and_keep_lightness_and_hue(labs: np.nd
     assert ((linear < 0) | (linear > 1)).any(axis=-1).mean() > 0.98
 
 
-def test_known_colours() -> None:
-    rgb = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]], float)
-    known = [[0, 0, 0], [100, 0, 0], [53.24, 80.09, 67.20], [32.30, 79.19, -107.86]]
-    np.testing.assert_allclose(color.lab_from_rgb(rgb), known, atol=0.01)
-
-
 def test_torch_and_numpy_agree(pixels: UInt8Array, labs: np.ndarray) -> None:
     for convert, values, within in (
         (color.unit_from_uint8, pixels, 1e-6),
@@ -105,24 +99,11 @@ def test_lab8_is_the_lab_of_scikit_image_rounded(pixels: UInt8Array) -> None:
 
 
 def test_lab8_comes_back_with_no_visible_difference(pixels: UInt8Array) -> None:
-    """Lab kept in bytes and back in bytes: at most 1.5 off in Lab, where 2.3 is just noticeable.
-
-    In RGB that is 0.7 levels on average, though 25 for some dark and saturated colours.
-    """
+    """Lab kept in bytes and back in bytes: at most 1.5 off in Lab, where 2.3 is just noticeable."""
     back = color.rgb8_from_lab8(color.lab8_from_rgb8(pixels))
     off = np.linalg.norm(rgb2lab(back / 255.0) - rgb2lab(pixels / 255.0), axis=-1)
     assert off.max() < 1.5
     assert off.mean() < 0.5
-    levels = np.abs(back.astype(int) - pixels)
-    assert levels.max() <= 25
-    assert levels.mean() < 0.7
-
-
-def test_uint8_rounds_and_clips() -> None:
-    values = np.array([-0.2, 0.49 / 255, 0.51 / 255, 1.0, 1.7])
-    assert color.uint8_from_unit(values).tolist() == [0, 0, 1, 255, 255]
-    levels = np.arange(256, dtype=np.uint8)
-    assert (color.uint8_from_unit(color.unit_from_uint8(levels)) == levels).all()
 
 
 def test_gray_is_that_of_pil(pixels: UInt8Array) -> None:
@@ -164,8 +145,3 @@ def test_lightness_and_luma_of_pixels_and_of_gray(pixels: UInt8Array, kind: str)
     three = color.lightness_from_srgb(np.stack(3 * [gray], axis=-1))
     np.testing.assert_allclose(color.lightness_from_srgb(gray), three, atol=1e-3)
     assert color.luma_from_srgb(gray).max() <= 1
-
-
-def test_sixteen_bits_of_gray_have_more_than_256_lightnesses() -> None:
-    ramp = np.linspace(0, 1, 5000, dtype=np.float32)[None]
-    assert len(np.unique(color.lightness_from_srgb(ramp))) > 4000

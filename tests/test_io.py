@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -30,14 +29,19 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
-def test_a_file_that_failed_leaves_the_old_one(tmp_path: Path, failure: BaseException) -> None:
-    path = tmp_path / "a.txt"
+def test_what_failed_leaves_the_old_one(tmp_path: Path, failure: BaseException) -> None:
+    path, folder = tmp_path / "a.txt", tmp_path / "lab"
     path.write_text("old")
+    folder.mkdir()
+    (folder / "old").touch()
     with pytest.raises(type(failure)), io.file_aside(path) as aside:  # noqa: PT012
         aside.write_text("ha")
         raise failure
+    with pytest.raises(type(failure)), io.folder_aside(folder) as aside:  # noqa: PT012
+        (aside / "new").touch()
+        raise failure
     assert path.read_text() == "old"
-    assert names(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt", "lab", "lab/old"]
 
 
 def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -46,17 +50,6 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
         with io.folder_aside(path) as aside:
             (aside / name).touch()
     assert names(tmp_path) == ["out", "out/lab", "out/lab/new"]
-
-
-@pytest.mark.parametrize("failure", FAILURES, ids=repr)
-def test_a_folder_that_failed_leaves_the_old_one(tmp_path: Path, failure: BaseException) -> None:
-    path = tmp_path / "lab"
-    path.mkdir()
-    (path / "old").write_text("old")
-    with pytest.raises(type(failure)), io.folder_aside(path) as aside:  # noqa: PT012
-        (aside / "new").touch()
-        raise failure
-    assert names(tmp_path) == ["lab", "lab/old"]
 
 
 def test_a_folder_that_cannot_be_named_leaves_the_old_one(
@@ -96,11 +89,6 @@ def test_json_is_readable_text(tmp_path: Path) -> None:
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert text == '{\n  "b": "ü",\n  "a": [\n    1\n  ]\n}\n'
     assert json.loads(text) == {"b": "ü", "a": [1]}
-
-
-def test_sha256(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc" * 100_000)
-    assert io.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()
 
 
 def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path: Path) -> None:

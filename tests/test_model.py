@@ -131,7 +131,6 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
         ({"space": "hsv"}, "does not describe a model: no space is called 'hsv'; there are rgb"),
         ({"image_size": 100}, "does not describe a model: image_size is 100; it should be a mul"),
         ({"model": {"generator": "unet"}}, "does not describe a model: 9 validation errors"),
-        ({"model": None}, "does not describe a model: "),
         ({"image_size": ...}, "does not describe a model: it lacks 'image_size'"),
     ],
 )
@@ -144,35 +143,26 @@ def test_a_config_that_describes_no_model(
     refused(folder, f"{folder / 'config.json'} {sentence}")
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
+def test_damaged_files(folder: Path) -> None:
+    weights, config = folder / "generator.safetensors", folder / "config.json"
+    weights.write_bytes(weights.read_bytes()[:100])
+    refused(folder, f"{weights} does not hold the weights that config.json describes: ")
+    for content, sentence in (
         (b'{"version": 4,', "is not valid JSON: "),
         (b"\xff\xfe", "is not valid JSON: "),
         (b"[]", "is of version None, this code reads 4"),
-    ],
-)
-def test_a_damaged_config(folder: Path, text: bytes, sentence: str) -> None:
-    (folder / "config.json").write_bytes(text)
-    refused(folder, f"{folder / 'config.json'} {sentence}")
+    ):
+        config.write_bytes(content)
+        refused(folder, f"{config} {sentence}")
 
 
-@pytest.mark.parametrize("kept", [0, 100])
-def test_damaged_weights(folder: Path, kept: int) -> None:
-    weights = folder / "generator.safetensors"
-    weights.write_bytes(weights.read_bytes()[:kept])
-    refused(folder, f"{weights} does not hold the weights that config.json describes: ")
-
-
-@pytest.mark.parametrize(("ngf", "side"), [(4, 32), (2, 64)])
-def test_weights_of_another_size(folder: Path, params: Params, ngf: int, side: int) -> None:
+def test_weights_of_another_size(folder: Path) -> None:
     content = json.loads((folder / "config.json").read_text())
-    content["model"]["ngf"], content["image_size"] = ngf, side
+    content["model"]["ngf"] = 4
     (folder / "config.json").write_text(json.dumps(content))
     weights = folder / "generator.safetensors"
     said = refused(folder, f"{weights} does not hold the weights that config.json describes: ")
-    # The reason is in it, not only that there is one.
-    assert "size mismatch" in said or "Missing key" in said
+    assert "size mismatch" in said
 
 
 def refused(folder: Path, start: str) -> str:

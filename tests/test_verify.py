@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +92,15 @@ def record(store: MlflowClient, project: Path, committed: str) -> Callable[..., 
     def make(made: float | None = 1.0, name: str = "workspace / train_lab", **tags: str) -> str:
         nonlocal count
         count += 1
-        _, diff = lineage.git_state(project)
+        state = lineage.git_state(project)
         defaults = {"stage": "train_lab", "space": "lab", "device": "cpu"}
-        defaults |= {"mlflow.source.git.commit": committed, "git.dirty": str(bool(diff)).lower()}
+        defaults |= {"mlflow.source.git.commit": committed, "git.dirty": str(state.dirty).lower()}
         defaults |= {"data.digest": read_info(paths.processed("lab")).digest}
         experiment = store.get_experiment_by_name("colorgan").experiment_id
         run = store.create_run(experiment, count, {**defaults, **tags}, name)
         run_id: str = run.info.run_id
-        if diff:
-            store.log_text(run_id, diff, "git.diff")
+        if state.diff:
+            store.log_text(run_id, state.diff, "git.diff")
         if made is not None:
             folder = project / f"recorded{count}"
             folder.mkdir()
@@ -112,6 +113,15 @@ def record(store: MlflowClient, project: Path, committed: str) -> Callable[..., 
         return run_id
 
     return make
+
+
+@contextmanager
+def edited(code: str) -> Iterator[None]:
+    """Give the working tree this code for as long as a run is recorded."""
+    before = MAIN.read_text()
+    MAIN.write_text(code)
+    yield
+    MAIN.write_text(before)
 
 
 @pytest.fixture
@@ -133,12 +143,10 @@ def test_a_run_with_uncommitted_changes_is_repeated(
     untouched: Callable[[], bool],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    code = MAIN.read_text()
-    MAIN.write_text(code.replace("1.0", "1.5"))
-    Path("note.txt").write_text("new, and no code")
-    run_id = record(1.5)
-    git("checkout", "--quiet", str(MAIN))
-    Path("note.txt").unlink()
+    with edited(MAIN.read_text().replace("1.0", "1.5")):
+        Path("note.txt").write_text("new, and no code")
+        run_id = record(1.5)
+        Path("note.txt").unlink()
     assert verify("lab", run_id) == []
     out = capfd.readouterr().out
     assert "with uncommitted changes" in out
@@ -167,10 +175,8 @@ def test_other_weights_are_told_by_how_much(
 def test_a_training_that_fails_hands_on_its_exit_code(
     record: Callable[..., str], untouched: Callable[[], bool], colorgan: Callable[..., Any]
 ) -> None:
-    code = MAIN.read_text()
-    MAIN.write_text("raise SystemExit(3)")
-    run_id = record()
-    MAIN.write_text(code)
+    with edited("raise SystemExit(3)"):
+        run_id = record()
     said = colorgan("verify", "lab", "--run", run_id)
     assert said.code == 3
     assert "exit code 3: nothing was compared" in said.err
@@ -180,13 +186,10 @@ def test_a_training_that_fails_hands_on_its_exit_code(
 def test_sigterm_ends_the_training_and_removes_the_worktree(
     record: Callable[..., str], untouched: Callable[[], bool], project: Path
 ) -> None:
-    code = MAIN.read_text()
-    MAIN.write_text(f"import os, time; open('{project}/made/pid', 'w').write(str(os.getpid()))\n"
-                    "time.sleep(60)")  # fmt: skip
-    run_id = record()
-    MAIN.write_text(code)
-    src = Path(io.__file__).parents[1]
-    env = {**os.environ, "PYTHONPATH": str(src)}
+    tells = f"import os, time; open('{project}/made/pid', 'w').write(str(os.getpid()))\n"
+    with edited(f"{tells}time.sleep(60)"):
+        run_id = record()
+    env = {**os.environ, "PYTHONPATH": str(Path(io.__file__).parents[1])}
     command = [sys.executable, "-c", "from colorgan.cli import main; main()", "verify", "lab"]
     verifying = subprocess.Popen([*command, "--run", run_id], env=env)
     pid, end = project / "made" / "pid", time.monotonic() + 60
@@ -219,10 +222,9 @@ def test_what_cannot_be_repeated_is_refused(
     MAIN.with_name("new.py").write_text("")
     new_code = record()
     MAIN.with_name("new.py").unlink()
-    MAIN.write_text("# edited\n")
-    other_commit = record(**{"mlflow.source.git.commit": git("commit-tree", "HEAD^{tree}:src",
-                                                             "-m", "other")})  # fmt: skip
-    git("checkout", "--quiet", str(MAIN))
+    with edited("# edited\n"):
+        other = git("commit-tree", "HEAD^{tree}:src", "-m", "other")
+        other_commit = record(**{"mlflow.source.git.commit": other})
     sentences = {
         record(None): "has no weights",
         record(stage="evaluate"): "is of evaluate; name a run of train_lab",
@@ -248,11 +250,9 @@ def test_first_weights_come_from_a_folder_or_a_run(
     if init == "models/first":
         Path(init).mkdir(parents=True)
         save_file(weights(1.5), Path(init, "generator.safetensors"))
-    code = MAIN.read_text()
-    MAIN.write_text(f"import os\nprint('begins with', os.stat('{init}/generator.safetensors'))\n"
-                    + code)  # fmt: skip
-    run_id = record(init=init)
-    MAIN.write_text(code)
+    tells = f"import os\nprint('begins with', os.stat('{init}/generator.safetensors'))\n"
+    with edited(tells + MAIN.read_text()):
+        run_id = record(init=init)
     assert verify("lab", run_id) == []
     assert "begins with" in capfd.readouterr().out
 

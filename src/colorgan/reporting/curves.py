@@ -110,10 +110,8 @@ def hue_histogram(hues: pd.DataFrame) -> bytes:
     axes.tick_params(axis="x", which="minor", length=0, pad=6, labelsize=8.5, colors=INK)
     axes.set_ylabel("share of all pixels", color=INK)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
-    legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False,
-                         fontsize=9, borderaxespad=0.2)  # fmt: skip
-    for handle in legend.get_patches()[:1]:
-        handle.set_facecolor(FAINT)  # not the hue of the first bar
+    legend = axes.legend(loc="upper right", ncols=2, frameon=False, fontsize=9)
+    legend.get_patches()[0].set_facecolor(FAINT)  # not the hue of the first bar
     return _png(figure)
 
 

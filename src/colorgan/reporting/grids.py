@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import pandas as pd
 from PIL import Image
 
-from colorgan import paths, pictures
+from colorgan import pictures
 from colorgan.color import UInt8Array
 from colorgan.data.arrays import Split
-from colorgan.errors import ColorganError
 from colorgan.model import Model
 from colorgan.reporting.measures import CIEDE2000, PSNR, SSIM, readable
-from colorgan.reporting.results import EVALUATE
 
 COLUMNS = ("gray", "ground truth", "generated")
 
@@ -76,20 +74,6 @@ def extremes(per_photo: pd.DataFrame, count: int) -> tuple[pd.DataFrame, pd.Data
     best = ranked.head(min(count, (len(ranked) + 1) // 2))
     worst = ranked.iloc[max(len(best), len(ranked) - count) :][::-1]
     return best, worst
-
-
-def check_same_photos(space: str, per_photo: pd.DataFrame, index: pd.DataFrame) -> None:
-    """Refuse measures of other photos than those of the split.
-
-    Raises:
-        ColorganError: a photo of per_photo.csv is not at its position in the split.
-    """
-    measured = per_photo.set_index("photo")["id"].to_dict()
-    if measured != dict(enumerate(index["id"])):
-        raise ColorganError(
-            f"{paths.PER_PHOTO} measures other photos than the test split of "
-            f"{paths.processed(space)} holds: {EVALUATE}"
-        )
 
 
 def color_rows(

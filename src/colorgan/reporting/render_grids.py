@@ -12,7 +12,7 @@ from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.model import Model
 from colorgan.reporting import curves, grids, report
-from colorgan.reporting.results import Results, read_results
+from colorgan.reporting.results import EVALUATE, Results, read_results
 from colorgan.runs.runtime import choose_device
 from colorgan.tracking.run import record_results
 
@@ -81,7 +81,11 @@ def open_test_photos(space: str, measured: Results) -> Split:
             f"{paths.processed(space)} has no test photos to show: give {space}.test_fraction in "
             "params.yaml a larger share, then run `dvc repro`"
         )
-    grids.check_same_photos(space, measured.per_photo, split.index)
+    if measured.per_photo.set_index("photo")["id"].to_dict() != dict(enumerate(split.index["id"])):
+        raise ColorganError(
+            f"{paths.PER_PHOTO} measures other photos than the test split of "
+            f"{paths.processed(space)} holds: {EVALUATE}"
+        )
     return split
 
 
