@@ -19,6 +19,7 @@ from colorgan.config import SpaceName
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
 from colorgan.model import CONFIG, WEIGHTS
+from colorgan.runs.runtime import choose_device
 from colorgan.tracking import lineage
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 from colorgan.tracking.store import sqlite_uri
@@ -58,6 +59,7 @@ def verify(space: SpaceName, wanted: str = "") -> list[str]:
     parent.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=parent, prefix="verify-") as name:
         recorded = Path(name, "recorded")
+        choose_device(run.tags.get("device", "auto"), f"the device of {run}")
         with _worktree(Path(name, "tree"), run, _read_patch(runs, run, recorded)) as project:
             env = _environment(run, project)
             _link_first_weights(runs, run, project)

@@ -184,7 +184,10 @@ def test_a_queue_runs_and_its_experiments_are_compared(place: Project) -> None:
 def wait_for(place: Project, command: str, *words: str) -> None:
     """Wait until a command prints a line with all these words."""
     end = time.monotonic() + SECONDS_TO_WAIT
-    while not any(all(w in line for w in words) for line in place.shell(command).splitlines()):
+    while not any(
+        all(w in line for w in words)
+        for line in place.run("bash", "-c", command, check=False).splitlines()
+    ):
         assert time.monotonic() < end, f"{command} says no {words}:\n{place.shell(command)}"
         time.sleep(1)
 

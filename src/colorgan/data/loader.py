@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,8 @@ class TrainingBatches(Batches):
         )
 
     def _read(self) -> Iterator[Batch]:
-        return iter(self._loader)
+        with _signals_held_back():
+            return iter(self._loader)
 
 
 class DeviceBatches(Batches):
@@ -191,6 +193,19 @@ def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
 def _uncollated(batch: Any) -> Any:
     """Return a batch unchanged; not a lambda, which cannot be pickled for a spawned worker."""
     return batch
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the workers started here can ignore them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_signals(worker: int) -> None:  # noqa: ARG001

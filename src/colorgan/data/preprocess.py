@@ -64,10 +64,17 @@ def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
     n_workers = params.runtime.preprocess_workers
     if n_workers == "auto":
         n_workers = (os.cpu_count() or 1) if len(rows) >= WORTH_PROCESSES else 0
+    # What a kill has left: DVC lets one preprocess of a space run at a time.
+    io.remove_asides(paths.processed(space).parent, space)
     with io.folder_aside(paths.processed(space)) as folder:
         converter = Converter(space, data, folder / "scratch")
         read = track(photos.read(rows), "converting", len(rows), disable=not sys.stdout.isatty())
         records = _mark_duplicates(convert_all(converter, read, n_workers))
+        if len(records) != len(rows):
+            raise ColorganError(
+                f"{raw} holds {len(rows)} photos, but {len(records)} could be read: run "
+                f"`dvc repro -f download@{space}` to fetch them again"
+            )
         rejected = [record for record in records if record.reason]
         _check_rejected(len(records), rejected, data, space)
         kept = _with_splits([record for record in records if not record.reason], data)

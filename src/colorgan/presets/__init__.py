@@ -7,6 +7,7 @@ line says what it is for. `default.yaml` is params.yaml as the project ships it,
 
 from __future__ import annotations
 
+import os
 import re
 from io import StringIO
 from pathlib import Path
@@ -19,6 +20,7 @@ from colorgan.config import SPACES, check_params, read_yaml
 from colorgan.errors import ColorganError
 
 FOLDER = Path(__file__).parent
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 
 
 def descriptions() -> dict[str, str]:
@@ -91,7 +93,9 @@ def _values(name: str, path: Path | None) -> dict[str, Any]:
             "folder of them, or a folder of pictures, is for photos of your own"
         )
     if path is not None:
-        source = {"source": _source_of(path), "path": str(path.resolve())}
+        # A link keeps its name, unless `..` has to be resolved through it.
+        absolute = path.resolve() if ".." in path.parts else path.absolute()
+        source = {"source": _source_of(path), "path": str(absolute)}
         values = _flat(dict.fromkeys(SPACES, source)) | values
     return values
 
@@ -99,8 +103,9 @@ def _values(name: str, path: Path | None) -> dict[str, Any]:
 def _source_of(path: Path) -> str:
     """Return the source that reads a path: `parquet` or `folder`."""
     if path.is_dir():
-        return "parquet" if any(path.rglob("*.parquet")) else "folder"
-    if path.is_file() and path.suffix == ".parquet":
+        suffixes = {Path(name).suffix.lower() for _, _, names in os.walk(path) for name in names}
+        return "parquet" if ".parquet" in suffixes and not suffixes & PICTURES else "folder"
+    if path.is_file() and path.suffix.lower() == ".parquet":
         return "parquet"
     what = "is a file, but no .parquet file" if path.exists() else "does not exist"
     raise ColorganError(
@@ -122,5 +127,8 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _put(content: Any, values: dict[str, Any]) -> None:
     """Set values by dotted name."""
     for name, value in values.items():
-        section, key = name.split(".")
-        content[section][key] = value
+        *sections, key = name.split(".")
+        section = content
+        for part in sections:
+            section = section[part]
+        section[key] = value

@@ -135,8 +135,8 @@ class RunDir:
         try:
             pid.write_text(str(os.getpid()), encoding="utf-8")
             io.remove_asides(self.path)
-            self._remove_oldest()
             yield
+            self._remove_oldest()
         finally:
             lock.release()
 

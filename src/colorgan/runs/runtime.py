@@ -169,6 +169,11 @@ class Runtime:
         """Resolve every `auto` for a training of so many iterations, and set torch's flags."""
         device, group = choose_device(machine.device), Group.of_environment()
         if device.type == "cuda":
+            if group.local_rank >= torch.cuda.device_count():
+                raise ParamsError(
+                    f"this machine has {torch.cuda.device_count()} GPU(s), one for each process: "
+                    "torchrun's --nproc-per-node should be at most that"
+                )
             device = torch.device("cuda", group.local_rank)
             torch.cuda.set_device(device)
         set_flags(train)

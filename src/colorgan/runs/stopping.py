@@ -10,12 +10,17 @@ from typing import Any, NoReturn, Self
 class StopSignal:
     """Notes Ctrl-C and SIGTERM within a `with` block; a second one ends the process at once.
 
+    Args:
+        patient: ignore the second one. In a group of processes the launcher passes on the signal
+            that the process has got already.
+
     Attributes:
         received: the signal that came, 0 if none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
         self.received = 0
+        self._patient = patient
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -28,9 +33,9 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if self.received and not self._patient:
             self.exit()
-        self.received = number
+        self.received = self.received or number
 
     def exit(self) -> NoReturn:
         """End as the signal asks: KeyboardInterrupt, or SystemExit with 143.

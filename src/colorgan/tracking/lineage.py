@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 CODE = ("--", ".", ":(exclude)reports", ":(exclude)dvc.lock")
 # `git apply` at the top of the repository takes this diff, whatever the user's settings are.
 DIFF = ("-c", "diff.relative=false", "diff", "HEAD", "--no-ext-diff", "--no-textconv",
-        "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "-U3")  # fmt: skip
+        "--no-color", "--binary", "--src-prefix=a/", "--dst-prefix=b/", "-U3")  # fmt: skip
 # A git hook sets them, and they may name another repository.
 GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 

@@ -214,7 +214,10 @@ class Sender:
             )
             context = InputTag("mlflow.data.context", "training")
             client.log_inputs(run_id, [DatasetInput(dataset, [context])])
+        # No answer is due before all is uploaded.
+        self._heard_at = math.inf
         client.log_artifacts(run_id, str(self._folder / FILES))
+        self._heard_at = time.monotonic()
         tags = dict(run.tags)
         if sha256 := tags.get(MEASURED_TAG):
             parent = _newest(client, experiment_id, SHA256_TAG, sha256)

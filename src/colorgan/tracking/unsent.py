@@ -110,7 +110,8 @@ def take_waiting() -> Iterator[tuple[UnsentRun, FileLock]]:
         run = UnsentRun.read(folder)
         if run is None:
             # A kill came before run.json was written, or while the folder was removed.
-            shutil.rmtree(folder, ignore_errors=True)
+            if not (folder / RUN).exists():
+                shutil.rmtree(folder, ignore_errors=True)
             lock.release()
             continue
         if run.status is None:

@@ -117,12 +117,13 @@ class Training:
             progress.say(f"goes on from iteration {position.iteration} of {progress.iterations}")
         else:
             position = Position()
-            self.run_dir.best.unlink(missing_ok=True)
+            if is_rank_0:
+                self.run_dir.best.unlink(missing_ok=True)
         del checkpoint  # frees its copy of the weights
         # Ranks other than 0 record nothing and validate no photos.
         recorder, checkpoints, best, val = Recorder(), None, None, self.val.take([])
         with ExitStack() as stack:
-            stop = stack.enter_context(StopSignal())
+            stop = stack.enter_context(StopSignal(patient=runtime.group.world_size > 1))
             if is_rank_0:
                 recorder = stack.enter_context(open_recorder(self._describe(position)))
                 checkpoints = Checkpoints(

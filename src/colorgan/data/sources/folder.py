@@ -7,6 +7,7 @@ Packed, because DVC and file systems are slow with many small files: 25,000 of t
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
@@ -81,26 +82,31 @@ def _find(home: Path) -> tuple[list[str], list[tuple[str, str]]]:
     ignored: list[tuple[str, str]] = []
     # A link to a folder above would bring in the whole tree again, or the whole disk.
     seen = set(home.resolve().parents)
-    for text, folders, files in os.walk(home, onerror=stop, followlinks=True):
-        folder = Path(text)
-        place = folder.relative_to(home)
-        if folder.resolve() in seen:
-            ignored.append((place.as_posix(), "a link to a folder that is taken already, or above"))
-            folders.clear()
-            continue
-        seen.add(folder.resolve())
-        # macOS leaves `._x.jpg` beside `x.jpg`.
-        ignored += [((place / f).as_posix() + "/", "hidden") for f in folders if f[0] == "."]
-        # Links come last: a folder that lies here counts under its own name.
-        visible = (name for name in folders if name[0] != ".")
-        folders[:] = sorted(visible, key=lambda name: ((folder / name).is_symlink(), name))
-        for path in map(place.joinpath, files):
-            if path.name.startswith("."):
-                ignored.append((path.as_posix(), "hidden"))
-            elif path.suffix.lower() in SUFFIXES:
-                pictures.append(path.as_posix())
-            else:
-                ignored.append((path.as_posix(), f"not a picture: {path.suffix or 'no suffix'}"))
+    # Linked folders come last: one that lies here counts under its own name.
+    roots = deque([home])
+    while roots:
+        for text, folders, files in os.walk(roots.popleft(), onerror=stop):
+            folder = Path(text)
+            place = folder.relative_to(home)
+            if folder.resolve() in seen:
+                reason = "a link to a folder that is taken already, or above"
+                ignored.append((place.as_posix(), reason))
+                folders.clear()
+                continue
+            seen.add(folder.resolve())
+            # macOS leaves `._x.jpg` beside `x.jpg`.
+            ignored += [((place / f).as_posix() + "/", "hidden") for f in folders if f[0] == "."]
+            visible = sorted(name for name in folders if name[0] != ".")
+            roots += (folder / name for name in visible if (folder / name).is_symlink())
+            folders[:] = visible
+            for path in map(place.joinpath, files):
+                if path.name.startswith("."):
+                    ignored.append((path.as_posix(), "hidden"))
+                elif path.suffix.lower() in SUFFIXES:
+                    pictures.append(path.as_posix())
+                else:
+                    what = path.suffix or "no suffix"
+                    ignored.append((path.as_posix(), f"not a picture: {what}"))
     return pictures, ignored
 
 

@@ -139,6 +139,9 @@ def _download() -> Path:
                     return Path(kagglehub.dataset_download(DATASET))
             return Path(kagglehub.dataset_download(DATASET))
         except requests.RequestException as error:
+            # kagglehub asks for the newest version even if an earlier one is there.
+            if isinstance(error, requests.ConnectionError) and (found := _complete(mine)):
+                return found
             status = error.response.status_code if error.response is not None else 0
             raise ColorganError(_network_sentence(status, innermost(error))) from error
         except OSError as error:
@@ -150,6 +153,19 @@ def _download() -> Path:
                 f"kagglehub could not download {DATASET} ({' '.join(str(error).split())}): unless "
                 f"that is about your credentials, delete {mine} to have it downloaded again"
             ) from error
+
+
+def _complete(mine: Path) -> Path | None:
+    """Return the newest version that is whole in kagglehub's cache; needs no network."""
+    import kagglehub
+    import requests
+
+    versions = (int(path.name) for path in mine.glob("versions/*") if path.name.isdecimal())
+    for version in sorted(versions, reverse=True):
+        # It asks the network, in vain, for one that is not whole.
+        with suppress(requests.RequestException):
+            return Path(kagglehub.dataset_download(f"{DATASET}/versions/{version}"))
+    return None
 
 
 def _network_sentence(status: int, cause: str) -> str:
