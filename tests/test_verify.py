@@ -92,15 +92,15 @@ def record(store: MlflowClient, project: Path, committed: str) -> Callable[..., 
     def make(made: float | None = 1.0, name: str = "workspace / train_lab", **tags: str) -> str:
         nonlocal count
         count += 1
-        state = lineage.git_state(project)
+        _, diff = lineage.git_state(project)
         defaults = {"stage": "train_lab", "space": "lab", "device": "cpu"}
-        defaults |= {"mlflow.source.git.commit": committed, "git.dirty": str(state.dirty).lower()}
+        defaults |= {"mlflow.source.git.commit": committed, "git.dirty": str(bool(diff)).lower()}
         defaults |= {"data.digest": read_info(paths.processed("lab")).digest}
         experiment = store.get_experiment_by_name("colorgan").experiment_id
         run = store.create_run(experiment, count, {**defaults, **tags}, name)
         run_id: str = run.info.run_id
-        if state.diff:
-            store.log_text(run_id, state.diff, "git.diff")
+        if diff:
+            store.log_text(run_id, diff, "git.diff")
         if made is not None:
             folder = project / f"recorded{count}"
             folder.mkdir()

@@ -207,7 +207,9 @@ def test_the_newest_other_trainings_are_kept(tmp_path: Path) -> None:
         os.utime(tmp_path / str(age), (1e9 - age, 1e9 - age))
     own = RunDir(tmp_path / "own")
     own.path.mkdir()
-    with RunDir(tmp_path / "7").locked("lab"), own.locked("rgb"):
+    with RunDir(tmp_path / "7").locked("lab"):
+        with own.locked("rgb"):
+            pass
         left = {folder.name for folder in tmp_path.iterdir()}
     assert {"own", "7"} < left, "a folder that is in use stays"
     assert len(left) <= 2 + run_dir.OTHERS_KEPT
