@@ -178,7 +178,7 @@ def test_a_queue_runs_and_its_experiments_are_compared(place: Project) -> None:
     assert "batch-32" in place.shell("dvc exp show --only-changed")
     assert "train.batch_size" in place.shell("dvc exp diff batch-32 batch-8")
     page = place.shell("dvc plots diff batch-32 batch-8").strip().splitlines()[-1]
-    assert "reports/lab/losses.csv" in Path(page.removeprefix("file://")).read_text("utf-8")
+    assert "L1 loss of the generator (LAB)" in Path(page.removeprefix("file://")).read_text("utf-8")
 
 
 def wait_for(place: Project, command: str, *words: str) -> None:
