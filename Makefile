@@ -28,6 +28,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 repro: setup  ## Run the six stages on the bundled photos (only what changed), then print the metrics
 	dvc repro
+	@# With a full disk, DVC ends well without having kept the results.
+	@dvc data status --json | python -c 'import json, sys; gone = json.load(sys.stdin).get("not_in_cache"); sys.exit(gone and "colorgan: not in the cache of DVC: " + ", ".join(sorted(gone)) + "; free some space on its disk, then run: dvc commit --force")'
 	@python -m colorgan summary
 
 # So many processes share the tests, each a file at a time, in the order of their names.

@@ -128,6 +128,42 @@ def assert_all_is_well(project: Project) -> None:
     assert [ref for ref in refs if ref.startswith("refs/exps/exec")] == ["refs/exps/exec/EXEC_HEAD"]
 
 
+@pytest.mark.parametrize("cut", [0, 1, 60, -30, -1])
+def test_dvc_lock_is_cut_short(healthy: Path, tmp_path: Path, cut: int) -> None:
+    project = Project(shutil.copytree(healthy, tmp_path / "project"), clean_environment())
+    lock, pid = project.folder / "dvc.lock", project.folder / "pid"
+    whole = lock.read_text()
+    pid.unlink()
+    lock.write_text(whole[:cut])
+    assert cut == -1 or "up to date" not in project.run("dvc", "status", check=False)
+    on_the_page(project, OLD_LOCK)
+    assert "up to date" in project.run("dvc", "status")
+    # As if it was never committed.
+    lock.unlink()
+    project.run("dvc", "repro")
+    assert lock.read_text() == whole
+    assert not pid.exists(), "no stage has run again"
+
+
+def test_make_repro_says_what_the_cache_does_not_have(healthy: Path, tmp_path: Path) -> None:
+    project = Project(shutil.copytree(healthy, tmp_path / "project"), clean_environment())
+    shutil.copy(PAGE.parents[1] / "Makefile", project.folder)
+    repro = ("make", "-o", "setup", "repro")
+    assert "not in the cache" not in project.run(*repro, check=False)
+    # With a full disk, `dvc repro` keeps nothing and ends well.
+    full = project.folder / ".venv" / "bin" / "dvc"
+    full.parent.mkdir(parents=True)
+    dvc = shutil.which("dvc", path=project.env["PATH"])
+    full.write_text(f'#!/bin/sh\n"{dvc}" "$@"\n[ $1 != repro ] || rm -r .dvc/cache/files\n')
+    full.chmod(0o755)
+    said = project.run(*repro, check=False)
+    full.unlink()
+    assert "colorgan: not in the cache of DVC: first.txt, out.txt; free some space" in said
+    assert "make: *** [Makefile" in said
+    project.run(*said.partition("then run: ")[2].splitlines()[0].split())
+    assert "not in the cache" not in project.run(*repro, check=False)
+
+
 def test_repro_is_killed(small: Project) -> None:
     kill_dvc(small, "dvc", "repro", when=lambda: stage_pid(small))
     stop_training(small, stage_pid(small))
@@ -156,12 +192,14 @@ def test_an_experiment_is_killed_while_it_trains(small: Project) -> None:
     assert_all_is_well(small)
 
 
-def test_an_experiment_is_killed_between_setup_and_training(small: Project) -> None:
+@pytest.mark.parametrize("cut", [0, 2, 9])
+def test_an_experiment_is_killed_between_setup_and_training(small: Project, cut: int) -> None:
     merge = small.folder / ".git/refs/exps/exec/EXEC_BASELINE"
     kill_dvc(small, *EXPERIMENT, when=merge.exists)
     assert on_the_page(small, LIST_STASH) == ""
     on_the_page(small, SWITCH)
-    # At some moments params.yaml is empty.
+    params = small.folder / "params.yaml"
+    params.write_text(params.read_text()[:cut])
     on_the_page(small, RESTORE)
     assert "b: 5" in (small.folder / "params.yaml").read_text()
     assert_all_is_well(small)
@@ -171,6 +209,7 @@ def test_an_experiment_is_killed_between_setup_and_training(small: Project) -> N
 def test_an_experiment_is_killed_in_its_first_second(small: Project, moment: str) -> None:
     kill_dvc(small, *EXPERIMENT, when=(small.folder / ".git/refs" / moment).exists)
     assert " ago}: WIP on main" in on_the_page(small, LIST_STASH)
+    (small.folder / "params.yaml").write_text("a:\n")
     on_the_page(small, UNLOCK)
     on_the_page(small, DISCARD)
     on_the_page(small, POP)
