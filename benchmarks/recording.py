@@ -71,11 +71,9 @@ def train_once(
     batches = TrainingBatches(open_split(folder, "train"), own.train.batch_size, 1, 0, False)
     step = build_step(space, own, info.image_size, runtime)
     place = Path(tempfile.mkdtemp(dir=Path.cwd()))
-    run = RunDescription(
-        "train_lab", SPACE, flat(own), info, runtime.tags(), folder=place, token=uuid4().hex
-    )
+    run = RunDescription("train_lab", uuid4().hex, flat(own), runtime.tags())
     start = time.perf_counter()
-    with open_recorder(run) if record else Recorder() as recorder:
+    with open_recorder(run, place) if record else Recorder() as recorder:
         opened = time.perf_counter() - start
         timed = Timed(recorder)
         checkpoints = Timed(Checkpoints(place / "checkpoint.safetensors", "", minutes, 0))

@@ -30,7 +30,6 @@ SIDE = 32
 # processes with two threads each, on two cores, wait for each other ten times as long as they work.
 os.environ |= {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "OMP_NUM_THREADS": "1",
 }
 torch.set_num_threads(1)

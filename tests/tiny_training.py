@@ -31,14 +31,14 @@ def run(
     The same training once more only puts its results out again, as it does for a user.
     """
 
-    def recorder(described: RunDescription) -> Recorder:
-        folder, iteration, epoch = described.folder, described.iteration, described.epoch
+    def recorder(_: RunDescription, folder: Path, iteration: int, epoch: int) -> Recorder:
         return Recorder(folder, iteration=iteration, epoch=epoch)
 
     def run(space: SpaceName = "lab", changes: dict[str, object] | None = None) -> None:
         assert stage.train(make_params(changes or {}), space) == 0
 
     monkeypatch.setattr(stage, "open_recorder", recorder)
+    monkeypatch.setattr(stage, "record_finished", lambda *_: None)
     return run
 
 

@@ -10,7 +10,6 @@ import torch
 
 from colorgan import io
 from colorgan.config import Params, SpaceName
-from colorgan.data.arrays import DatasetInfo
 from colorgan.model import WEIGHTS, build_generator, save_model
 from colorgan.networks import initialise
 from colorgan.spaces import get_space
@@ -42,12 +41,9 @@ def record_training(
     sha256, token = io.sha256(generator / WEIGHTS), uuid.uuid4().hex
     place = Path("resume") / token
     place.mkdir(parents=True)
-    counts = {"train": 8, "val": 2, "test": 2}
-    data = DatasetInfo(space, SIDE, get_space(space).out_channels, counts, 0, digest)
-    description = RunDescription(
-        f"train_{space}", space, {"train.keep": keep}, data, folder=place, token=token
-    )
-    with open_recorder(description) as recorder:
+    tags = {"space": space, "data.digest": digest}
+    run = RunDescription(f"train_{space}", token, {"train.keep": keep}, tags)
+    with open_recorder(run, place) as recorder:
         for epoch, score in enumerate(scores, start=1):
             recorder.log_validation(epoch, {"score": score})
         recorder.log_model(generator, sha256)

@@ -22,7 +22,7 @@ from colorgan.model import CONFIG, WEIGHTS
 from colorgan.runs.runtime import choose_device
 from colorgan.tracking import lineage
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
-from colorgan.tracking.store import sqlite_uri
+from colorgan.tracking.store import experiment_name, sqlite_uri
 
 NEW_FILE = b"new, not in git: "
 """Begins the lines that `lineage.git_state` adds to git's diff."""
@@ -79,8 +79,9 @@ def _find_run(runs: TrainingRuns, space: str, wanted: str) -> TrainingRun:
     run = runs.made(stage, io.sha256(weights)) if weights.is_file() else None
     if run is None:
         raise ColorganError(
-            f"no run of {stage} in MLflow made {weights}: name a run with --run; `python -m "
-            "colorgan ui` shows the runs"
+            f"no run of {stage} in MLflow made {weights}: name a run with --run (`python -m "
+            "colorgan ui` shows them), or record it again: `dvc repro --force --single-item "
+            f"{stage}`"
         )
     return run
 
@@ -140,6 +141,7 @@ def _environment(run: TrainingRun, project: Path) -> dict[str, str]:
         "PYTHONPATH": str(project / "src"),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", ""))),
         "MLFLOW_TRACKING_URI": sqlite_uri(project / "mlflow.db"),
+        "MLFLOW_EXPERIMENT_NAME": experiment_name(),
         "DVC_SITE_CACHE_DIR": str(project / ".dvc" / "tmp" / "site"),
     }
     # The sums of a CPU depend on its number of threads.

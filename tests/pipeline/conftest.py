@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,11 +76,6 @@ class Project:
             (os.link if name.startswith(LINKED) else shutil.copy2)(source, target)
 
         shutil.copytree(self.folder, folder, symlinks=True, copy_function=link_or_copy)
-        # MLflow keeps absolute paths.
-        old, new = (path.joinpath("mlartifacts").as_posix() for path in (self.folder, folder))
-        with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
-            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
-                store.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
         return Project(folder, self.env)
 
 

@@ -35,3 +35,15 @@ def test_an_experiment_with_uncommitted_code_is_repeated_bit_for_bit(project: Pr
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     (run,) = [run for run in runs if run.info.run_name == "edited / train_lab"]
     assert run.data.tags["verified"] == "bit for bit"
+
+
+def test_after_its_run_was_deleted_a_training_is_recorded_anew(own_project: Project) -> None:
+    project = own_project
+    (project.folder / "mlflow.db").unlink()
+    said = project.run("python", "-m", "colorgan", "promote", "lab", check=False)
+    assert "no run was recorded yet" in said
+    before = project.digests()
+    said = project.run(*["dvc", "repro", "--force", "--single-item", "train_lab"])
+    assert "trained to the end already" in said
+    assert project.digests() == before
+    assert "is now the champion" in project.run("python", "-m", "colorgan", "promote", "lab")

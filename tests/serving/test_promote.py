@@ -72,10 +72,11 @@ def test_the_data_are_those_of_the_project_where_it_has_any(
 
 
 def test_without_a_run_that_has_a_score_it_says_what_makes_one(train: Train) -> None:
-    with pytest.raises(ColorganError, match="`dvc repro"):
+    advice = "`dvc repro --force --single-item train_lab` makes one"
+    with pytest.raises(ColorganError, match=advice):
         promote("lab")
     train(seed=1)
-    with pytest.raises(ColorganError, match="`dvc repro"):
+    with pytest.raises(ColorganError, match=advice):
         promote("lab")
 
 

@@ -6,14 +6,13 @@ import shutil
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from recorded import DIGEST, Describe, Runs, runs_in
+from recorded import DIGEST, Describe, Runs, Training, runs_in
 
-from colorgan.data.arrays import DatasetInfo
 from colorgan.tracking import mlflow_log
 from colorgan.tracking.run import RunDescription
 from colorgan.tracking.store import sqlite_uri
@@ -41,18 +40,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def describe(tmp_path: Path) -> Describe:
-    """Return a function that describes a training run of `lab`, each of another training."""
+    """Return a function that describes a training of `lab`, each time another one."""
 
-    def make(**changes: object) -> RunDescription:
-        dataset = DatasetInfo("lab", 64, 2, {"train": 8, "val": 2, "test": 2}, 1, DIGEST)
-        token = uuid.uuid4().hex
-        folder = tmp_path / "resume" / token
-        folder.mkdir(parents=True)
+    def make(params: dict[str, Any] | None = None, **tags: str) -> Training:
+        dataset = {"name": "data/processed/lab", "digest": DIGEST, "profile": {"train": 8}}
         run = RunDescription(
-            "train_lab", "lab", {"train.lr": 0.0002}, dataset, {"device": "cpu"},
-            folder=folder, token=token,
+            "train_lab", uuid.uuid4().hex, params or {"train.lr": 0.0002},
+            {"space": "lab", "data.digest": DIGEST, **tags}, dataset,
         )  # fmt: skip
-        return replace(run, **changes)  # type: ignore[arg-type]
+        folder = tmp_path / "resume" / run.token
+        folder.mkdir(parents=True)
+        return Training(run, folder)
 
     return make
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -15,30 +17,44 @@ from PIL import Image
 from colorgan import io
 from colorgan.tracking.run import Recorder, RunDescription, open_recorder
 
-Describe = Callable[..., RunDescription]
-Runs = Callable[[], list[Run]]
-
 DIGEST = "0123456789abcdef" * 4
 ITERATIONS, EPOCHS = 40, 4
 SHA256_TAG = "colorgan.generator_sha256"
 
 
-def train(run: RunDescription, content: bytes = b"weights", pace: float = 0) -> str:
-    """Record a short training from its start or checkpoint on; return the SHA-256 of its weights.
+@dataclass(frozen=True)
+class Training:
+    """A training of 4 epochs and 40 iterations; begins after `iteration` and `epoch`."""
 
-    An epoch has 10 iterations, an iteration takes `pace` seconds.
-    """
-    model = run.folder / "finished"
-    model.mkdir(exist_ok=True)
-    (model / "generator.safetensors").write_bytes(content)
-    (model / "config.json").write_text("{}")
-    sha256 = io.sha256(model / "generator.safetensors")
-    with open_recorder(run) as recorder:
-        for iteration in range(run.iteration + 1, ITERATIONS + 1):
-            record(recorder, iteration)
-            time.sleep(pace)
-        recorder.log_model(model, sha256)
-    return sha256
+    run: RunDescription
+    folder: Path
+    iteration: int = 0
+    epoch: int = 0
+
+    def open(self) -> Recorder:
+        """Return its recorder."""
+        return open_recorder(copy.deepcopy(self.run), self.folder, self.iteration, self.epoch)
+
+    def record(self, content: bytes = b"weights", pace: float = 0) -> str:
+        """Record it to its end; return the SHA-256 of its weights.
+
+        An iteration takes `pace` seconds.
+        """
+        model = self.folder / "finished"
+        model.mkdir(exist_ok=True)
+        (model / "generator.safetensors").write_bytes(content)
+        (model / "config.json").write_text("{}")
+        sha256 = io.sha256(model / "generator.safetensors")
+        with self.open() as recorder:
+            for iteration in range(self.iteration + 1, ITERATIONS + 1):
+                record(recorder, iteration)
+                time.sleep(pace)
+            recorder.log_model(model, sha256)
+        return sha256
+
+
+Describe = Callable[..., Training]
+Runs = Callable[[], list[Run]]
 
 
 def record(recorder: Recorder, iteration: int) -> None:
@@ -50,29 +66,20 @@ def record(recorder: Recorder, iteration: int) -> None:
         recorder.log_picture(picture, "val/grid", iteration // 10)
 
 
-def assert_whole(client: MlflowClient, run: Run, iterations: int = ITERATIONS) -> None:
-    """Each point and each picture of the training is there once, up to an iteration."""
-    epochs = iterations // 10
+def assert_whole(client: MlflowClient, run: Run) -> None:
+    """Each point and each picture of the training is there once."""
     for name, points in {
-        "train/d": [(i, float(f"{1 / i:.6g}")) for i in range(1, iterations + 1)],
-        "train/l1": [(i, 2.0) for i in range(1, iterations + 1)],
-        "epoch": [(i, (i + 9) // 10) for i in range(1, iterations + 1)],
-        "val/psnr": [(epoch, 20.0 + 10 * epoch) for epoch in range(1, epochs + 1)],
+        "train/d": [(i, float(f"{1 / i:.6g}")) for i in range(1, ITERATIONS + 1)],
+        "train/l1": [(i, 2.0) for i in range(1, ITERATIONS + 1)],
+        "epoch": [(i, (i + 9) // 10) for i in range(1, ITERATIONS + 1)],
+        "val/psnr": [(epoch, 20.0 + 10 * epoch) for epoch in range(1, EPOCHS + 1)],
     }.items():
         history = client.get_metric_history(run.info.run_id, name)
         assert sorted((point.step, point.value) for point in history) == points, name
-    assert pictures(run) == {epoch: [".png", ".webp"] for epoch in range(1, epochs + 1)}
-
-
-def pictures(run: Run) -> dict[int, list[str]]:
-    """The kinds of files of the stepped pictures of a run, by step."""
-    found: dict[int, list[str]] = {}
     # A kill leaves the hidden file that MLflow writes before it renames it.
-    for file in (artifacts(run) / "images").glob("[!.]*"):
-        found.setdefault(int(file.name.split("+")[2]), []).append(file.suffix)
-        with Image.open(file) as image:
-            assert image.size[0] > 200
-    return {step: sorted(kinds) for step, kinds in sorted(found.items())}
+    images = [path.name for path in (artifacts(run) / "images").glob("[!.]*")]
+    steps = sorted((int(name.split("+")[2]), Path(name).suffix) for name in images)
+    assert steps == [(e, kind) for e in range(1, EPOCHS + 1) for kind in (".png", ".webp")]
 
 
 def artifacts(run: Run) -> Path:

@@ -30,24 +30,18 @@ from recorded import (
     SHA256_TAG,
     Describe,
     Runs,
+    Training,
     artifacts,
     assert_whole,
     record,
     runs_in,
-    train,
     unsent,
 )
 
 from colorgan import io
 from colorgan.tracking import mlflow_log
-from colorgan.tracking.run import (
-    RunDescription,
-    open_recorder,
-    record_results,
-    send_unsent,
-)
+from colorgan.tracking.run import RunDescription, record_results, send_unsent
 from colorgan.tracking.store import sqlite_uri
-from colorgan.tracking.unsent import UnsentRun
 
 
 @pytest.fixture
@@ -58,25 +52,18 @@ def nobody() -> Iterator[str]:
         yield f"http://me:secret@127.0.0.1:{free.getsockname()[1]}"
 
 
-class Switch:
-    """Lets MLflow's client fail while `away`."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.away = False
-        for name in ("log_batch", "log_artifact", "log_artifacts", "search_runs", "set_terminated"):
-            method = getattr(MlflowClient, name)
-
-            def called(*arguments: Any, method: Any = method, **named: Any) -> Any:
-                if self.away:
-                    raise ConnectionError("gone")
-                return method(*arguments, **named)
-
-            monkeypatch.setattr(MlflowClient, name, called)
-
-
 @pytest.fixture
-def switch(monkeypatch: pytest.MonkeyPatch) -> Switch:
-    return Switch(monkeypatch)
+def away(nobody: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Return a context in which the store of the project is away."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    @contextmanager
+    def away() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", nobody)
+            yield
+
+    return away
 
 
 # ---- away
@@ -88,41 +75,39 @@ def test_a_store_that_is_away_costs_a_sentence_and_gets_the_run_at_the_next_star
     client: MlflowClient,
     project: Path,
     nobody: str,
-    monkeypatch: pytest.MonkeyPatch,
+    away: Callable[[], Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with monkeypatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", nobody)
-        run = describe()
-        sha256 = train(run)
+    with away():
+        training = describe()
+        sha256 = training.record()
         record_results("evaluate", "lab", sha256, {"psnr": 21.0}, [])
     said = capsys.readouterr().err.splitlines()
     shown = nobody.replace("me:secret", "***")
-    assert all(line.startswith(f"MLflow at {shown} cannot be reached (") for line in said)
+    assert all(line.startswith(f"MLflow at {shown} cannot be used: ") for line in said)
     assert "secret" not in "".join(said)
     assert said[-1].endswith("and the next training or `python -m colorgan sync` sends it")
-    folder = project / ".resume" / "unsent" / f"train_lab-{run.token}"
+    folder = project / ".resume" / "unsent" / f"train_lab-{training.run.token}"
     assert json.loads((folder / "run.json").read_text())["name"] == "workspace / train_lab"
     for name in ("losses.csv", "validation.csv"):
-        assert (folder / name).read_bytes() == (run.folder / name).read_bytes()
+        assert (folder / name).read_bytes() == (training.folder / name).read_bytes()
     assert len(list((folder / "images").glob("*.png"))) == 4
 
     before = time.time() * 1000
-    send_unsent()
-    training, results = runs()
-    assert training.info.status == results.info.status == "FINISHED"
-    assert training.info.start_time <= training.info.end_time < before
-    assert_whole(client, training)
-    assert training.data.tags[SHA256_TAG] == sha256
-    assert (artifacts(training) / "model" / "generator.safetensors").is_file()
-    assert results.data.tags["mlflow.parentRunId"] == training.info.run_id
+    send_unsent().join()
+    run, results = runs()
+    assert run.info.status == results.info.status == "FINISHED"
+    assert run.info.start_time <= run.info.end_time < before
+    assert_whole(client, run)
+    assert run.data.tags[SHA256_TAG] == sha256
+    assert (artifacts(run) / "model" / "generator.safetensors").is_file()
+    assert results.data.tags["mlflow.parentRunId"] == run.info.run_id
     assert unsent(project) == []
     assert capsys.readouterr().err.splitlines() == [
         "MLflow has got what it had missed of run 'workspace / train_lab'",
         "MLflow has got what it had missed of run 'workspace / evaluate'",
     ]
-    send_unsent()
+    send_unsent().join()
     assert len(runs()) == 2
     assert capsys.readouterr().err == ""
 
@@ -144,14 +129,14 @@ def test_an_answer_that_is_lost_makes_no_point_twice(
             raise ConnectionError("timed out")
 
     monkeypatch.setattr(MlflowClient, "log_batch", unheard)
-    with open_recorder(describe()) as recorder:
+    with describe().open() as recorder:
         for iteration in range(1, ITERATIONS + 1):
             record(recorder, iteration)
             time.sleep(0.01)
     said = capsys.readouterr().err
     assert said.count(": training goes on, and what could not be sent is sent later\n") == 1
     monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
-    send_unsent()
+    send_unsent().join()
     (run,) = runs()
     assert_whole(client, run)
 
@@ -167,7 +152,7 @@ def test_a_locked_store_does_not_slow_a_training(
     other = sqlite3.connect(store)
     other.execute("BEGIN EXCLUSIVE")
     started = time.monotonic()
-    train(describe())
+    describe().record()
     assert time.monotonic() - started < 5
     assert "does not answer: what it does not have of run" in capsys.readouterr().err
     other.rollback()
@@ -176,7 +161,7 @@ def test_a_locked_store_does_not_slow_a_training(
     monkeypatch.setattr(mlflow_log, "PATIENCE", 25.0)
     deadline = time.monotonic() + 60
     while unsent(project) and time.monotonic() < deadline:
-        send_unsent()
+        send_unsent().join()
         time.sleep(0.2)
     client = MlflowClient(sqlite_uri(store))
     (run,) = runs_in(client)
@@ -195,9 +180,10 @@ def test_a_server_that_accepts_and_never_answers_is_not_waited_for(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
-        train(describe())
-        send_unsent()
+        describe().record()
+        sending = send_unsent()
         assert time.monotonic() - started < 3
+        sending.join()
     assert "MLflow does not answer" in capsys.readouterr().err
     assert len(unsent(project)) == 1
 
@@ -205,9 +191,9 @@ def test_a_server_that_accepts_and_never_answers_is_not_waited_for(
 def test_a_run_that_is_being_recorded_is_left_alone(
     describe: Describe, runs: Runs, client: MlflowClient, project: Path
 ) -> None:
-    with open_recorder(describe()) as recorder:
+    with describe().open() as recorder:
         record(recorder, 1)
-        send_unsent()
+        send_unsent().join()
         assert len(unsent(project)) == 1
         for iteration in range(2, ITERATIONS + 1):
             record(recorder, iteration)
@@ -217,14 +203,13 @@ def test_a_run_that_is_being_recorded_is_left_alone(
 
 
 def test_weights_that_are_gone_are_named_by_their_digest(
-    describe: Describe, runs: Runs, switch: Switch, capsys: pytest.CaptureFixture[str]
+    describe: Describe, runs: Runs, away: Callable[[], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = describe()
-    switch.away = True
-    sha256 = train(run)
-    switch.away = False
-    (run.folder / "finished" / "generator.safetensors").write_bytes(b"of another training")
-    send_unsent()
+    training = describe()
+    with away():
+        sha256 = training.record()
+    (training.folder / "finished" / "generator.safetensors").write_bytes(b"of another training")
+    send_unsent().join()
     assert "are not in" in capsys.readouterr().err
     (recorded,) = runs()
     assert recorded.data.tags[SHA256_TAG] == sha256
@@ -235,16 +220,15 @@ def test_the_command_sends_what_waits_or_says_why_not(
     describe: Describe,
     runs: Runs,
     client: MlflowClient,
-    switch: Switch,
+    away: Callable[[], Any],
     colorgan: Callable[..., Any],
 ) -> None:
     assert colorgan("sync").out == "MLflow has all runs already\n"
-    switch.away = True
-    train(describe())
-    said = colorgan("sync")
+    with away():
+        describe().record()
+        said = colorgan("sync")
     assert said.code == 1
-    assert "failed (gone): what it does not have of run 'workspace / train_lab' is" in said.err
-    switch.away = False
+    assert ": what it does not have of run 'workspace / train_lab' is" in said.err
     said = colorgan("sync")
     assert said.out == "MLflow has got what it had missed of run 'workspace / train_lab'\n"
     (run,) = runs()
@@ -254,13 +238,13 @@ def test_the_command_sends_what_waits_or_says_why_not(
 # ---- killed
 
 
-def killed_at(place: Callable[[pytest.MonkeyPatch], None], run: RunDescription) -> None:
+def killed_at(place: Callable[[pytest.MonkeyPatch], None], training: Training) -> None:
     """Train in a process that `place` prepares to kill itself."""
     pid = os.fork()
     if pid == 0:
         with pytest.MonkeyPatch.context() as monkeypatch:
             place(monkeypatch)
-            train(run, pace=0.01)
+            training.record(pace=0.01)
             os._exit(0)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
@@ -292,11 +276,9 @@ def at(owner: Any, name: str, call: int = 1, *, after: bool = False) -> Any:
 PLACES = {
     "the run is begun": at(MlflowClient, "create_run", after=True),
     "its description is half sent": at(MlflowClient, "log_inputs"),
-    "after points": at(MlflowClient, "log_batch", 3, after=True),
     "between a picture and its thumbnail": at(MlflowClient, "_log_artifact_helper", 2),
     "before the weights": at(MlflowClient, "log_artifacts", 2),
-    "the end is noted in run.json": at(UnsentRun, "end", after=True),
-    "after the end in MLflow": at(MlflowClient, "set_terminated", after=True),
+    "the end is noted in run.json": at(RunDescription, "end", after=True),
     "the folder is to be removed": at(shutil, "rmtree"),
 }
 
@@ -305,17 +287,17 @@ PLACES = {
 def test_a_killed_training_is_one_run_whether_it_is_resumed_or_not(
     describe: Describe, store: Path, project: Path, place: str
 ) -> None:
-    run = describe()
-    killed_at(PLACES[place], run)
+    training = describe()
+    killed_at(PLACES[place], training)
     client = MlflowClient(sqlite_uri(store))
     (left,) = unsent(project)
-    assert left == f"train_lab-{run.token}"
+    assert left == f"train_lab-{training.run.token}"
 
     # Nobody goes on with it yet: the next start sends what there is.
-    rows = len((run.folder / "losses.csv").read_text().splitlines()) - 1
+    rows = len((training.folder / "losses.csv").read_text().splitlines()) - 1
     status = json.loads((project / ".resume/unsent" / left / "run.json").read_text())["status"]
     assert status is None or "end" in place or "weights" in place or "removed" in place
-    send_unsent()
+    send_unsent().join()
     (recorded,) = runs_in(client)
     assert recorded.info.status == (status or "KILLED")
     assert recorded.data.params == {"train.lr": "0.0002"}
@@ -324,7 +306,8 @@ def test_a_killed_training_is_one_run_whether_it_is_resumed_or_not(
     assert unsent(project) == []
 
     # It is resumed from a checkpoint before what MLflow has already.
-    train(replace(run, iteration=5, epoch=0, params={"train.lr": 3}))
+    changed = replace(training.run, params={"train.lr": 3})
+    replace(training, run=changed, iteration=5).record()
     (resumed,) = runs_in(client)
     assert resumed.info.run_id == recorded.info.run_id
     assert resumed.info.status == "FINISHED"
@@ -332,21 +315,20 @@ def test_a_killed_training_is_one_run_whether_it_is_resumed_or_not(
     assert resumed.data.params == recorded.data.params, "the first description stays"
     assert len(resumed.inputs.dataset_inputs) == 1
     assert_whole(client, resumed)
-    lines = (run.folder / "losses.csv").read_text().splitlines()
+    lines = (training.folder / "losses.csv").read_text().splitlines()
     assert [int(line.split(",")[0]) for line in lines[1:]] == list(range(1, ITERATIONS + 1))
     assert unsent(project) == []
 
 
 def test_killed_again_and_again_while_the_store_is_away(
-    describe: Describe, store: Path, project: Path, nobody: str, monkeypatch: pytest.MonkeyPatch
+    describe: Describe, store: Path, project: Path, away: Callable[[], Any]
 ) -> None:
-    run = describe()
-    with monkeypatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", nobody)
+    training = describe()
+    with away():
         for iteration in (0, 10, 20):
             after = at(Image.Image, "save", 2, after=True)
-            killed_at(after, replace(run, iteration=iteration, epoch=iteration // 10))
-    train(replace(run, iteration=30, epoch=3))
+            killed_at(after, replace(training, iteration=iteration, epoch=iteration // 10))
+    replace(training, iteration=30, epoch=3).record()
     client = MlflowClient(sqlite_uri(store))
     (recorded,) = runs_in(client)
     assert recorded.info.status == "FINISHED"
@@ -359,12 +341,12 @@ def test_another_training_is_another_run_and_a_deleted_run_does_not_count(
     describe: Describe, runs: Runs, client: MlflowClient
 ) -> None:
     first = describe()
-    for run in (first, describe()):
-        train(run)
+    for training in (first, describe()):
+        training.record()
     assert len(runs()) == 2
     for recorded in runs():
         client.delete_run(recorded.info.run_id)
-    train(replace(first, iteration=10, epoch=1))
+    replace(first, iteration=10, epoch=1).record()
     (run,) = runs()
     history = client.get_metric_history(run.info.run_id, "train/d")
     assert [point.step for point in history] == list(range(1, ITERATIONS + 1))
@@ -422,9 +404,9 @@ def test_a_server_that_is_killed_in_the_middle_gets_everything_once_when_it_is_b
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     client = MlflowClient(sqlite_uri(store))
-    run = describe()
-    model = run.folder / "finished"
-    with open_recorder(run) as recorder:
+    training = describe()
+    model = training.folder / "finished"
+    with training.open() as recorder:
         with served(store, port):
             for iteration in range(1, 16):
                 record(recorder, iteration)

@@ -86,7 +86,7 @@ def test_the_validation_of_the_initial_weights_outlives_a_kill_in_the_first_epoc
     assert validation.read_text() == "epoch,psnr\n0,20\n"
 
 
-@pytest.mark.parametrize("cut", range(0, len("iteration,epoch,d\n10,1,0.5\n20,1,0.25\n") + 1, 3))
+@pytest.mark.parametrize("cut", [0, 5, 18, 23, 27, 36, 38])
 def test_a_file_cut_short_at_any_byte_goes_on(resume: Open, losses: Path, cut: int) -> None:
     rows = ["iteration,epoch,d\n", "10,1,0.5\n", "20,1,0.25\n"]
     losses.parent.mkdir()
@@ -125,14 +125,12 @@ def test_a_recorder_of_another_rank_records_nothing() -> None:
 WITHOUT_MLFLOW = """
 import sys
 from pathlib import Path
-from colorgan.data.arrays import DatasetInfo
 from colorgan.tracking.run import RunDescription, open_recorder, record_results, send_unsent
 assert "mlflow" not in sys.modules
 sys.modules["mlflow"] = None
-data = DatasetInfo("lab", 64, 2, {"train": 1}, 0, "d")
-run = RunDescription("train_lab", "lab", {}, data, folder=Path("training"), token="0" * 32)
-send_unsent()
-with open_recorder(run) as recorder:
+run = RunDescription("train_lab", "0" * 32)
+send_unsent().join()
+with open_recorder(run, Path("training")) as recorder:
     recorder.log_losses(10, 1, {"d": 0.5})
 record_results("evaluate", "lab", "00", {"psnr": 20.0}, [Path("training/losses.csv")])
 """

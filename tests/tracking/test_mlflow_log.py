@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,14 +22,13 @@ from recorded import (
     artifacts,
     assert_whole,
     runs_in,
-    train,
     unsent,
 )
 
-from colorgan.tracking import lineage
+from colorgan.tracking import lineage, mlflow_log
 from colorgan.tracking.mlflow_read import TrainingRuns
-from colorgan.tracking.run import open_recorder, record_results, send_unsent
-from colorgan.tracking.store import sqlite_file, sqlite_uri, tracking_uri
+from colorgan.tracking.run import record_finished, record_results, send_unsent
+from colorgan.tracking.store import sqlite_uri
 
 SHA = "ab" * 32
 
@@ -40,7 +41,7 @@ def test_a_training_is_recorded_whole(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     many = {f"model.p{i}": i for i in range(230)}
-    train(describe(params={"train.lr": 2e-05, "flip": True, **many}))
+    describe({"train.lr": 2e-05, "flip": True, **many}).record()
     assert capfd.readouterr() == ("", "")
     (run,) = runs()
     assert run.info.status == "FINISHED"
@@ -70,7 +71,7 @@ def test_tags_and_dataset_name_where_it_comes_from(
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c0ffee")
     monkeypatch.setenv("DVC_STAGE", "train_lab")
     monkeypatch.setattr(lineage, "git_state", lambda cwd: ("f00d", "-lr: 1\n+lr: 2\n"))
-    sha256 = train(describe())
+    sha256 = describe(device="cpu").record()
     (run,) = runs()
     assert run.info.run_name == "brave-ant / train_lab"
     assert {
@@ -99,13 +100,9 @@ def test_tags_and_dataset_name_where_it_comes_from(
 def test_a_run_that_ends_early_says_how_and_keeps_its_losses(
     describe: Describe, runs: Runs, error: type[BaseException], status: str
 ) -> None:
-    def interrupted() -> None:
-        with open_recorder(describe()) as recorder:
-            recorder.log_losses(1, 1, {"d": 0.5})
-            raise error
-
-    with pytest.raises(error):
-        interrupted()
+    with suppress(error), describe().open() as recorder:
+        recorder.log_losses(1, 1, {"d": 0.5})
+        raise error
     (run,) = runs()
     assert run.info.status == status
     assert run.data.metrics["train/d"] == 0.5
@@ -116,7 +113,7 @@ def test_metrics_and_the_use_of_the_machine_arrive_while_the_run_goes_on(
 ) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
     expected = {"train/d", "system/cpu_utilization_percentage"}
-    with open_recorder(describe()) as recorder:
+    with describe().open() as recorder:
         recorder.log_losses(1, 1, {"d": 0.5})
         deadline = time.monotonic() + 20
         while not (runs() and expected <= runs()[0].data.metrics.keys()):
@@ -128,9 +125,9 @@ def test_metrics_and_the_use_of_the_machine_arrive_while_the_run_goes_on(
 def test_results_are_a_child_of_the_newest_training_of_these_weights(
     describe: Describe, runs: Runs, project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    train(describe(extra={"n": "older"}))
-    sha256 = train(describe(extra={"n": "newer"}))
-    train(describe(extra={"n": "other weights"}), b"others")
+    describe(n="older").record()
+    sha256 = describe(n="newer").record()
+    describe(n="other weights").record(b"others")
     report = Path("reports/metrics.json")
     report.parent.mkdir()
     report.write_text("{}")
@@ -151,35 +148,52 @@ def test_results_are_a_child_of_the_newest_training_of_these_weights(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_deleted_experiment_is_named(
-    runs: Runs, client: MlflowClient, project: Path, capsys: pytest.CaptureFixture[str]
+def test_a_finished_training_that_mlflow_does_not_have_is_recorded_anew(
+    describe: Describe, runs: Runs, client: MlflowClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    record_results("evaluate", "lab", SHA, {}, [])
-    client.delete_experiment(client.get_experiment_by_name("colorgan").experiment_id)
-    record_results("evaluate", "lab", SHA, {}, [])
-    assert "is deleted: bring it back with `mlflow experiments" in capsys.readouterr().err
-    assert len(unsent(project)) == 1
+    """Its run was deleted in the UI, or the store is a new one."""
+    training = describe()
+
+    def again() -> None:
+        run = replace(training.run)
+        record_finished(run, training.folder, training.folder / "finished", sha256)
+
+    sha256 = training.record()
+    (first,) = runs()
+    again()
+    (same,) = runs()
+    assert same.to_dictionary() == first.to_dictionary()
+    client.delete_run(first.info.run_id)
+    again()
+    (anew,) = runs()
+    assert anew.info.run_id != first.info.run_id
+    assert anew.info.status == "FINISHED"
+    assert anew.data.params == first.data.params
+    assert anew.data.metrics == first.data.metrics
+    assert TrainingRuns().made("train_lab", sha256)
+    assert (artifacts(anew) / "model" / "generator.safetensors").is_file()
+    assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(
-    ("variable", "expected"),
-    [
-        ("", "sqlite:///{root}/mlflow.db"),
-        ("sqlite:///other.db", "sqlite:///{root}/other.db"),
-        ("sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
-        ("http://localhost:5000", "http://localhost:5000"),
-    ],
-)
-def test_the_store_is_the_variable_or_at_the_root(
-    project: Path, monkeypatch: pytest.MonkeyPatch, variable: str, expected: str
+def test_without_psutil_the_use_of_the_machine_is_not_recorded(
+    describe: Describe, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
-    assert tracking_uri() == expected.format(root=project.as_posix())
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    monkeypatch.setattr(mlflow_log, "find_spec", lambda name: None)
+    describe().record()
+    assert runs()[0].info.status == "FINISHED"
 
 
-def test_a_file_with_signs_of_a_url_in_its_name_is_that_file(project: Path) -> None:
-    file = project / "100% good?.db"
-    assert sqlite_file(sqlite_uri(file)) == file
+def test_an_experiment_of_another_name(
+    describe: Describe, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of a sweep")
+    sha256 = describe().record()
+    assert client.get_experiment_by_name("of a sweep") is not None
+    assert client.get_experiment_by_name("colorgan") is None
+    assert TrainingRuns().made("train_lab", sha256)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    assert TrainingRuns().made("train_lab", sha256) is None
 
 
 RECORD = """
@@ -215,23 +229,21 @@ def test_four_processes_may_meet_an_empty_store(project: Path) -> None:
     # No call to the network; what one process did not wait for, another or the next one sends.
     assert "looks for" not in "".join(said)
     assert [process.returncode for process in started] == [0] * 4
-    send_unsent()
+    send_unsent().join()
     recorded = runs_in(MlflowClient(sqlite_uri(project / "mlflow.db")))
     assert sorted(run.data.metrics["n"] for run in recorded) == [0, 1, 2, 3]
     assert unsent(project) == []
 
 
 def test_a_run_of_an_older_version_is_read(client: MlflowClient, tmp_path: Path) -> None:
-    """Its losses have all their digits, its tags a count of resumes."""
     experiment = client.create_experiment("colorgan", (tmp_path / "old").as_uri())
     tags = {"stage": "train_lab", "colorgan.training": "f" * 32, "resumed": "1", SHA256_TAG: SHA}
     run = client.create_run(experiment, tags=tags, run_name="batch-32 / train_lab").info.run_id
-    client.log_metric(run, "train/d", 0.6931471805599453, step=10)
     for step, score in ((1, 0.5), (2, 0.75)):
         client.log_metric(run, "val/score", score, step=step)
     client.log_param(run, "train.keep", "best")
     there = TrainingRuns()
-    found = there.named("train_lab", "batch-32")
-    assert found == there.named("train_lab", run) == there.made("train_lab", SHA)
-    assert there.losses(found) == {"d": {10: 0.6931471805599453}}
+    found = there.made("train_lab", SHA)
+    for name in ("batch-32", "batch-32 / train_lab", run):
+        assert there.named("train_lab", name) == found
     assert there.kept_score(found) == 0.5

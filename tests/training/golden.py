@@ -105,8 +105,8 @@ def _params() -> Params:
 
 @contextmanager
 def _empty_project() -> Iterator[None]:
-    def recorder(run: RunDescription) -> Recorder:
-        return Recorder(run.folder)
+    def recorder(_: RunDescription, folder: Path, *__: int) -> Recorder:
+        return Recorder(folder)
 
     with (
         TemporaryDirectory() as folder,

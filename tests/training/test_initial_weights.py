@@ -45,9 +45,9 @@ def described(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> list
     seen: list[RunDescription] = []
     recorder = stage.open_recorder
 
-    def observed(run: RunDescription) -> Recorder:
+    def observed(run: RunDescription, folder: Path, iteration: int, epoch: int) -> Recorder:
         seen.append(run)
-        return recorder(run)
+        return recorder(run, folder, iteration, epoch)
 
     monkeypatch.setattr(stage, "open_recorder", observed)
     return seen
@@ -74,8 +74,8 @@ def test_training_begins_with_these_weights(
     assert not torch.equal(load_file(paths.model("lab") / WEIGHTS)["last.1.weight"],
                            expected["last.1.weight"])  # fmt: skip
     [run_of_it] = described
-    assert run_of_it.extra["init"] == str(own)
-    assert run_of_it.extra["init.generator_sha256"] == io.sha256(own / WEIGHTS)
+    assert run_of_it.tags["init"] == str(own)
+    assert run_of_it.tags["init.generator_sha256"] == io.sha256(own / WEIGHTS)
     assert run_of_it.params["train.init"] == str(own)
 
 
@@ -88,7 +88,7 @@ def test_other_weights_are_another_training(
     assert len(described) == 1
     shutil.copy(paths.model("lab") / WEIGHTS, own / WEIGHTS)
     run("lab", {"train.init": str(own)})
-    shas = [run.extra["init.generator_sha256"] for run in described]
+    shas = [run.tags["init.generator_sha256"] for run in described]
     assert len(shas) == len(set(shas)) == 2
 
 
@@ -147,7 +147,7 @@ def test_the_pretrained_weights_colour_in_both_spaces(
     assert -26 < found[2] < -14
     write_arrays(space)
     run(space, changes | {"train.epochs": 1})
-    assert described[0].extra["init"] == "pretrained"
+    assert described[0].tags["init"] == "pretrained"
 
 
 def test_weights_of_the_other_space(own: Path, make_params: Callable[..., Params]) -> None:

@@ -50,8 +50,8 @@ class Notes(Recorder):
 def notes(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Notes:
     notes = Notes()
 
-    def recorder(described: RunDescription) -> Recorder:
-        Recorder.__init__(notes, described.folder)
+    def recorder(_: RunDescription, folder: Path, *__: int) -> Recorder:
+        Recorder.__init__(notes, folder)
         return notes
 
     monkeypatch.setattr(stage, "open_recorder", recorder)

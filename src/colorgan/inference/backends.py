@@ -182,7 +182,8 @@ def _load_run(name: str, device: str) -> Model:
             return _load_folder(TrainingRuns().registered(name, Path(folder)), device)
         try:
             runs = TrainingRuns()
-            wanted = name.removeprefix("runs:/").partition("/")[0]
+            # runs:/ID/model is MLflow's way; in a name, / is part of it: `batch-32 / train_lab`.
+            wanted = name.split("/")[1] if name.startswith("runs:/") else name
             run = runs.of_any([f"train_{space}" for space in SPACES], wanted)
         except ColorganError as error:
             raise _no_model(name, f"nor a training run ({error})") from None

@@ -13,9 +13,8 @@ from colorgan.config import SpaceName
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
 from colorgan.model import CONFIG, WEIGHTS
-from colorgan.tracking.mlflow_log import SHA256_TAG
-from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
-from colorgan.tracking.store import tracking_uri
+from colorgan.tracking.mlflow_read import SHA256_TAG, TrainingRun, TrainingRuns
+from colorgan.tracking.store import reason, tracking_uri
 
 # After colorgan's, which tells MLflow what to be silent about.
 import mlflow  # isort: skip
@@ -82,7 +81,8 @@ def promote(space: SpaceName) -> Promotion:
     if not scored:
         raise ColorganError(
             f"no run of train_{space} has weights and a validation score on these data "
-            f"({digest[:12]}): `dvc repro train_{space}` makes one"
+            f"({digest[:12]}): `dvc repro --force --single-item train_{space}` makes one, or "
+            "records again what is trained already"
         )
     score, best = min(scored, key=lambda pair: pair[0])
     because = (
@@ -99,7 +99,7 @@ def promote(space: SpaceName) -> Promotion:
         if moved:
             client.set_registered_model_alias(name, CHAMPION, version)
     except MlflowException as error:
-        raise ColorganError(f"MLflow's registry cannot be written to: {error}") from None
+        raise ColorganError(f"MLflow's registry cannot be written to: {reason(error)}") from None
     return Promotion(name, version, because, moved)
 
 

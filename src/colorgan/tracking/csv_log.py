@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
 from colorgan import io
 
@@ -14,56 +13,45 @@ VALIDATION = "validation.csv"
 
 
 class CsvTable:
-    """A CSV file that is written row by row; each row can be read at once.
-
-    Its columns are those of its first row.
-    """
+    """A CSV file that is written row by row. Its columns are those of its first row."""
 
     def __init__(self, path: Path, steps: Sequence[str], last: int | None = None) -> None:
-        """Open the file and remove the rows that are newer than the checkpoint.
+        """Remove the rows that are newer than the checkpoint.
 
         Args:
             path: the file, which may not exist yet.
             steps: the first columns; rows are numbered by the first of them.
             last: the last row of the checkpoint; None removes all rows.
         """
-        self._path, self._steps = path, steps
-        self._file: TextIO | None = None
+        self._path, self._columns = path, list(steps)
         old = read_rows(path)[0]
         rows = [] if last is None else [row for row in old if int(row[steps[0]]) <= last]
         if not rows:
             path.unlink(missing_ok=True)
             return
-        with io.file_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        self._file = self._open(list(rows[0]))
+        self._columns = list(rows[0])
+        with io.file_aside(path) as aside:
+            self._append(aside, rows)
 
     def add(self, steps: Mapping[str, int], values: Mapping[str, float]) -> None:
-        """Add a row."""
+        """Add a row, which can be read at once."""
         # A loss has no more than six meaningful digits.
         row = {**steps, **{name: f"{value:.6g}" for name, value in values.items()}}
-        if self._file is None:
-            self._file = self._open(list(row))
-        self._writer.writerow(row)
-        self._file.flush()
+        if not self._path.exists():
+            self._columns = list(row)
+        self._append(self._path, [row])
 
-    def close(self, *, finished: bool) -> None:
-        """Close the file; that of a finished run exists, if need be with a header alone."""
-        if finished and self._file is None:
-            self._file = self._open(self._steps)
-        if self._file is not None:
-            self._file.close()
+    def finish(self) -> None:
+        """Let the file exist, if need be with a header alone."""
+        self._append(self._path, [])
 
-    def _open(self, columns: Sequence[str]) -> TextIO:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a", encoding="utf-8", newline="")
-        self._writer = csv.DictWriter(file, columns, lineterminator="\n")
-        if file.tell() == 0:
-            self._writer.writeheader()
-            file.flush()
-        return file
+    def _append(self, path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self._columns, lineterminator="\n")
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerows(rows)
 
 
 def read_rows(path: Path, start: int = 0) -> tuple[list[dict[str, str]], int]:

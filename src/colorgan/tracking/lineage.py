@@ -56,14 +56,13 @@ def run_name(stage: str) -> str:
     return f"{os.environ.get('DVC_EXP_NAME') or 'workspace'} / {stage}"
 
 
-def origin(stage: str, space: str, commit: str, diff: str) -> dict[str, str]:
+def origin(stage: str, commit: str, diff: str) -> dict[str, str]:
     """Return where a run comes from as tags; MLflow's own names where it has one.
 
     MLflow finds the commit by itself only under `python -m`, not from a console script.
     """
     tags = {
         "stage": stage,
-        "space": space,
         "mlflow.source.name": f"colorgan {stage}",
         "mlflow.source.type": "LOCAL",
         # `dvc repro` says the stage alone.

@@ -7,46 +7,36 @@ sends the rest, so it can be stopped and repeated at any place.
 from __future__ import annotations
 
 import json
-import logging
-import math
 import shutil
 import threading
-import time
 import uuid
 from contextlib import nullcontext, suppress
-from pathlib import Path
+from importlib.util import find_spec
+from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from PIL import Image
 
 from colorgan import io, paths
 from colorgan.errors import ColorganError
 from colorgan.tracking.csv_log import LOSSES, VALIDATION, read_rows
-from colorgan.tracking.store import (
-    is_remote,
-    reason,
-    sqlite_file,
-    tracking_uri,
-    without_password,
-)
-from colorgan.tracking.unsent import FILES, IMAGES, RESUMED_TAG, UnsentRun, say
+from colorgan.tracking.mlflow_read import SHA256_TAG, StoreAwayError, open_store, place
+from colorgan.tracking.store import ARTIFACTS, experiment_name, is_remote, reason, tracking_uri
+from colorgan.tracking.unsent import FILES, IMAGES, RESUMED_TAG, RunDescription, say
 
-EXPERIMENT = "colorgan"
 # The UI then opens on runs and their curves, not on pages for language models.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 TOKEN_TAG = "colorgan.token"
-SHA256_TAG = "colorgan.generator_sha256"
 # Of results: another name than that of the training run, which is found by it.
 MEASURED_TAG = "colorgan.measured_sha256"
 
 SEND_EVERY = 5.0
 """Seconds between two rounds of sending."""
 PATIENCE = 10.0
-"""Seconds that the end of a run waits for a store at which nothing arrives."""
+"""Seconds that the end of a run waits for a store that does not answer."""
 
 # Limits of MLflow's API.
 METRICS_PER_BATCH = 1000
@@ -55,13 +45,6 @@ DIGEST_LENGTH = 36
 
 THUMBNAIL = 256
 """Longest side of the small copies that the UI shows, in pixels."""
-
-# A store that is away costs one sentence, which is ours.
-logging.getLogger(SystemMetricsMonitor.__module__).setLevel(logging.CRITICAL)
-
-
-class StoreAwayError(ColorganError):
-    """The store cannot be reached."""
 
 
 class Sender:
@@ -72,7 +55,7 @@ class Sender:
         error: why the last round failed, or None.
     """
 
-    def __init__(self, run: UnsentRun, lock: FileLock, *, live: bool = False) -> None:
+    def __init__(self, run: RunDescription, lock: FileLock, *, live: bool = False) -> None:
         """Prepare to send.
 
         Args:
@@ -84,13 +67,11 @@ class Sender:
         self.error: Exception | None = None
         self._folder, self._lock, self._live = run.folder, lock, live
         self._run_id = ""
-        self._monitor: SystemMetricsMonitor | None = None
+        self._monitor: Any = None
         self._read_to = {LOSSES: 0, VALIDATION: 0}
         # Kept until MLflow has them: it drops a point that it gets again with the same time.
         self._points: list[Metric] = []
         self._sent = False
-        # By time.monotonic(), when MLflow took something last; infinite while it may take long.
-        self._heard_at = -math.inf
         self._ended = threading.Event()
         if not live:
             self._ended.set()
@@ -101,17 +82,16 @@ class Sender:
         self._thread.start()
 
     def finish(self) -> str:
-        """Wait until all of an ended run is sent, or nothing arrives for `PATIENCE` seconds.
+        """Wait until all of an ended run is sent, for a time that has a limit.
 
         Returns:
             A sentence about what is not sent; empty if MLflow has the whole run.
         """
-        began = time.monotonic()
         self._ended.set()
-        while self._thread.is_alive():
-            if time.monotonic() - max(began, self._heard_at) > PATIENCE:
-                break
-            self._thread.join(0.1)
+        self._thread.join(PATIENCE)
+        if self._run_id:
+            # It answers. What a training does not wait for, `colorgan sync` does.
+            self._thread.join(5 * PATIENCE if self._live else None)
         if self._sent:
             return ""
         return (
@@ -132,7 +112,7 @@ class Sender:
         self._try_to_send()
         self._sent = self.error is None
         # Unless another process has resumed the run since.
-        if self._sent and (run := UnsentRun.read(self._folder)) and run.status:
+        if self._sent and (run := RunDescription.read(self._folder)) and run.status:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.release(force=True)
 
@@ -143,14 +123,13 @@ class Sender:
         except Exception as error:
             # MLflow, its HTTP client, its database and its artifact store have errors of their own.
             ours = isinstance(error, ColorganError)
-            self.error = error if ours else ColorganError(f"{place()} failed ({reason(error)})")
+            self.error = error if ours else ColorganError(f"{place()} failed: {reason(error)}")
             self._run_id = ""
-            self._heard_at = min(self._heard_at, time.monotonic())
             self._stop_monitor()
 
     def send(self) -> None:
         """Send what MLflow does not have; if the run has ended, also how."""
-        run = UnsentRun.read(self._folder)
+        run = RunDescription.read(self._folder)
         if run is None:
             raise ColorganError(f"{self._folder} has no run.json")
         if not self._run_id:
@@ -160,17 +139,12 @@ class Sender:
         self._send_model(run)
         if run.status:
             self._stop_monitor()
-            self._client.set_terminated(self._run_id, run.status, run.ended)
-        self._heard_at = time.monotonic()
+            if run.status != self._status:
+                self._client.set_terminated(self._run_id, run.status, run.ended)
 
-    def _connect(self, run: UnsentRun) -> None:
+    def _connect(self, run: RunDescription) -> None:
         """Find the run in MLflow or create it, and ask what it has."""
-        file = sqlite_file(tracking_uri())
-        if file and not file.exists():
-            # Creating the tables takes seconds.
-            self._heard_at = math.inf
         client, experiment_id = connect()
-        self._heard_at = time.monotonic()
         found = _newest(client, experiment_id, TOKEN_TAG, run.token)
         if found is None:
             # Tagged from the first moment on, so that a kill leaves no run that is not found.
@@ -178,32 +152,34 @@ class Sender:
             found = client.create_run(experiment_id, run.started, tags, run.name)
             # It gets all rows, also if it replaces one that was deleted meanwhile.
             self._read_to, self._points = dict.fromkeys(self._read_to, 0), []
-        self._client, run_id = client, found.info.run_id
+        self._client, self._run_id = client, found.info.run_id
         if "stage" not in found.data.tags:
-            self._describe(run, run_id, experiment_id)
+            self._describe(run, experiment_id)
         elif resumed_from := run.tags.get(RESUMED_TAG):
-            client.set_tag(run_id, RESUMED_TAG, resumed_from)
-        if found.info.status != "RUNNING" and run.status is None:
-            client.update_run(run_id, status="RUNNING")
+            client.set_tag(self._run_id, RESUMED_TAG, resumed_from)
+        self._status = found.info.status
+        if run.status is None and self._status != "RUNNING":
+            self._status = "RUNNING"
+            client.update_run(self._run_id, status=self._status)
         # The last point of each metric comes with the run.
         self._steps = {point.key: point.step for point in found.data.to_proto().metrics}
         self._sha256 = found.data.tags.get(SHA256_TAG)
         self._started = found.info.start_time
-        self._run_id = run_id
-        if self._live and not self._monitor:
+        if self._live and find_spec("psutil"):
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
             self._monitor = SystemMetricsMonitor(
-                run_id, resume_logging=True, tracking_uri=client.tracking_uri
+                self._run_id, resume_logging=True, tracking_uri=client.tracking_uri
             )
             self._monitor.start()
 
-    def _describe(self, run: UnsentRun, run_id: str, experiment_id: str) -> None:
+    def _describe(self, run: RunDescription, experiment_id: str) -> None:
         """Record all that is known of a run before it starts; again, if a kill came half-way."""
-        client = self._client
+        client, run_id = self._client, self._run_id
         params = [Param(name, str(value)) for name, value in run.params.items()]
         for start in range(0, len(params), PARAMS_PER_BATCH):
-            client.log_batch(
-                run_id, params=params[start : start + PARAMS_PER_BATCH], synchronous=True
-            )
+            batch = params[start : start + PARAMS_PER_BATCH]
+            client.log_batch(run_id, params=batch, synchronous=True)
         if run.dataset:
             dataset = Dataset(
                 name=run.dataset["name"],
@@ -214,10 +190,7 @@ class Sender:
             )
             context = InputTag("mlflow.data.context", "training")
             client.log_inputs(run_id, [DatasetInput(dataset, [context])])
-        # No answer is due before all is uploaded.
-        self._heard_at = math.inf
         client.log_artifacts(run_id, str(self._folder / FILES))
-        self._heard_at = time.monotonic()
         tags = dict(run.tags)
         if sha256 := tags.get(MEASURED_TAG):
             parent = _newest(client, experiment_id, SHA256_TAG, sha256)
@@ -227,7 +200,7 @@ class Sender:
         entries = [RunTag(name, value) for name, value in tags.items()]
         client.log_batch(run_id, tags=entries, synchronous=True)
 
-    def _send_metrics(self, run: UnsentRun) -> None:
+    def _send_metrics(self, run: RunDescription) -> None:
         for file, prefix, step_column in (
             (LOSSES, "train/", "iteration"),
             (VALIDATION, "val/", "epoch"),
@@ -248,9 +221,8 @@ class Sender:
             batch = self._points[:METRICS_PER_BATCH]
             self._client.log_batch(self._run_id, metrics=batch, synchronous=True)
             self._points = self._points[METRICS_PER_BATCH:]
-            self._heard_at = time.monotonic()
 
-    def _send_images(self, run: UnsentRun) -> None:
+    def _send_images(self, run: RunDescription) -> None:
         """Send pictures under MLflow's names of stepped images.
 
         The names are the same each time, so a picture that is sent again replaces itself.
@@ -263,16 +235,14 @@ class Sender:
                 image.thumbnail((THUMBNAIL, THUMBNAIL))
                 self._client.log_image(self._run_id, image, f"{name}+compressed.webp")
             path.unlink()
-            self._heard_at = time.monotonic()
 
-    def _send_model(self, run: UnsentRun) -> None:
+    def _send_model(self, run: RunDescription) -> None:
         """Send the weights, if they still lie where they were saved, and their digest."""
         if run.model is None or run.model["sha256"] == self._sha256:
             return
-        folder, sha256 = Path(run.model["folder"]), run.model["sha256"]
+        # An absolute folder stays so.
+        folder, sha256 = paths.project_root() / run.model["folder"], run.model["sha256"]
         if sha256 in map(io.sha256, folder.glob("*.safetensors")):
-            # One call that may take long.
-            self._heard_at = math.inf
             self._client.log_artifacts(self._run_id, str(folder), "model")
         else:
             say(f"the weights of run {run.name!r} are not in {folder} any more: MLflow gets "
@@ -280,7 +250,6 @@ class Sender:
         # Last: a run with this tag has its weights whole.
         self._client.set_tag(self._run_id, SHA256_TAG, sha256)
         self._sha256 = sha256
-        self._heard_at = time.monotonic()
 
     def _stop_monitor(self) -> None:
         if self._monitor:
@@ -288,44 +257,26 @@ class Sender:
             self._monitor = None
 
 
-def place() -> str:
-    """Return the name of the store, for a sentence."""
-    return f"MLflow at {without_password(tracking_uri())}"
-
-
 def connect() -> tuple[MlflowClient, str]:
     """Return a client of the store and the id of the experiment, which is created if need be.
 
     Raises:
-        StoreAwayError: it cannot be reached, is locked or is no store.
-        ColorganError: the experiment is deleted.
+        ColorganError: as `open_store` does.
     """
     uri, root = tracking_uri(), paths.project_root()
-    remote = is_remote(uri)
     # Several processes that create the tables of an empty SQLite store at once crash.
-    lock = nullcontext() if remote else FileLock(root / ".mlflow.lock")
-    try:
-        with lock:
-            client = MlflowClient(uri)
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is None:
-                # By default artifacts lie below the working directory, which may be a temporary
-                # copy that DVC has made; a server chooses their place itself.
-                artifacts = None if remote else (root / "mlartifacts").as_uri()
-                # On a server, another process may be a moment faster.
-                with suppress(MlflowException):
-                    client.create_experiment(EXPERIMENT, artifacts, tags=EXPERIMENT_TAGS)
-                experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is None:
-                raise MlflowException(f"the experiment {EXPERIMENT} cannot be created")
-    except Exception as error:
-        # A server, a database and its driver each fail in their own way.
-        raise StoreAwayError(f"{place()} cannot be reached ({reason(error)})") from error
-    if experiment.lifecycle_stage != "active":
-        raise ColorganError(
-            f"the experiment {EXPERIMENT} of {place()} is deleted: bring it back with "
-            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
-        )
+    with nullcontext() if is_remote(uri) else FileLock(root / ".mlflow.lock"):
+        client, experiment = open_store(uri)
+        if experiment is None:
+            # By default artifacts lie below the working directory, which may be a temporary copy
+            # that DVC has made; a server chooses their place itself.
+            artifacts = None if is_remote(uri) else (root / ARTIFACTS).as_uri()
+            # On a server, another process may be a moment faster.
+            with suppress(MlflowException):
+                client.create_experiment(experiment_name(), artifacts, tags=EXPERIMENT_TAGS)
+            _, experiment = open_store(uri)
+    if experiment is None:
+        raise StoreAwayError(f"{place()} does not take the experiment {experiment_name()}")
     return client, experiment.experiment_id
 
 

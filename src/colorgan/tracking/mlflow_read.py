@@ -1,10 +1,9 @@
-"""Reading training runs back from MLflow, also those of older versions.
-
-Nothing is created here: a store that does not exist stays so.
-"""
+"""Reads training runs from MLflow, also those of older versions. Creates nothing."""
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,21 +12,56 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.entities import Experiment
 
 from colorgan.errors import ColorganError
-from colorgan.tracking.mlflow_log import EXPERIMENT, SHA256_TAG
-from colorgan.tracking.store import reason, sqlite_file, tracking_uri, without_password
+from colorgan.tracking.moved import prepare_file
+from colorgan.tracking.store import experiment_name, reason, shown, sqlite_file, tracking_uri
+
+SHA256_TAG = "colorgan.generator_sha256"
+
+# An error is one sentence, which is ours.
+if os.environ["MLFLOW_LOGGING_LEVEL"] == "CRITICAL":
+    for _library in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
+        logging.getLogger(_library).setLevel(logging.CRITICAL)
+
+
+class StoreAwayError(ColorganError):
+    """The store cannot be used, whatever the run is."""
+
+
+def place(uri: str = "") -> str:
+    """Return the name of a store, or of the project's, for a sentence."""
+    return f"MLflow at {shown(uri or tracking_uri())}"
+
+
+def open_store(uri: str) -> tuple[MlflowClient, Experiment | None]:
+    """Return a client of a store and its experiment, if there is one.
+
+    Raises:
+        StoreAwayError: it cannot be reached, is locked or is no store.
+        ColorganError: the experiment is deleted.
+    """
+    try:
+        prepare_file(uri)
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name(experiment_name())
+    except ColorganError as error:
+        raise StoreAwayError(str(error)) from None
+    except Exception as error:
+        # A server, a database and its driver each fail in their own way.
+        raise StoreAwayError(f"{place(uri)} cannot be used: {reason(error)}") from error
+    if experiment and experiment.lifecycle_stage != "active":
+        raise ColorganError(
+            f"the experiment {experiment.name} of {place(uri)} is deleted: bring it back with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
+        )
+    return client, experiment
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A recorded training run.
-
-    Attributes:
-        id: MLflow's id of the run.
-        name: what it is called, such as `workspace / train_lab`.
-        tags: its tags, such as commit, data digest and the device that `auto` stood for.
-    """
+    """A recorded training run: MLflow's id, a name such as `workspace / train_lab`, and tags."""
 
     id: str
     name: str
@@ -46,20 +80,15 @@ class TrainingRuns:
     """The training runs of a store."""
 
     def __init__(self, uri: str = "") -> None:
-        """Open the store of `uri`, or that of the project.
-
-        Raises:
-            ColorganError: it is not there or cannot be read.
-        """
+        """Open the store of `uri`, or that of the project; ColorganError if it cannot be read."""
         self._uri = uri or tracking_uri()
         file = sqlite_file(self._uri)
         if file is not None and not file.is_file():
             raise ColorganError(
-                f"{file} does not exist: no run was recorded yet; `dvc repro` records"
+                f"{file} does not exist: no run was recorded yet; `dvc repro` records, and with "
+                "--force it records again what is trained already"
             )
-        with self._reading():
-            self._client = MlflowClient(self._uri)
-            experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        self._client, experiment = open_store(self._uri)
         self._experiments = [experiment.experiment_id] if experiment else []
 
     def made(self, stage: str, sha256: str) -> TrainingRun | None:
@@ -78,7 +107,8 @@ class TrainingRuns:
         if re.fullmatch("[0-9a-f]{32}", wanted):
             found = self._search(f"attributes.run_id = '{wanted}'", 1)
         else:
-            names = {wanted, f"{wanted} / {stage}"}
+            # The UI shows `batch-32 / train_lab`.
+            names = {wanted.strip(), f"{wanted.strip()} / {stage}"}
             found = [run for run in self._search(f"tags.stage = '{stage}'") if run.name in names]
         if not found:
             raise ColorganError(
@@ -94,11 +124,7 @@ class TrainingRuns:
         return run
 
     def of_any(self, stages: Sequence[str], wanted: str) -> TrainingRun:
-        """Return the run of one of several stages with an id or name, as `named` does.
-
-        Raises:
-            ColorganError: none of the stages has it; says why for the last.
-        """
+        """Return the run of the first of several stages that has it, as `named` does."""
         for stage in stages[:-1]:
             with suppress(ColorganError):
                 return self.named(stage, wanted)
@@ -121,18 +147,6 @@ class TrainingRuns:
             Path(self._client.download_artifacts(run.id, path, str(place.parent))).replace(place)
         return place
 
-    def losses(self, run: TrainingRun) -> dict[str, dict[int, float]]:
-        """Return the recorded losses of a run: by name, then by iteration."""
-        with self._reading():
-            names = [n for n in self._client.get_run(run.id).data.metrics if n.startswith("train/")]
-            return {
-                name.removeprefix("train/"): {
-                    point.step: point.value
-                    for point in self._client.get_metric_history(run.id, name)
-                }
-                for name in names
-            }
-
     def kept_score(self, run: TrainingRun) -> float | None:
         """Return the validation score of the weights that a run has kept; None if it has none."""
         with self._reading():
@@ -144,10 +158,7 @@ class TrainingRuns:
         return float(min(scores) if kept == "best" else scores[-1])
 
     def registered(self, uri: str, folder: Path) -> Path:
-        """Bring the generator of a registered model, such as `models:/colorgan-lab@champion`.
-
-        Returns:
-            The folder with its weights.
+        """Bring a registered model, such as `models:/colorgan-lab@champion`; return its folder.
 
         Raises:
             ColorganError: there is no such model, or `colorgan promote` did not register it.
@@ -160,11 +171,7 @@ class TrainingRuns:
         return found
 
     def tag(self, run: TrainingRun, tags: Mapping[str, str]) -> None:
-        """Add tags to a run, in place of those of the same name.
-
-        Raises:
-            ColorganError: the store does not take them.
-        """
+        """Add tags to a run, or replace those of the same name."""
         with self._reading("written to"):
             for name, value in tags.items():
                 self._client.set_tag(run.id, name, value)
@@ -178,10 +185,7 @@ class TrainingRuns:
             runs = self._client.search_runs(
                 self._experiments, condition, max_results=most, order_by=newest
             )
-        return [
-            TrainingRun(run.info.run_id, run.info.run_name or "", dict(run.data.tags))
-            for run in runs
-        ]
+        return [TrainingRun(r.info.run_id, r.info.run_name or "", r.data.tags) for r in runs]
 
     @contextmanager
     def _reading(self, doing: str = "read") -> Iterator[None]:
@@ -189,6 +193,4 @@ class TrainingRuns:
             yield
         except Exception as error:
             # A server, a database and a store of artifacts each fail in their own way.
-            raise ColorganError(
-                f"MLflow's {without_password(self._uri)} cannot be {doing}: {reason(error)}"
-            ) from error
+            raise ColorganError(f"{place(self._uri)} cannot be {doing}: {reason(error)}") from error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from colorgan import io, paths
-from colorgan.data.arrays import DatasetInfo
+from colorgan import io
 from colorgan.errors import ColorganError
 from colorgan.tracking import lineage
 from colorgan.tracking.csv_log import LOSSES, VALIDATION, CsvTable
@@ -25,8 +24,8 @@ from colorgan.tracking.unsent import (
     FILES,
     IMAGES,
     RESUMED_TAG,
+    RunDescription,
     Status,
-    UnsentRun,
     lock_of,
     say,
     take_waiting,
@@ -34,33 +33,6 @@ from colorgan.tracking.unsent import (
 
 if TYPE_CHECKING:
     from colorgan.tracking.mlflow_log import Sender
-
-
-@dataclass(frozen=True)
-class RunDescription:
-    """What is known of a training run before it starts.
-
-    Attributes:
-        stage: the stage that runs, such as `train_lab`.
-        space: the space it trains.
-        params: resolved parameters by dotted path.
-        dataset: what it trains on.
-        extra: further tags, such as the device that `auto` stood for.
-        folder: that of the training, with its checkpoint and its CSV files; exists.
-        token: identifies the training, however often it is stopped and resumed.
-        iteration: finished iterations of the checkpoint that it resumes from; 0 if it begins.
-        epoch: epochs of that checkpoint that are finished and validated.
-    """
-
-    stage: str
-    space: str
-    params: Mapping[str, str | int | float | bool]
-    dataset: DatasetInfo
-    extra: Mapping[str, str] = field(default_factory=dict)
-    folder: Path = field(kw_only=True)
-    token: str = field(kw_only=True)
-    iteration: int = field(default=0, kw_only=True)
-    epoch: int = field(default=0, kw_only=True)
 
 
 class Recorder:
@@ -104,8 +76,9 @@ class Recorder:
         if kind is not None:
             killed = issubclass(kind, (KeyboardInterrupt, SystemExit))
             status = "KILLED" if killed else "FAILED"
-        for table in (*self._losses, *self._validation):
-            table.close(finished=status == "FINISHED")
+        else:
+            for table in (*self._losses, *self._validation):
+                table.finish()
         if self._sender:
             self._sender.run.end(status)
             if problem := self._sender.finish():
@@ -131,25 +104,42 @@ class Recorder:
     def log_model(self, folder: Path, sha256: str) -> None:
         """Record the folder of the final weights and the SHA-256 of generator.safetensors."""
         if self._sender:
-            self._sender.run.model = {"sha256": sha256, "folder": str(folder.absolute())}
-            self._sender.run.write()
+            self._sender.run.keep_model(folder, sha256)
 
 
-def open_recorder(run: RunDescription) -> Recorder:
+def open_recorder(
+    run: RunDescription, folder: Path, iteration: int = 0, epoch: int = 0
+) -> Recorder:
     """Begin to record a training run, to CSV and, where it is installed, to MLflow.
 
-    A training that resumes continues the same files and the same MLflow run.
+    Runs that wait to be sent are sent in the background.
+
+    Args:
+        run: its description; a training that resumes keeps its first one.
+        folder: that of the training, in which the CSV files are written.
+        iteration: finished iterations of the checkpoint that it resumes from; 0 if it begins.
+        epoch: epochs of that checkpoint that are finished and validated.
     """
     mlflow_log = _mlflow_log()
     if mlflow_log is None:
-        return Recorder(run.folder, iteration=run.iteration, epoch=run.epoch)
-    unsent, lock = _unsent_training(run)
-    for name in (LOSSES, VALIDATION):
-        if (run.folder / name).exists():
-            shutil.copy2(run.folder / name, unsent.folder / name)
-    sender = mlflow_log.Sender(unsent, lock, live=True)
-    folders = run.folder, unsent.folder
-    return Recorder(*folders, iteration=run.iteration, epoch=run.epoch, sender=sender)
+        return Recorder(folder, iteration=iteration, epoch=epoch)
+    run, lock = _begin(run, folder)
+    if iteration:
+        run.tags[RESUMED_TAG] = str(iteration)
+    run.status, run.ended = None, None
+    run.write()
+    sender = mlflow_log.Sender(run, lock, live=True)
+    # Now that this run is locked: it may have been killed before.
+    send_unsent()
+    return Recorder(folder, run.folder, iteration=iteration, epoch=epoch, sender=sender)
+
+
+def record_finished(run: RunDescription, folder: Path, model: Path, sha256: str) -> None:
+    """Record a training that has finished in `folder` earlier, unless MLflow has it already."""
+    if _mlflow_log() is not None:
+        run, lock = _begin(run, folder)
+        run.keep_model(model, sha256)
+        _end_and_send(run, lock)
 
 
 def record_results(
@@ -161,9 +151,8 @@ def record_results(
 ) -> None:
     """Record what was measured or drawn with a trained generator, as a run of its own.
 
-    In MLflow it is a child of the training run that made these weights, the newest if there are
-    several; it has no parent if there is none, as for weights that were pulled. If MLflow is away
-    it is sent later, like a training.
+    In MLflow it is a child of the newest training run that made these weights, if there is one. If
+    MLflow is away it is sent later, like a training.
 
     Args:
         stage: the stage that runs, such as `evaluate_lab`.
@@ -175,29 +164,22 @@ def record_results(
     mlflow_log = _mlflow_log()
     if mlflow_log is None:
         return
-    run = UnsentRun(stage, uuid.uuid4().hex, lineage.run_name(stage), metrics=dict(metrics))
-    with lock_of(run.folder):
-        _describe_origin(run, space)
-        run.tags[mlflow_log.MEASURED_TAG] = generator_sha256
-        for path in artifacts:
-            if path.is_dir():
-                shutil.copytree(path, run.folder / FILES / path.name)
-            else:
-                shutil.copy2(path, run.folder / FILES / path.name)
-        run.end("FINISHED")
-    # Earlier runs first: the training of these weights may be among them.
-    for sent, problem in _send_waiting():
-        if problem or sent.token != run.token:
-            say(problem or _sent_sentence(sent))
+    tags = {"space": space, mlflow_log.MEASURED_TAG: generator_sha256}
+    run, lock = _begin(RunDescription(stage, uuid.uuid4().hex, tags=tags, metrics=dict(metrics)))
+    for path in artifacts:
+        copy = shutil.copytree if path.is_dir() else shutil.copy2
+        copy(path, run.folder / FILES / path.name)
+    _end_and_send(run, lock)
 
 
-def send_unsent() -> None:
-    """Send MLflow what earlier runs could not send; say what was done.
+def send_unsent() -> threading.Thread:
+    """Send MLflow what earlier runs could not send, in the background, and say what was done.
 
     A run whose process was killed becomes KILLED in MLflow. A store that is away costs a sentence.
     """
-    for run, problem in _send_waiting():
-        say(problem or _sent_sentence(run))
+    thread = threading.Thread(target=_send_and_say, name="colorgan-sender", daemon=True)
+    thread.start()
+    return thread
 
 
 def sync() -> str:
@@ -211,10 +193,24 @@ def sync() -> str:
     outcomes = list(_send_waiting())
     if problems := [problem for _, problem in outcomes if problem]:
         raise ColorganError("\n".join(problems))
-    return "\n".join(_sent_sentence(run) for run, _ in outcomes) or "MLflow has all runs already"
+    return "\n".join(_sent(run) for run, _ in outcomes) or "MLflow has all runs already"
 
 
-def _send_waiting() -> Iterator[tuple[UnsentRun, str]]:
+def _end_and_send(run: RunDescription, lock: FileLock) -> None:
+    """End a run and send it with all that wait: its parent may be among them."""
+    run.end("FINISHED")
+    lock.release()
+    _send_and_say(run.token)
+
+
+def _send_and_say(own: str = "") -> None:
+    """Send the runs that wait, and say so; of the run with the token `own` a problem alone."""
+    for run, problem in _send_waiting():
+        if problem or run.token != own:
+            say(problem or _sent(run))
+
+
+def _send_waiting() -> Iterator[tuple[RunDescription, str]]:
     """Send the runs that wait; yield each with what went wrong, empty if nothing did."""
     for run, lock in take_waiting():
         mlflow_log = _mlflow_log()
@@ -230,46 +226,36 @@ def _send_waiting() -> Iterator[tuple[UnsentRun, str]]:
             return
 
 
-def _sent_sentence(run: UnsentRun) -> str:
+def _sent(run: RunDescription) -> str:
     return f"MLflow has got what it had missed of run {run.name!r}"
 
 
-def _unsent_training(run: RunDescription) -> tuple[UnsentRun, FileLock]:
-    """Return the run for MLflow, described in its folder as one that runs now, and its lock."""
-    unsent = UnsentRun(run.stage, run.token, lineage.run_name(run.stage))
-    lock = lock_of(unsent.folder)
+def _begin(run: RunDescription, training: Path | None = None) -> tuple[RunDescription, FileLock]:
+    """Write a run's folder for MLflow, with the CSV files of a training; return it and its lock.
+
+    The description of a run that has begun before stays.
+    """
+    lock = lock_of(run.folder)
     with suppress(Timeout):
         # If another process sends this run just now, the sender waits for it.
         lock.acquire(blocking=False)
-    if begun := UnsentRun.read(unsent.folder):
-        unsent = begun
+    if begun := RunDescription.read(run.folder):
+        run = begun
     else:
-        data = run.dataset
-        _describe_origin(unsent, run.space)
-        io.write_json(unsent.folder / FILES / "params.json", dict(run.params))
-        unsent.params = dict(run.params)
-        unsent.tags |= {"data.digest": data.digest, "mlflow.loggedImages": "True", **run.extra}
-        unsent.dataset = {
-            "name": paths.processed(run.space).as_posix(),
-            "digest": data.digest,
-            "profile": {**data.counts, "rejected": data.rejected},
-        }
-    if run.iteration:
-        unsent.tags[RESUMED_TAG] = str(run.iteration)
-    unsent.status, unsent.ended = None, None
-    unsent.write()
-    return unsent, lock
-
-
-def _describe_origin(run: UnsentRun, space: str) -> None:
-    """Tag a run with where it comes from; write the packages and the git diff beside it."""
-    commit, diff = lineage.git_state(Path.cwd())
-    run.tags = lineage.origin(run.stage, space, commit, diff)
-    files = run.folder / FILES
-    files.mkdir(parents=True, exist_ok=True)
-    (files / "environment.txt").write_text(lineage.environment(), encoding="utf-8")
-    if diff:
-        (files / "git.diff").write_text(diff, encoding="utf-8", newline="")
+        commit, diff = lineage.git_state(Path.cwd())
+        run.name = lineage.run_name(run.stage)
+        run.tags = lineage.origin(run.stage, commit, diff) | run.tags
+        files = {"environment.txt": lineage.environment(), "git.diff": diff}
+        (run.folder / FILES).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            if text:
+                (run.folder / FILES / name).write_text(text, encoding="utf-8", newline="")
+        if run.params:
+            io.write_json(run.folder / FILES / "params.json", run.params)
+    for name in (LOSSES, VALIDATION):
+        if training and (training / name).exists():
+            shutil.copy2(training / name, run.folder / name)
+    return run, lock
 
 
 def _mlflow_log() -> Any:

@@ -1,22 +1,39 @@
-"""The MLflow store of the project: its URI and its web UI. Does not import MLflow."""
+"""The MLflow store of the project: its URI, and what its errors mean. Does not import MLflow."""
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import textwrap
-from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from colorgan import paths
-from colorgan.errors import ColorganError
 
-SQLITE = "sqlite:///"
+ARTIFACTS = "mlartifacts"
+"""Folder of the project that holds the files of its runs."""
 NOT_INSTALLED = "MLflow is not installed: `pip install colorgan[pipeline]` installs it"
+
+FAULTS = {
+    "database is locked": "another program is writing to it; try again when that has finished",
+    "readonly database": "it cannot be written to; you need the right to write to the file and to "
+    "its folder",
+    "unable to open database file": "it cannot be opened; its folder should exist, and you need "
+    "the right to read and write both",
+    "file is not a database": "it is no SQLite database; MLFLOW_TRACKING_URI should name another "
+    "file",
+    "malformed": "the file is damaged; put a copy of it back, or try `sqlite3 FILE .recover`",
+    "out-of-date database schema|locate revision": "it was made by another version of MLflow; "
+    "install that version, or if it is older, copy the file and run `mlflow db upgrade URI`",
+}
+"""What a message of SQLite or MLflow (a pattern) means for the user."""
+SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY",
+           "AWS_SESSION_TOKEN")  # fmt: skip
+
+
+def experiment_name() -> str:
+    """Return the name of the experiment that holds this project's runs."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "colorgan"
 
 
 def tracking_uri() -> str:
@@ -25,23 +42,27 @@ def tracking_uri() -> str:
     A relative SQLite path starts at the project root, also if the working directory is a temporary
     copy that DVC has made.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
-    file = uri.removeprefix(SQLITE)
-    if file == uri or file == ":memory:" or Path(file).is_absolute():
-        return uri
-    return f"{sqlite_uri(paths.project_root())}/{file}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    file = sqlite_file(uri) if uri else Path("mlflow.db")
+    if file is None or file.is_absolute():
+        return str(uri)
+    _, mark, query = (uri or "").partition("?")
+    return sqlite_uri(paths.project_root() / file) + mark + query
 
 
 def sqlite_uri(file: Path) -> str:
     """Return the URI of a SQLite file."""
+    path = file.absolute().as_posix()
     # These two characters have a meaning in a database URL.
-    return SQLITE + file.absolute().as_posix().replace("%", "%25").replace("?", "%3F")
+    quoted = path.replace("%", "%25").replace("?", "%3F")
+    # MLflow makes the parent folder of a plain sqlite:/// URL, and does not decode it.
+    return ("sqlite:///" if quoted == path else "sqlite+pysqlite:///") + quoted
 
 
 def sqlite_file(uri: str) -> Path | None:
     """Return the file of a SQLite store, which may not exist yet; None for another store."""
-    file = uri.removeprefix(SQLITE)
-    return None if file in (uri, ":memory:") else Path(unquote(file))
+    found = re.fullmatch(r"sqlite(?:\+pysqlite)?:///([^?]+)(?:\?.*)?", uri)
+    return Path(unquote(found[1])) if found and found[1] != ":memory:" else None
 
 
 def is_remote(uri: str) -> bool:
@@ -49,48 +70,40 @@ def is_remote(uri: str) -> bool:
     return re.match(r"https?://|databricks", uri) is not None
 
 
-def without_password(text: str) -> str:
-    """Replace the user names and passwords of all URIs in a text by ***."""
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
+def shown(uri: str) -> str:
+    """Return a URI with user, password and query replaced by ***."""
+    scheme, separator, rest = uri.partition("://") if "://" in uri else ("", "", uri)
+    before, mark, query = re.split(r"([?#]|$)", rest, maxsplit=1)
+    if "@" in query:
+        # The ? or # may belong to a password.
+        return f"{scheme}{separator}***"
+    if "@" in before and sqlite_file(uri) is None:
+        before = f"***@{before.rpartition('@')[2]}"
+    return f"{scheme}{separator}{before}{mark}{'***' if query else ''}"
+
+
+def redact(text: str) -> str:
+    """Return a text, such as an error message, with passwords and tokens replaced by ***."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    login = "" if sqlite_file(uri) else uri.rpartition("@")[0].partition("://")[2]
+    user, _, password = login.partition(":")
+    secrets = [password or user, *(value for _, value in parse_qsl(uri.partition("?")[2]))]
+    secrets += [os.environ.get(name, "") for name in SECRETS]
+    secrets += [unquote(secret) for secret in secrets]
+    text = text.replace(uri, shown(uri)) if uri else text
+    text = re.sub(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+", lambda found: shown(found[0]), text)
+    for secret in sorted(secrets, key=len, reverse=True):
+        # Shorter ones would be found inside other words.
+        text = text.replace(secret, "***") if len(secret) > 3 else text
+    # The query of a path, as requests gives it, and headers.
+    text = re.sub(r"([?&][\w.-]+=)[^&\s)'\"]+", r"\1***", text)
+    return re.sub(r"\b(Basic|Bearer) [\w.~+/=-]+", r"\1 ***", text)
 
 
 def reason(error: Exception) -> str:
-    """Return the first line of an error message, without passwords."""
+    """Return what an error of a store means, or its first line, without passwords."""
     text = str(error).strip() or type(error).__name__
-    return textwrap.shorten(without_password(text.splitlines()[0]), 200, placeholder=" ...")
-
-
-def serve_ui(host: str, port: int) -> int:
-    """Serve the MLflow UI until Ctrl-C; return the exit code of the server.
-
-    Raises:
-        ColorganError: there are no runs yet, MLflow is not installed, or the runs are on a
-            server, which has a UI of its own.
-    """
-    uri = tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        raise ColorganError(
-            "the runs are on the server of MLFLOW_TRACKING_URI: open " + without_password(uri)
-        )
-    file = sqlite_file(uri)
-    if not os.environ.get("MLFLOW_TRACKING_URI") and file and not file.is_file():
-        raise ColorganError(f"{file} does not exist: no run was recorded yet; `dvc repro` does")
-    if find_spec("mlflow") is None:
-        raise ColorganError(NOT_INSTALLED)
-    print(f"Runs of {paths.project_root()}: http://{host}:{port} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--host", host, "--port", str(port), "--workers", "1"]
-    # The job runner is for evaluating language models; it would start eight more processes.
-    env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
-    server = subprocess.Popen(command, env=env)
-    try:
-        return server.wait()
-    except KeyboardInterrupt:
-        # The server has received the Ctrl-C too, and ends by itself.
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(10)
-        return 0
-    finally:
-        # SIGTERM, so that it ends its worker process too; SIGKILL would leave that running.
-        server.terminate()
-        server.wait()
+    for pattern, meaning in FAULTS.items():
+        if re.search(pattern, text):
+            return meaning
+    return textwrap.shorten(redact(text).splitlines()[0], 200, placeholder=" ...")

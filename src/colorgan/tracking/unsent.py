@@ -40,26 +40,28 @@ def now() -> int:
 
 
 @dataclass
-class UnsentRun:
-    """The content of run.json; times are in milliseconds since 1970.
+class RunDescription:
+    """What is known of a run: the content of run.json. Times are in milliseconds since 1970.
 
     Attributes:
-        stage: the stage that ran, such as `train_lab`.
+        stage: the stage that runs, such as `train_lab`.
         token: identifies the run, however often it is stopped and resumed.
-        name: its name in MLflow.
+        params: resolved parameters by dotted path.
+        tags: such as its space and the device that `auto` stood for.
         dataset: name, digest and profile of the data it trains on.
         metrics: metrics without a step.
+        name: its name in MLflow.
         status: how it ended; None while it runs, and after a kill.
-        model: `sha256` of the generator, and the `folder` it was saved in.
+        model: `sha256` of the generator, and the `folder` it was saved in, from the project root.
     """
 
     stage: str
     token: str
-    name: str
     params: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     dataset: dict[str, Any] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    name: str = ""
     started: int = field(default_factory=now)
     ended: int | None = None
     status: Status | None = None
@@ -81,6 +83,14 @@ class UnsentRun:
         """Write run.json."""
         io.write_json(self.folder / RUN, asdict(self))
 
+    def keep_model(self, folder: Path, sha256: str) -> None:
+        """Write down where the weights lie; they are found there when the project has moved."""
+        folder = folder.resolve()
+        if folder.is_relative_to(paths.project_root()):
+            folder = folder.relative_to(paths.project_root())
+        self.model = {"sha256": sha256, "folder": str(folder)}
+        self.write()
+
     def end(self, status: Status, at: int | None = None) -> None:
         """Write down how the run has ended, and when."""
         self.status, self.ended = status, at or now()
@@ -93,13 +103,13 @@ def lock_of(folder: Path) -> FileLock:
     return FileLock(folder / ".lock", thread_local=False)
 
 
-def take_waiting() -> Iterator[tuple[UnsentRun, FileLock]]:
+def take_waiting() -> Iterator[tuple[RunDescription, FileLock]]:
     """Lock and yield the runs that no process records, the oldest run first.
 
     A run whose process was killed has the status KILLED from here on.
     """
     folders = [path for path in paths.resume("unsent").glob("*") if path.is_dir()]
-    started = {path: run.started if (run := UnsentRun.read(path)) else 0 for path in folders}
+    started = {path: run.started if (run := RunDescription.read(path)) else 0 for path in folders}
     for folder in sorted(folders, key=started.__getitem__):
         lock = lock_of(folder)
         try:
@@ -107,7 +117,7 @@ def take_waiting() -> Iterator[tuple[UnsentRun, FileLock]]:
         except Timeout:
             continue
         # Another process may have sent it meanwhile.
-        run = UnsentRun.read(folder)
+        run = RunDescription.read(folder)
         if run is None:
             # A kill came before run.json was written, or while the folder was removed.
             if not (folder / RUN).exists():

@@ -19,7 +19,8 @@ from colorgan.runs.run_dir import RunDir, digest_of
 from colorgan.runs.runtime import Group, Runtime, choose_device, choose_devices, compile_errors
 from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import Space, get_space
-from colorgan.tracking.run import Recorder, RunDescription, open_recorder, send_unsent
+from colorgan.tracking.run import Recorder, open_recorder, record_finished
+from colorgan.tracking.unsent import RunDescription
 from colorgan.training.build import build_step, check_fit
 from colorgan.training.initial_weights import InitialWeights, read_initial_weights
 from colorgan.training.trainer import Trainer
@@ -87,13 +88,15 @@ class Training:
     def run(self) -> None:
         """Train, unless that was done before, and copy the results to models/ and reports/."""
         group = self.runtime.group
-        if group.rank == 0:
-            send_unsent()
         if from_rank_0(self.run_dir.is_finished(), group):
             self.progress.say(
                 "was trained to the end already, with these parameters, data and code: its "
                 f"results are put out again (remove {self.run_dir.path} to train anew)"
             )
+            if group.rank == 0:
+                model = self.run_dir.model
+                sha256 = io.sha256(model / WEIGHTS)
+                record_finished(self._describe(), self.run_dir.path, model, sha256)
         else:
             self._train()
         if group.rank == 0:
@@ -125,7 +128,11 @@ class Training:
         with ExitStack() as stack:
             stop = stack.enter_context(StopSignal(patient=runtime.group.world_size > 1))
             if is_rank_0:
-                recorder = stack.enter_context(open_recorder(self._describe(position)))
+                recorder = stack.enter_context(
+                    open_recorder(
+                        self._describe(), self.run_dir.path, position.iteration, position.epoch
+                    )
+                )
                 checkpoints = Checkpoints(
                     self.run_dir.checkpoint, progress.title, machine.checkpoint_minutes,
                     machine.checkpoint_iterations,
@@ -149,22 +156,24 @@ class Training:
         if is_rank_0:
             self.run_dir.finish()
 
-    def _describe(self, position: Position) -> RunDescription:
+    def _describe(self) -> RunDescription:
         shared = {
             f"{name}.{key}": value
             for name in ("logging", "evaluate", "render", "runtime")
             for key, value in flat(getattr(self.params, name)).items()
         }
+        name, info = self.space.name, self.info
+        tags = {"space": name, "data.digest": info.digest, "mlflow.loggedImages": "True"}
         return RunDescription(
-            stage=f"train_{self.space.name}",
-            space=self.space.name,
-            params=flat(self.params.space(self.space.name)) | shared,
-            dataset=self.info,
-            extra=self.runtime.tags() | self.weights.tags(),
-            folder=self.run_dir.path,
-            token=self.run_dir.token(),
-            iteration=position.iteration,
-            epoch=position.epoch,
+            f"train_{name}",
+            self.run_dir.token(),
+            params=flat(self.params.space(name)) | shared,
+            tags=tags | self.runtime.tags() | self.weights.tags(),
+            dataset={
+                "name": paths.processed(name).as_posix(),
+                "digest": info.digest,
+                "profile": {**info.counts, "rejected": info.rejected},
+            },
         )
 
     def _keep_model(self, trainer: Trainer) -> None:

@@ -1,0 +1,154 @@
+"""A project that was moved or copied keeps its runs, and writes nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from recorded import Describe
+
+from colorgan.tracking.mlflow_read import TrainingRuns
+from colorgan.tracking.moved import prepare_file
+from colorgan.tracking.run import record_results
+from colorgan.tracking.store import sqlite_uri, tracking_uri
+
+ODD = "größe #2? 100%25 of 'it'"
+MODEL = "model/generator.safetensors"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file() and "lock" not in path.name]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def paths_in(file: Path) -> str:
+    with closing(sqlite3.connect(file)) as store:
+        return "\n".join(store.iterdump())
+
+
+@pytest.fixture
+def trained(describe: Describe, client: MlflowClient, project: Path) -> str:
+    """The SHA-256 of a training of the project, whose model is registered."""
+    sha256 = describe().record()
+    (run,) = client.search_runs([client.get_experiment_by_name("colorgan").experiment_id])
+    client.create_registered_model("colorgan-lab")
+    client.create_model_version("colorgan-lab", f"{run.info.artifact_uri}/model", run.info.run_id)
+    client.create_logged_model(run.info.experiment_id)
+    assert paths_in(project / "mlflow.db").count(project.as_uri()) >= 4
+    return sha256
+
+
+@pytest.mark.parametrize("name", ["copy", ODD])
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_runs_and_new_runs_lie_in_the_project(
+    trained: str,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    how: str,
+    name: str,
+) -> None:
+    there = tmp_path / "elsewhere" / name
+    there.parent.mkdir()
+    (shutil.copytree if how == "copied" else shutil.move)(project, there)
+    before = digests(project)
+    monkeypatch.setenv("DVC_ROOT", str(there))
+
+    runs = TrainingRuns()
+    run = runs.made("train_lab", trained)
+    assert run is not None
+    assert runs.artifact(run, MODEL, tmp_path / "brought") is not None
+    record_results("evaluate", "lab", trained, {"n": 1.0}, [])
+    assert len(list(there.glob("mlartifacts/*/artifacts/environment.txt"))) == 2
+    (version,) = MlflowClient(tracking_uri()).search_model_versions("name = 'colorgan-lab'")
+    assert version.source.startswith(f"{there.as_uri()}/")
+
+    assert digests(project) == before, "nothing is written into the original"
+    assert project.exists() == (how == "copied")
+    now = paths_in(there / "mlflow.db")
+    assert project.as_uri() not in now
+    assert str(project) not in now
+    assert project.as_uri() in paths_in(there / "mlflow.db.before-move")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("location", ["{old}/mlartifacts", "{old}/mlruns/1", "./mlruns/1"])
+def test_an_old_store_with_other_paths_is_taken_over(
+    trained: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    """Plain paths, not URIs, in the folder that MLflow chooses itself, or relative to it."""
+    (project / location.format(old=project)).parent.mkdir(exist_ok=True)
+    if "mlruns" in location:
+        (project / "mlartifacts").rename(project / "mlruns" / "1")
+    with closing(sqlite3.connect(project / "mlflow.db")) as store, store:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            store.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
+                ((project / "mlartifacts").as_uri(), location.format(old=project)),
+            )
+    there = Path(shutil.move(project, tmp_path / "moved"))
+    monkeypatch.setenv("DVC_ROOT", str(there))
+    run = TrainingRuns().made("train_lab", trained)
+    assert run is not None
+    assert TrainingRuns().artifact(run, MODEL, tmp_path / "brought") is not None
+    record_results("evaluate", "lab", trained, {}, [])
+    assert len(list(there.rglob("environment.txt"))) == 2
+
+
+def test_a_relative_store_moves_with_the_project(
+    describe: Describe, project: Path, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///store/runs.db")
+    (project / "store").mkdir()
+    shutil.copy(tables, project / "store" / "runs.db")
+    sha256 = describe().record()
+    there = Path(shutil.move(project, tmp_path / "moved"))
+    monkeypatch.setenv("DVC_ROOT", str(there))
+    run = TrainingRuns().made("train_lab", sha256)
+    assert run is not None
+    assert TrainingRuns().artifact(run, MODEL, tmp_path / "brought") is not None
+
+
+def test_what_waits_is_sent_with_its_weights_after_a_move(
+    describe: Describe, store: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = describe()
+    folder = project / ".resume" / "train_lab" / "0"
+    shutil.move(training.folder, folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////dev/null/no.db")
+    sha256 = type(training)(training.run, folder).record()
+    there = Path(shutil.move(project, tmp_path / "moved"))
+    monkeypatch.setenv("DVC_ROOT", str(there))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    record_results("evaluate", "lab", sha256, {}, [])
+    run = TrainingRuns().made("train_lab", sha256)
+    assert run is not None
+    assert TrainingRuns().artifact(run, MODEL, tmp_path / "brought") is not None
+
+
+def test_what_is_not_this_projects_own_stays(
+    trained: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A linked project, a store that two projects share, and a folder that the user has chosen."""
+    file = project / "mlflow.db"
+    before = paths_in(file)
+    link = tmp_path / "link"
+    link.symlink_to(project)
+    monkeypatch.setenv("DVC_ROOT", str(link))
+    prepare_file(tracking_uri())
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "copy of dvc"))
+    prepare_file(sqlite_uri(file))
+    assert paths_in(file) == before
+    with closing(sqlite3.connect(file)) as store, store:
+        store.execute("UPDATE experiments SET artifact_location = 'file:///large/disk'")
+    before = paths_in(file)
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    prepare_file(tracking_uri())
+    assert paths_in(file) == before
+    assert not list(project.glob("*.before-move"))
