@@ -168,27 +168,24 @@ def _link_first_weights(runs: TrainingRuns, run: TrainingRun, project: Path) -> 
 def _link_arrays(space: SpaceName, run: TrainingRun, project: Path, env: Mapping[str, str]) -> None:
     """Link data/processed/<space> into the worktree, or let DVC restore it there."""
     arrays, digest = paths.processed(space), run.tags.get("data.digest", "")
-    if _digest(arrays) == digest:
-        (project / arrays).parent.mkdir(parents=True, exist_ok=True)
-        (project / arrays).symlink_to(arrays.resolve())
-        return
+    with suppress(ColorganError):
+        if read_info(arrays).digest == digest:
+            (project / arrays).parent.mkdir(parents=True, exist_ok=True)
+            (project / arrays).symlink_to(arrays.resolve())
+            return
     for name in ("cache", "config.local"):
         if Path(".dvc", name).exists():
             (project / ".dvc" / name).symlink_to(Path(".dvc", name).absolute())
     command = [sys.executable, "-m", "dvc", "repro", f"preprocess@{space}"]
-    done = subprocess.run(command, cwd=project, env=dict(env), check=False)
-    if done.returncode or _digest(project / arrays) != digest:
-        raise ColorganError(
-            f"the photos of {run} are gone: neither {arrays} nor DVC's cache has those of digest "
-            f"{digest[:12]}, and preprocess does not make them again; `dvc pull`, or bring back "
-            f"what was in {space}.path"
-        )
-
-
-def _digest(arrays: Path) -> str:
+    subprocess.run(command, cwd=project, env=dict(env), check=False)
     with suppress(ColorganError):
-        return read_info(arrays).digest
-    return "none"
+        if read_info(project / arrays).digest == digest:
+            return
+    raise ColorganError(
+        f"the photos of {run} are gone: neither {arrays} nor DVC's cache has those of digest "
+        f"{digest[:12]}, and preprocess does not make them again; `dvc pull`, or bring back what "
+        f"was in {space}.path"
+    )
 
 
 def _train(space: SpaceName, project: Path, env: Mapping[str, str]) -> None:
@@ -219,11 +216,11 @@ def _compare(
         how = f" {weights_difference(kept, weights)}"
     packages = runs.artifact(run, "environment.txt", recorded)
     then = packages.read_text(encoding="utf-8") if packages else ""
-    now: Mapping[str, str] = {}
+    repeated = None
     with suppress(ColorganError):
         there = TrainingRuns(sqlite_uri(project / "mlflow.db"))
         repeated = there.made(f"train_{space}", io.sha256(weights))
-        now = repeated.tags if repeated else {}
+    now = repeated.tags if repeated else {}
     reasons = likely_reasons(run.tags, now, then, lineage.environment())
     return [f"the retrained generator differs{how}", *reasons]
 

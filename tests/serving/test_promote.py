@@ -98,10 +98,14 @@ def test_the_command_says_why(train: Train, colorgan: Callable[..., Any]) -> Non
 def test_the_champion_is_a_model_to_colour_with_and_no_pickle(train: Train, project: Path) -> None:
     train(0.8, seed=1)
     promote("lab")
-    network = load_network("models:/colorgan-lab@champion", "cpu")
     wanted = load_network(project / "trained" / "1", "cpu")
     input = np.random.default_rng(0).uniform(-1, 1, (1, 1, 32, 32)).astype(np.float32)
-    assert (network.predict(input) == wanted.predict(input)).all()
+    run_id = champion().run_id
+    # An experiment's name, a run's as the UI shows it, and MLflow's own ways.
+    for name in ("models:/colorgan-lab@champion", "workspace", "workspace / train_lab", run_id,
+                 f"runs:/{run_id}", f"runs:/{run_id}/model"):  # fmt: skip
+        network = load_network(name, "cpu")
+        assert (network.predict(input) == wanted.predict(input)).all(), name
     names = {path.name for path in project.rglob("mlflow_model/**/*")}
     assert "mlflow_model.py" in names
     assert not any(name.endswith((".pkl", ".pickle", ".pt", ".pth")) for name in names)

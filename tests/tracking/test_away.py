@@ -14,10 +14,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -367,19 +366,17 @@ def served(store: Path, port: int) -> Iterator[None]:
         # With the processes that it starts in a group of their own.
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"))
+        wait_for(lambda: answers(port))
         yield
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+def answers(port: int) -> bool:
+    with suppress(OSError):
+        return bool(urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2))
+    return False
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:

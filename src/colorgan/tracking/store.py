@@ -22,7 +22,8 @@ FAULTS = {
     "the right to read and write both",
     "file is not a database": "it is no SQLite database; MLFLOW_TRACKING_URI should name another "
     "file",
-    "malformed": "the file is damaged; put a copy of it back, or try `sqlite3 FILE .recover`",
+    "disk image is malformed": "the file is damaged; put a copy of it back, or try "
+    "`sqlite3 FILE .recover`",
     "out-of-date database schema|locate revision": "it was made by another version of MLflow; "
     "install that version, or if it is older, copy the file and run `mlflow db upgrade URI`",
 }
@@ -97,7 +98,7 @@ def redact(text: str) -> str:
         text = text.replace(secret, "***") if len(secret) > 3 else text
     # The query of a path, as requests gives it, and headers.
     text = re.sub(r"([?&][\w.-]+=)[^&\s)'\"]+", r"\1***", text)
-    return re.sub(r"\b(Basic|Bearer) [\w.~+/=-]+", r"\1 ***", text)
+    return re.sub(r"(?i)(authorization\W+\w+ )\S+", r"\1***", text)
 
 
 def reason(error: Exception) -> str:

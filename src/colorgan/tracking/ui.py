@@ -46,7 +46,7 @@ def serve_ui(host: str, port: int) -> int:
     # Not as an argument, which others see. The job runner is for evaluating language models; it
     # would start eight more processes.
     env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
-    env |= {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_LOGGING_LEVEL": "WARNING"}
+    env["MLFLOW_BACKEND_STORE_URI"] = uri
     server = subprocess.Popen([*command, "--workers", "1"], env=env)
     try:
         return server.wait()
