@@ -20,7 +20,7 @@ from colorgan.config import SPACES, ModelParams
 from colorgan.data.arrays import Split
 from colorgan.errors import ColorganError
 from colorgan.networks import EncoderUNet, UNet
-from colorgan.networks.convolution import channels_last
+from colorgan.networks.layers import channels_last
 from colorgan.spaces import Space, get_space
 
 WEIGHTS = "generator.safetensors"

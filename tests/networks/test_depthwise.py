@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from colorgan.networks.backbones import create_backbone
-from colorgan.networks.depthwise import DepthwiseConv2d, pad_evenly, quicken_depthwise
+from colorgan.networks.layers import DepthwiseConv2d, pad_evenly, quicken_depthwise
 
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "mobilenetv2_100"])

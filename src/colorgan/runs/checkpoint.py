@@ -1,13 +1,12 @@
 """Checkpoints: all that a training needs to resume, in one safetensors file.
 
-Its tensors are `<network>.<name>`, `<optimizer>.<i>.<name>` for Adam's state of the i-th parameter,
-and `since_log`, the losses since the last log. The metadata holds the rest as JSON. Random numbers
-and the learning rate are functions of the position.
+Its tensors are `<part>.<name>`, for Adam's state of the i-th parameter `<optimizer>.<i>.<name>`,
+and `since_log`, the losses since the last log. The position is in the metadata. Random numbers and
+the learning rate are functions of the position.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -23,9 +22,8 @@ from torch.optim import Optimizer
 
 from colorgan.errors import ColorganError
 from colorgan.io import file_aside, sync
-from colorgan.runs.runtime import Group
 
-VERSION = 3
+VERSION = 4
 """Of the format. A training whose checkpoints have another one is another training."""
 
 Parts = Mapping[str, nn.Module | Optimizer | GradScaler]
@@ -49,33 +47,20 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a checkpoint file, on the CPU.
-
-    Attributes:
-        iteration, epoch: the position.
-        made_with: version of torch and number of processes, in words.
-        scaler: the state of the GradScaler, empty unless training runs in fp16.
-        tensors: the rest.
-    """
+    """The content of a checkpoint file, on the CPU: the position and the tensors."""
 
     iteration: int
     epoch: int
-    made_with: str
-    scaler: dict[str, float]
     tensors: dict[str, Tensor]
 
     @classmethod
     def of(cls, parts: Parts, position: Position) -> Checkpoint:
         """Return the present state; on a CPU it shares memory with what is trained."""
-        scaler: dict[str, float] = {}
         tensors: dict[str, Tensor] = {}
         if position.since_log:
             tensors["since_log"] = torch.stack(position.since_log)
         for part, stateful in parts.items():
             state = stateful.state_dict()
-            if isinstance(stateful, GradScaler):
-                scaler = state
-                continue
             if isinstance(stateful, Optimizer):
                 # Its param_groups follow from the parameters.
                 state = {
@@ -83,32 +68,31 @@ class Checkpoint:
                     for i, of_weight in state["state"].items()
                     for name, value in of_weight.items()
                 }
-            tensors |= {f"{part}.{name}": value for name, value in state.items()}
+            # A GradScaler's are numbers.
+            tensors |= {f"{part}.{name}": torch.as_tensor(value) for name, value in state.items()}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        return cls(position.iteration, position.epoch, made_with(), scaler, tensors)
+        return cls(position.iteration, position.epoch, tensors)
 
     @classmethod
-    def read(cls, path: Path) -> Checkpoint | None:
-        """Read a checkpoint; None if there is none.
+    def read(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint.
 
         Raises:
             ColorganError: it is not whole.
         """
-        if not path.exists():
-            return None
         try:
             with safe_open(path, "pt") as file:
-                state = json.loads(file.metadata()["state"])
+                iteration, epoch = (int(file.metadata()[name]) for name in ("iteration", "epoch"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return cls(**state, tensors=tensors)
+            return cls(iteration, epoch, tensors)
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ColorganError(f"{path} is not a whole checkpoint ({error})") from None
 
     def write(self, path: Path) -> None:
         """Write it aside, flush it to the disk, then rename it: the file is always whole."""
-        state = {name: value for name, value in vars(self).items() if name != "tensors"}
         with file_aside(path) as aside:
-            save_file(self.tensors, aside, {"state": json.dumps(state)})
+            position = {"iteration": str(self.iteration), "epoch": str(self.epoch)}
+            save_file(self.tensors, aside, position)
             sync(aside)
 
     def restore(self, parts: Parts, device: torch.device) -> Position:
@@ -121,7 +105,7 @@ class Checkpoint:
                 if name.startswith(prefix)
             }
             if isinstance(stateful, GradScaler):
-                stateful.load_state_dict(self.scaler)
+                stateful.load_state_dict({name: value.item() for name, value in state.items()})
             elif isinstance(stateful, Optimizer):
                 _restore_adam(stateful, state)
             else:
@@ -138,11 +122,6 @@ def _restore_adam(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:
         weight = weights[int(i)]
         moment = torch.empty_like(weight) if value.ndim else torch.empty((), device=weight.device)
         optimizer.state[weight][name] = moment.copy_(value)
-
-
-def made_with() -> str:
-    """Return what else than parameters, data and code can change the last bits of a training."""
-    return f"torch {torch.__version__}, {Group.of_environment().world_size} process(es)"
 
 
 class Checkpoints:

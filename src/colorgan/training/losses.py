@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from colorgan.networks.backbones import frozen_backbone
-from colorgan.networks.convolution import channels_last
+from colorgan.networks.layers import channels_last
 from colorgan.runs.runtime import Runtime
 from colorgan.spaces import Space
 
