@@ -1,8 +1,8 @@
 """Checkpoints: all that a training needs to resume, in one safetensors file.
 
 Its tensors are `<part>.<name>`, for Adam's state of the i-th parameter `<optimizer>.<i>.<name>`,
-and `since_log`, the losses since the last log. The position is in the metadata. Random numbers and
-the learning rate are functions of the position.
+and the position: `iteration`, `epoch` and `since_log`, the losses since the last log. Random
+numbers and the learning rate are functions of the position.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,10 +23,10 @@ from torch.optim import Optimizer
 
 from colorgan.errors import ColorganError
 from colorgan.io import file_aside, sync
+from colorgan.runs.runtime import Group
 
 VERSION = 4
-"""Of the format. A training whose checkpoints have another one is another training."""
-
+"""Of the format; another one makes another training."""
 Parts = Mapping[str, nn.Module | Optimizer | GradScaler]
 """All of a training that has a `state_dict`, by name."""
 
@@ -47,18 +48,17 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a checkpoint file, on the CPU: the position and the tensors."""
+    """The content of a checkpoint file, on the CPU; `made_with` is what `made_with` returned."""
 
-    iteration: int
-    epoch: int
     tensors: dict[str, Tensor]
+    made_with: str
 
     @classmethod
     def of(cls, parts: Parts, position: Position) -> Checkpoint:
         """Return the present state; on a CPU it shares memory with what is trained."""
-        tensors: dict[str, Tensor] = {}
+        values: dict[str, Any] = {"iteration": position.iteration, "epoch": position.epoch}
         if position.since_log:
-            tensors["since_log"] = torch.stack(position.since_log)
+            values["since_log"] = torch.stack(position.since_log)
         for part, stateful in parts.items():
             state = stateful.state_dict()
             if isinstance(stateful, Optimizer):
@@ -68,10 +68,10 @@ class Checkpoint:
                     for i, of_weight in state["state"].items()
                     for name, value in of_weight.items()
                 }
-            # A GradScaler's are numbers.
-            tensors |= {f"{part}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        return cls(position.iteration, position.epoch, tensors)
+            values |= {f"{part}.{name}": value for name, value in state.items()}
+        # The position and the state of a GradScaler are numbers.
+        tensors = {name: torch.as_tensor(value).cpu() for name, value in values.items()}
+        return cls({name: tensor.contiguous() for name, tensor in tensors.items()}, made_with())
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
@@ -82,17 +82,15 @@ class Checkpoint:
         """
         try:
             with safe_open(path, "pt") as file:
-                iteration, epoch = (int(file.metadata()[name]) for name in ("iteration", "epoch"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return cls(iteration, epoch, tensors)
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+                return cls(tensors, file.metadata()["made_with"])
+        except SafetensorError as error:
             raise ColorganError(f"{path} is not a whole checkpoint ({error})") from None
 
     def write(self, path: Path) -> None:
         """Write it aside, flush it to the disk, then rename it: the file is always whole."""
         with file_aside(path) as aside:
-            position = {"iteration": str(self.iteration), "epoch": str(self.epoch)}
-            save_file(self.tensors, aside, position)
+            save_file(self.tensors, aside, {"made_with": self.made_with})
             sync(aside)
 
     def restore(self, parts: Parts, device: torch.device) -> Position:
@@ -110,8 +108,9 @@ class Checkpoint:
                 _restore_adam(stateful, state)
             else:
                 stateful.load_state_dict(state)
+        iteration, epoch = (int(self.tensors[name]) for name in ("iteration", "epoch"))
         losses = self.tensors.get("since_log", torch.zeros(0)).to(device)
-        return Position(self.iteration, self.epoch, list(losses.unbind()))
+        return Position(iteration, epoch, list(losses.unbind()))
 
 
 def _restore_adam(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:
@@ -122,6 +121,11 @@ def _restore_adam(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:
         weight = weights[int(i)]
         moment = torch.empty_like(weight) if value.ndim else torch.empty((), device=weight.device)
         optimizer.state[weight][name] = moment.copy_(value)
+
+
+def made_with() -> str:
+    """Return what else than parameters, data and code can change the last bits of a training."""
+    return f"torch {torch.__version__}, {Group.of_environment().world_size} process(es)"
 
 
 class Checkpoints:
