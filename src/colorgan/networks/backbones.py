@@ -30,7 +30,7 @@ def create_backbone(name: str, **options: Any) -> nn.Module:
     try:
         network: nn.Module = timm.create_model(name, **options)
         return network
-    except RuntimeError as error:
+    except Exception as error:  # each family of networks raises its own
         raise ColorganError(
             f"timm {timm.__version__} has no network {name!r} that can be used so ({error}); "
             "model.encoder in params.yaml should be one with feature maps, such as "
