@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,43 @@ from colorgan.errors import ParamsError
 
 ROOT = Path(__file__).parents[1]
 
+HUGE = int("9" * 5000, 16)
 REFUSED = [
     ("train.batch_size", 0, "is 0; it should be greater than or equal to 1"),
     ("train.batch_size", True, "is True; it should be a valid integer"),
     ("train.batch_size", [16, 32], "is [16, 32]; it should be a valid integer"),
+    ("train.batch_size", 10**12, "is 1000000000000; it should be less than or equal to 1000000000"),
+    ("train.epochs", float("inf"), "is inf; it should be a valid integer"),
+    (
+        "train.epochs",
+        date(2020, 1, 1),
+        "is datetime.date(2020, 1, 1); it should be a valid integer",
+    ),
     ("train.lr", float("nan"), "is nan; it should be a finite number"),
     ("train.lr", False, "is False; it should be a valid number"),
+    ("train.lr", 10**400, f"is 1{'0' * 17}...{'0' * 19}; it should be a valid number"),
     ("train.beta1", 1, "is 1; it should be less than 1"),
     ("train.flip", "yes", "is 'yes'; it should be a valid boolean"),
     ("train.amp", False, "is False; it should be 'auto', 'off', 'fp16' or 'bf16'"),
-    ("train.init", "", "is ''; String should have at least 1 character"),
+    (
+        "train.amp",
+        "x" * 9999,
+        f"is '{'x' * 47}...{'x' * 48}'; it should be 'auto', 'off', 'fp16' or",
+    ),
+    ("train.init", "", "is ''; it should have at least 1 character"),
     ("train.init", None, "is None; it should be a valid string"),
+    ("train.init", "a\0b", r"is 'a\x00b'; it should match pattern '^[^\x00]*$'"),
     ("train.decay_epochs", 3, "is 3; it should be at most epochs (2)"),
+    ("model.ngf", 100_000, "is 100000; it should be less than or equal to 1024"),
+    ("model.encoder", "hf-hub:a/b", "is 'hf-hub:a/b'; it should match pattern '^[A-Za-z0-9_.-]+$'"),
     ("lab.image_size", 100, "is 100; it should be a multiple of 32"),
+    ("lab.train", 0, "is 0; it should be a section of parameters"),
+    ("lab.train", [], "is []; it should be a section of parameters"),
+    ("train", [1], "is [1]; it should be a section of parameters"),
+    ("lab", None, "is None; it should be a section of parameters"),
     ("runtime.devices", 0, "is 0; it should be 'auto' or greater than or equal to 1"),
     ("runtime.devices", "all", "is 'all'; it should be 'auto' or a valid integer"),
-    ("render", 3, "is 3; it should be a section of parameters (rows, extremes)"),
+    ("render", 3, "is 3; it should be a section of parameters"),
 ]
 
 
@@ -46,7 +68,8 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(
     write_params({path: value})
     said = colorgan("download", "lab")
     assert (said.code, said.out) == (2, "")
-    assert said.err == f"colorgan: params.yaml: {path} {sentence}\n"
+    assert said.err.startswith(f"colorgan: params.yaml: {path} {sentence}")
+    assert said.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -103,7 +126,7 @@ def test_all_that_is_wrong_is_said_at_once_with_overrides_named_apart() -> None:
     assert last.startswith("params.yaml: 5 is not a parameter; the names here are rgb, lab, ")
 
 
-@pytest.mark.parametrize("path", ["train.lr", "rgb.limit", "rgb.stl10", "render"])
+@pytest.mark.parametrize("path", ["train.lr", "rgb.limit", "rgb.stl10", "render", "lab"])
 def test_a_missing_name_is_one_sentence_and_exit_code_2(
     project: Path, colorgan: Callable[..., Any], path: str
 ) -> None:
@@ -119,6 +142,12 @@ def test_a_missing_name_is_one_sentence_and_exit_code_2(
     )
 
 
+# Each mapping takes over that before it nine times: 400 million values.
+MERGES = b"a0: &a0 {x: 1}\n" + b"\n".join(
+    b"a%d: &a%d {<<: [%s]}" % (i, i, b",".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 10)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -129,22 +158,56 @@ def test_a_missing_name_is_one_sentence_and_exit_code_2(
             'params.yaml is not valid YAML: line 2, column 1: found duplicate key "train"\n',
         ),
         (b"a: \xff\xfe", "params.yaml is not valid YAML: "),
+        (b"a: \xfcber", "params.yaml is not valid YAML: "),
+        (b"a: \x01", "params.yaml is not valid YAML: "),
+        (b"a: " + b"9" * 5000, "params.yaml is not valid YAML: "),
+        (b"a: " + b"{a: " * 3000 + b"}" * 3000, "params.yaml is nested too deeply"),
+        (MERGES, "params.yaml is not valid YAML: line 2, column "),
         (b"a: !!python/object:os.system 1", "params.yaml is not valid YAML: "),
-        (b"", "params.yaml should be a mapping of sections, like rgb, lab, "),
-        (b"- rgb\n- lab", "params.yaml should be a mapping of sections, like rgb, lab, "),
-        (None, "params.yaml does not exist in "),
+        (b"", "params.yaml should be a mapping of sections, such as `train:`"),
+        (b"- rgb\n- lab", "params.yaml should be a mapping of sections, such as `train:`"),
+        (None, "params.yaml cannot be read: Is a directory"),
     ],
 )
 def test_a_file_that_holds_no_parameters(
     project: Path, colorgan: Callable[..., Any], text: bytes | None, sentence: str
 ) -> None:
     paths.PARAMS.unlink()
-    if text is not None:
+    if text is None:
+        paths.PARAMS.mkdir()
+    else:
         paths.PARAMS.write_bytes(text)
     said = colorgan("preprocess", "rgb")
     assert said.code == 2
     assert said.err.startswith(f"colorgan: {sentence}")
     assert said.err.count("\n") == 1
+
+
+def test_a_folder_without_params(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colorgan: Callable[..., Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = colorgan("preprocess", "rgb")
+    assert said.code == 2
+    assert said.err.startswith(f"colorgan: params.yaml does not exist in {tmp_path}: run this in")
+
+
+def test_values_that_cannot_be_written_out_are_one_sentence() -> None:
+    """Nested aliases, a section that contains itself, a huge number, a name that is not Unicode."""
+    content = shipped()
+    bomb: list[object] = []
+    for _ in range(60):
+        bomb = [bomb, bomb]
+    content["train"]["lr"] = bomb
+    content["render"]["rows"] = content["render"]
+    content["train"]["epochs"] = HUGE
+    with pytest.raises(ParamsError) as refusal:
+        check_params(content)
+    lines = str(refusal.value).splitlines()
+    assert [line.split()[1] for line in lines] == ["train.epochs", "train.lr", "render.rows"]
+    assert all(len(line) < 300 for line in lines)
+    with pytest.raises(ParamsError, match="it should be a valid string"):
+        check_params(shipped() | {"\ud800": 1})
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from colorgan import io
 from colorgan.config import SPACES, Params
@@ -128,41 +131,115 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
     ("changes", "sentence"),
     [
         ({"version": 5}, "is of version 5, this code reads 4"),
-        ({"space": "hsv"}, "does not describe a model: no space is called 'hsv'; there are rgb"),
-        ({"image_size": 100}, "does not describe a model: image_size is 100; it should be a mul"),
-        ({"model": {"generator": "unet"}}, "does not describe a model: 9 validation errors"),
-        ({"image_size": ...}, "does not describe a model: it lacks 'image_size'"),
+        ({"version": "4"}, "is of version '4', this code reads 4"),
+        ({"space": "hsv"}, "space is 'hsv'; it should be 'rgb' or 'lab'"),
+        ({"image_size": 100}, "image_size is 100; it should be a multiple of 32"),
+        ({"image_size": -32}, "image_size is -32; it should be greater than or equal to 32"),
+        ({"image_size": 32 * 10**6}, "image_size is 32000000; it should be less than or"),
+        ({"image_size": "32"}, "image_size is '32'; it should be a valid integer"),
+        ({"image_size": float("nan")}, "image_size is nan; it should be a valid integer"),
+        ({"image_size": ...}, "image_size is missing"),
+        ({"colours": 7}, "colours is not a parameter"),
+        ({"model": {"generator": "unet"}}, "model.encoder is missing"),
+        ({"model": [1]}, "model is [1]; it should be a section of parameters"),
+        ({"model.ngf": 100_000}, "model.ngf is 100000; it should be less than or equal to 1024"),
+        ({"model.generator": "pix"}, "model.generator is 'pix'; it should be 'unet' or"),
+        ({"model.depth": 9}, "model.depth is not a parameter"),
     ],
 )
 def test_a_config_that_describes_no_model(
     folder: Path, changes: dict[str, object], sentence: str
 ) -> None:
-    content = json.loads((folder / "config.json").read_text()) | changes
-    content = {name: value for name, value in content.items() if value is not ...}
-    (folder / "config.json").write_text(json.dumps(content))
-    refused(folder, f"{folder / 'config.json'} {sentence}")
+    change_config(folder, changes)
+    said = "" if "version" in changes else "does not describe a model: "
+    refused(folder, f"{folder / 'config.json'} {said}{sentence}")
+
+
+@pytest.mark.parametrize("encoder", ["hf-hub:a/b", "hf_hub:a/b", "local-dir:/b", "timm/resnet18"])
+def test_a_strangers_model_asks_nothing_of_the_network(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, encoder: str
+) -> None:
+    def cut(*given: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", cut)
+    monkeypatch.setattr("socket.getaddrinfo", cut)
+    changes = {"model.generator": "encoder_unet", "model.encoder": encoder}
+    change_config(folder, changes)
+    where = f"{folder / 'config.json'} does not describe a model: "
+    refused(folder, f"{where}model.encoder is '{encoder}'; it should match pattern")
+    # A name that timm knows, with weights of its hub.
+    change_config(
+        folder, changes | {"model.encoder": "resnet18", "model.encoder_weights": "imagenet"}
+    )
+    refused(folder, f"{folder / 'generator.safetensors'} does not hold the weights that config.jso")
+    change_config(folder, changes | {"model.encoder": "lite9"})
+    refused(folder, f"{where}timm ")
 
 
 def test_damaged_files(folder: Path) -> None:
     weights, config = folder / "generator.safetensors", folder / "config.json"
-    weights.write_bytes(weights.read_bytes()[:100])
+    whole = weights.read_bytes()
+    # Cut anywhere; and a header of 2**62 bytes.
+    for content in (b"", whole[:7], whole[:100], whole[:-1], b"\0" * 7 + b"\x40" + whole[8:]):
+        weights.write_bytes(content)
+        refused(folder, f"{weights} does not hold the weights that config.json describes: ")
+    weights.unlink()
+    weights.mkdir()
     refused(folder, f"{weights} does not hold the weights that config.json describes: ")
     for content, sentence in (
         (b'{"version": 4,', "is not valid JSON: "),
         (b"\xff\xfe", "is not valid JSON: "),
+        (b"[" * 100_000, "is not valid JSON: "),
+        (b"9" * 5000, "is not valid JSON: "),
         (b"[]", "is of version None, this code reads 4"),
     ):
         config.write_bytes(content)
         refused(folder, f"{config} {sentence}")
 
 
-def test_weights_of_another_size(folder: Path) -> None:
-    content = json.loads((folder / "config.json").read_text())
-    content["model"]["ngf"] = 4
-    (folder / "config.json").write_text(json.dumps(content))
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda x: x[..., :1], r"up.0.1.weight should be of the size (16, 16, 4, 4), it is (16"),
+        (lambda x: x.byte(), "up.0.1.weight is of type torch.uint8; it should be torch.float32"),
+        (lambda x: x.cfloat(), "up.0.1.weight is of type torch.complex64; it should be torch.flo"),
+        (lambda x: x * torch.nan, "up.0.1.weight has values that are not finite (NaN or inf)"),
+        (lambda x: x.double() + 1e200, "up.0.1.weight has values that are not finite"),
+        (None, "up.0.1.weight is missing"),
+    ],
+)
+def test_weights_that_do_not_fit(
+    folder: Path, damage: Callable[[Tensor], Tensor] | None, sentence: str
+) -> None:
     weights = folder / "generator.safetensors"
-    said = refused(folder, f"{weights} does not hold the weights that config.json describes: ")
-    assert "size mismatch" in said
+    state = load_file(weights)
+    changed = state.pop("up.0.1.weight")
+    if damage:
+        state["up.0.1.weight"] = damage(changed).contiguous()
+    save_file(state, weights)
+    refused(folder, f"{weights} does not hold the weights that config.json describes: {sentence}")
+
+
+def test_no_memory_is_taken_for_weights_that_are_not_there(folder: Path) -> None:
+    """With 1024 they would take 14 GB."""
+    change_config(folder, {"model.ngf": 1024})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    said = refused(folder, f"{folder / 'generator.safetensors'} does not hold the weights that ")
+    assert "should be of the size" in said
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 500_000
+
+
+def change_config(folder: Path, changes: dict[str, object]) -> None:
+    """Change config.json by dotted path; `...` removes."""
+    content = json.loads((folder / "config.json").read_text())
+    for path, value in changes.items():
+        *section, name = path.split(".")
+        place = content[section[0]] if section else content
+        place[name] = value
+        if value is ...:
+            del place[name]
+    (folder / "config.json").write_text(json.dumps(content))
 
 
 def refused(folder: Path, start: str) -> str:

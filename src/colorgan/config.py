@@ -1,8 +1,7 @@
 """params.yaml: what each parameter means, and how the file is read and checked.
 
 Under each field stand its meaning, unit and range. There are no default values: params.yaml holds
-them all. It is read as YAML 1.2, because DVC writes `-S train.lr=0.00002` as `2e-05`, which is a
-string in YAML 1.1.
+them all.
 """
 
 from __future__ import annotations
@@ -10,23 +9,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from colorgan import paths
 from colorgan.errors import ParamsError
+from colorgan.io import read_yaml
 
 SpaceName = Literal["rgb", "lab"]
 SPACES: tuple[SpaceName, ...] = ("rgb", "lab")
 SPLITS = ("train", "val", "test")
 
-Name = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+Name = Annotated[Text, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+CountOrZero = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Channels = Annotated[int, Field(ge=1, le=1024)]
+ImageSize = Annotated[int, Field(ge=32, le=512, multiple_of=32)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Workers = Annotated[int, Field(ge=0, le=64)]
@@ -52,8 +54,8 @@ class ParquetParams(Section):
 
     image_column: Name
     """Encoded pictures, as bytes or as Hugging Face's struct with a field `bytes`."""
-    label_column: str
-    split_column: str
+    label_column: Text
+    split_column: Text
     """Says train, val or test."""
 
 
@@ -63,11 +65,11 @@ class DataParams(Section):
     source: Literal["sample", "stl10", "kaggle", "folder", "parquet"]
     """`sample` is in the project, `stl10` and `kaggle` are downloaded, `folder` and `parquet` are
     your own photos."""
-    path: str
+    path: Text
     """File or folder with the photos, for `sample`, `folder` and `parquet`; watched by DVC."""
     stl10: Stl10Params
     parquet: ParquetParams
-    image_size: Annotated[int, Field(ge=32, le=512, multiple_of=32)]
+    image_size: ImageSize
     """Side of the square arrays in pixels."""
     min_side: Count
     """Photos whose shorter side has fewer pixels are rejected."""
@@ -94,14 +96,14 @@ class ModelParams(Section):
     generator: Literal["unet", "encoder_unet"]
     """`unet`: pix2pix's U-Net, its depth fitted to image_size. `encoder_unet`: a U-Net whose
     encoder is an ImageNet-pretrained backbone."""
-    encoder: Name
-    """timm's name of the backbone of `encoder_unet`."""
+    encoder: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """timm's name of the backbone of `encoder_unet`; with `hf-hub:` timm would ask the network."""
     encoder_weights: Name
     """Initial weights of the backbone: `efficientnet_lite0` (installed with colorgan, for
     tf_efficientnet_lite0), `imagenet` (downloaded by timm), a safetensors file, or `none`."""
-    color_queries: CountOrZero
+    color_queries: Annotated[int, Field(ge=0, le=1024)]
     """Number of learnt colour queries in the decoder of `encoder_unet` (DDColor); 0 is none."""
-    ngf: Count
+    ngf: Channels
     """Channels of the first layer of `unet` (64 in the paper), or of the last of `encoder_unet`."""
     dropout: Fraction
     """Dropout probability in the inner decoder blocks of `unet` (0.5 in the paper)."""
@@ -110,7 +112,7 @@ class ModelParams(Section):
     discriminator: Literal["patch", "projected"]
     """`patch`: pix2pix's PatchGAN. `projected`: small convolutions on ImageNet features, better
     against a generator that is already trained (pretrain_epochs)."""
-    ndf: Count
+    ndf: Channels
     """Channels of the first layer of `patch` (64 in the paper), or of all layers of `projected`."""
     n_layers: Annotated[int, Field(ge=1, le=6)]
     """Strided layers of `patch` after the first; with 3 each output sees 70x70 pixels."""
@@ -305,27 +307,6 @@ def load_params(path: Path = paths.PARAMS) -> Params:
     return check_params(read_yaml(path), where=str(path))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML 1.2 file that holds a mapping; ParamsError if it does not."""
-    try:
-        content = YAML(typ="safe", pure=True).load(path.read_bytes())
-    except FileNotFoundError:
-        raise ParamsError(
-            f"{path} does not exist in {Path.cwd()}: run this in the project's folder, "
-            "the one with params.yaml and dvc.yaml"
-        ) from None
-    except (YAMLError, ValueError, TypeError) as error:  # ValueError: such as the 31st of February
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        # Of a duplicate key ruamel.yaml goes on with both values.
-        problem = str(getattr(error, "problem", error)).partition(" with value")[0]
-        raise ParamsError(f"{path} is not valid YAML: {where}{' '.join(problem.split())}") from None
-    if not isinstance(content, dict):
-        sections = ", ".join(_names(Params))
-        raise ParamsError(f"{path} should be a mapping of sections, like {sections}")
-    return content
-
-
 def check_params(content: Mapping[str, Any], where: str = "params.yaml") -> Params:
     """Check the content of params.yaml and apply the overrides of each space.
 
@@ -338,11 +319,10 @@ def check_params(content: Mapping[str, Any], where: str = "params.yaml") -> Para
             data = {name: value for name, value in values.items() if name not in OVERRIDABLE}
             sections[space] = {"data": data}
             for part in OVERRIDABLE:
-                shared, own = content.get(part), values.get(part) or {}
+                shared, own = content.get(part), values.get(part)
                 if isinstance(shared, dict) and isinstance(own, dict):
-                    sections[space][part] = {**shared, **own}
-                else:
-                    sections[space][part] = own or shared
+                    shared = {**shared, **own}
+                sections[space][part] = shared if own is None or isinstance(own, dict) else own
     try:
         return Params.model_validate(sections)
     except ValidationError as error:
@@ -368,7 +348,8 @@ def _sentence(detail: ErrorDetails, content: Mapping[str, Any]) -> tuple[str, st
         if not (isinstance(inner, type) and issubclass(inner, Section)):
             break  # what follows is the kind of value
         section = inner
-    name, names, value = _name(keys, content), _names(section), detail["input"]
+    # Pydantic gives no place for a name that is not Unicode.
+    name, names = _name(keys or [str(detail["input"])], content), _names(section)
     match detail["type"]:
         case "extra_forbidden" | "invalid_key":
             moved = MOVED.get(name.removeprefix("rgb.").removeprefix("lab."))
@@ -377,23 +358,50 @@ def _sentence(detail: ErrorDetails, content: Mapping[str, Any]) -> tuple[str, st
             said = moved or f"is not a parameter; {meant}the names here are {', '.join(names)}"
         case "missing":
             said = "is missing: add it as in src/colorgan/presets/default.yaml"
-        case "model_type":
-            said = f"is {value!r}; it should be a section of parameters ({', '.join(names)})"
         case "value_error":
             return name, f"{name}.{detail['ctx']['error']}"
         case _:
-            said = f"is {value!r}; {detail['msg'].replace('Input', 'it')}"
+            said = _what_is_wrong(detail)
     return name, f"{name} {said}"
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first of pydantic's findings, such as `model.ngf is 0; it should be ...`."""
+    detail = error.errors()[0]
+    return f"{'.'.join(map(str, detail['loc']))} {_what_is_wrong(detail)}"
+
+
+def _what_is_wrong(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return "is not a parameter"
+        case "model_type":
+            allowed = "it should be a section of parameters"
+        case _:
+            allowed = detail["msg"].replace("Input", "it").replace("String", "it")
+    return f"is {shortened(detail['input'])}; {allowed}"
+
+
+def shortened(value: object) -> str:
+    """Return a value as Python writes it, shortened: it may be huge, or contain itself."""
+    values = Repr()
+    values.maxlevel, values.maxstring, values.maxother = 2, 100, 100
+    try:
+        return values.repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return "a huge integer"
 
 
 def _name(keys: Sequence[Any], content: Mapping[str, Any]) -> str:
     """Return the name in params.yaml of a value of Params: without `data`, shared or overridden."""
     if keys[0] in SPACES and len(keys) > 1:
         space, part, *rest = keys
-        own = content[space].get(part) or {}
+        own = content[space].get(part)
         if part == "data":
             keys = [space, *rest]
-        elif not own or (rest and rest[0] not in own):
+        elif own in (None, {}) or (isinstance(own, dict) and rest and rest[0] not in own):
             keys = [part, *rest]
     return ".".join(map(str, keys))
 

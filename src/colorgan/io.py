@@ -1,4 +1,4 @@
-"""Write files and folders so that they are complete or absent: aside first, then renamed."""
+"""Read YAML; write files and folders that are complete or absent: aside first, then renamed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from colorgan.errors import ParamsError
 
 
 @contextmanager
@@ -75,6 +80,37 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a file of parameters that holds a mapping; ParamsError if it does not.
+
+    By the rules of YAML 1.2, because DVC writes `-S train.lr=0.00002` as `2e-05`, which is a string
+    in YAML 1.1.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    # No merge keys (`<<`): YAML 1.2 has none, and a few of them can multiply to billions of values.
+    yaml.constructor.flatten_mapping = lambda _: None
+    try:
+        content = yaml.load(path.read_bytes())
+    except FileNotFoundError:
+        raise ParamsError(
+            f"{path} does not exist in {Path.cwd()}: run this in the project's folder, "
+            "the one with params.yaml and dvc.yaml"
+        ) from None
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ParamsError(f"{path} is nested too deeply; it should be sections of values") from None
+    except (YAMLError, ValueError, TypeError) as error:  # ValueError: such as the 31st of February
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        # Of a duplicate key ruamel.yaml goes on with both values.
+        problem = str(getattr(error, "problem", error)).partition(" with value")[0]
+        raise ParamsError(f"{path} is not valid YAML: {where}{' '.join(problem.split())}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path} should be a mapping of sections, such as `train:`")
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -10,17 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from colorgan import color, io, paths
 from colorgan.color import UInt8Array
-from colorgan.config import SPACES, ModelParams
+from colorgan.config import (
+    SPACES,
+    ImageSize,
+    ModelParams,
+    Section,
+    SpaceName,
+    first_problem,
+    shortened,
+)
 from colorgan.data.arrays import Split
 from colorgan.errors import ColorganError
 from colorgan.networks import EncoderUNet, UNet
-from colorgan.networks.convolution import channels_last
+from colorgan.networks.layers import channels_last
 from colorgan.spaces import Space, get_space
 
 WEIGHTS = "generator.safetensors"
@@ -34,20 +43,23 @@ SINCE = {
 }
 
 
+class ModelConfig(Section):
+    """The content of config.json."""
+
+    version: int
+    space: SpaceName
+    image_size: ImageSize
+    model: ModelParams
+
+
 def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Module:
     """Build the generator that `model` describes, with random weights."""
-    if model.generator == "encoder_unet":
-        return EncoderUNet(
-            space.in_channels, space.out_channels, model.ngf, model.encoder, model.color_queries
-        )
-    return UNet(
-        space.in_channels,
-        space.out_channels,
-        ngf=model.ngf,
-        image_size=image_size,
-        dropout=model.dropout,
-        norm=model.norm,
-    )
+    channels = space.in_channels, space.out_channels
+    match model.generator:
+        case "encoder_unet":
+            return EncoderUNet(*channels, model.ngf, model.encoder, model.color_queries)
+        case "unet":
+            return UNet(*channels, model.ngf, image_size, model.dropout, model.norm)
 
 
 @dataclass(frozen=True)
@@ -72,28 +84,33 @@ class Model:
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> Model:
         """Load generator.safetensors and config.json of `folder`.
 
+        Needs no connection, and takes no memory for weights that the file lacks.
+
         Raises:
-            ColorganError: a file is missing, damaged or of a newer version.
+            ColorganError: a file is missing, damaged or of a newer version, or holds weights of
+                another network or that are not finite.
         """
-        config = _read_config(folder / CONFIG)
-        weights = folder / WEIGHTS
+        config, weights = _read_config(folder / CONFIG), folder / WEIGHTS
+        space, image_size = get_space(config.space), config.image_size
         try:
-            space = get_space(config["space"])
-            model = ModelParams.model_validate(config["model"])
-            generator = build_generator(space, model, config["image_size"])
-            generator.load_state_dict(load_file(weights))
+            with torch.device("meta"):
+                wanted = build_generator(space, config.model, image_size).state_dict()
+            state = load_file(weights)
+            _check_weights(state, wanted)
         except FileNotFoundError:
             raise ColorganError(f"{weights} does not exist: {_train_first(folder)}") from None
-        except (KeyError, TypeError, ValueError) as error:
-            lacks = f"it lacks {error}" if isinstance(error, KeyError) else _reason(error)
-            raise ColorganError(f"{folder / CONFIG} does not describe a model: {lacks}") from None
-        except (SafetensorError, RuntimeError) as error:
+        except ColorganError as error:
+            said = str(error).removeprefix("params.yaml: ")
+            raise ColorganError(f"{folder / CONFIG} does not describe a model: {said}") from None
+        except (SafetensorError, OSError, ValueError) as error:
             raise ColorganError(
-                f"{weights} does not hold the weights that {CONFIG} describes: {_reason(error)}"
+                f"{weights} does not hold the weights that {CONFIG} describes: "
+                f"{textwrap.shorten(str(error), 240, placeholder=' ...')}"
             ) from None
+        generator = build_generator(space, config.model, image_size)
+        generator.load_state_dict(state)
         generator.to(device).eval().requires_grad_(False)
-        sha256 = io.sha256(weights)
-        return cls(generator, space, config["image_size"], sha256, torch.device(device))
+        return cls(generator, space, image_size, io.sha256(weights), torch.device(device))
 
     @property
     def multiple(self) -> int:
@@ -160,25 +177,39 @@ def save_model(
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> ModelConfig:
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ColorganError(f"{path} does not exist: {_train_first(path.parent)}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ColorganError(f"{path} is not valid JSON: {error}") from None
     version = config.get("version") if isinstance(config, dict) else None
     if not isinstance(version, int) or not 1 <= version <= CONFIG_VERSION:
-        raise ColorganError(f"{path} is of version {version}, this code reads {CONFIG_VERSION}")
+        raise ColorganError(
+            f"{path} is of version {shortened(version)}, this code reads {CONFIG_VERSION}"
+        )
     for later in range(version + 1, CONFIG_VERSION + 1):
         if isinstance(config.get("model"), dict):
             config["model"] = SINCE[later] | config["model"]
-    return config
+    try:
+        return ModelConfig.model_validate(config)
+    except ValidationError as error:
+        raise ColorganError(f"{path} does not describe a model: {first_problem(error)}") from None
 
 
-def _reason(error: Exception) -> str:
-    """Return an error in one line; the first line of torch's and pydantic's says too little."""
-    return textwrap.shorten(str(error), 240, placeholder=" ...")
+def _check_weights(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Check names, shapes and kinds of weights, and that they are finite; ValueError if not."""
+    for name in sorted(wanted.keys() ^ state.keys()):
+        raise ValueError(f"{name} is {'missing' if name in wanted else 'not part of it'}")
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape:
+            sizes = tuple(wanted[name].shape), tuple(tensor.shape)
+            raise ValueError(f"{name} should be of the size {sizes[0]}, it is {sizes[1]}")
+        if tensor.is_floating_point() != wanted[name].is_floating_point():
+            raise ValueError(f"{name} is of type {tensor.dtype}; it should be {wanted[name].dtype}")
+        if not tensor.to(wanted[name].dtype).isfinite().all():
+            raise ValueError(f"{name} has values that are not finite (NaN or inf)")
 
 
 def _train_first(folder: Path) -> str:

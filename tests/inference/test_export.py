@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,11 +83,19 @@ def test_the_bundled_model_is_exported_and_colours_without_torch(tmp_path: Path)
         assert np.abs(np.asarray(wanted).astype(int) - np.asarray(colored)).max() <= 2
 
 
-def other_graph(path: Path, **told: str) -> Path:
-    info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", info[:1], info[1:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, told)
+TOLD = {"version": 1, "space": "lab", "image_size": 64, "multiple": 8, "sha256": "0"}
+TWICE = helper.make_node("Concat", ["input", "input"], ["output"], axis=1)
+NAN = helper.make_node("Constant", [], ["nan"], value_float=math.nan)
+SHAPE = helper.make_node("Constant", [], ["shape"], value_ints=[3, 5, 7, 11])
+
+
+def graph(path: Path, told: object, *nodes: onnx.NodeProto, channels: int = 1) -> Path:
+    """Write a network that is none of ours; `told` is its metadata."""
+    input = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", channels, "h", "w"])
+    output = helper.make_tensor_value_info("output", TensorProto.FLOAT, None)
+    made = helper.make_graph(list(nodes or [TWICE]), "g", [input], [output])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"colorgan": told if isinstance(told, str) else json.dumps(told)})
     onnx.save(model, str(path))
     return path
 
@@ -97,11 +107,54 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     file.write_text("garbage")
     with pytest.raises(ColorganError, match="no ONNX file that can be read"):
         load_network(file)
-    for told in ({}, {"colorgan": "{}"}):
-        with pytest.raises(ColorganError, match="is an ONNX file of something else"):
-            load_network(other_graph(file, **told))
-    with pytest.raises(ColorganError, match="is of version 9"):
-        load_network(other_graph(file, colorgan='{"version": 9}'))
+    assert load_network(graph(file, TOLD)).predict(np.ones((3, 1, 8, 16), "f")).shape[1] == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ("", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ({}, "version is missing"),
+        (TOLD | {"version": 9}, "version is 9; it should be 1"),
+        (TOLD | {"space": "hsv"}, "space is 'hsv'; it should be 'rgb' or 'lab'"),
+        (TOLD | {"multiple": 0}, "multiple is 0; it should be greater than or equal to 1"),
+        (TOLD | {"multiple": 10**9}, "multiple is 1000000000; it should be less than or equal to "),
+        (TOLD | {"multiple": "8"}, "multiple is '8'; it should be a valid integer"),
+        (TOLD | {"image_size": -64}, "image_size is -64; it should be greater than or equal to 32"),
+        (TOLD | {"image_size": math.nan}, "image_size is nan; it should be a valid integer"),
+    ],
+    ids=range(10),
+)
+def test_metadata_of_another_kind_is_refused(tmp_path: Path, told: object, why: str) -> None:
+    with pytest.raises(ColorganError) as refusal:
+        load_network(graph(tmp_path / "m.onnx", told))
+    start = f"--model {tmp_path / 'm.onnx'} is an ONNX file of something else (of its metadata "
+    assert str(refusal.value).startswith(f"{start}'colorgan': {why}")
+    assert str(refusal.value).endswith("it should be one that `colorgan export` has written")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "channels", "sentence"),
+    [
+        ([helper.make_node("Neg", ["input"], ["output"])], 1,
+         "makes (1, 1, 8, 8) of (1, 1, 8, 8); it should be (1, 2, 8, 8)"),
+        ([NAN, helper.make_node("Mul", ["input", "nan"], ["x"]),
+          helper.make_node("Concat", ["x", "x"], ["output"], axis=1)], 1,
+         "gives values that are not finite (NaN or inf): its weights are damaged"),
+        ([SHAPE, helper.make_node("Reshape", ["input", "shape"], ["output"])], 1,
+         "fails on an input of (1, 1, 8, 8): "),
+        ([TWICE], 3, "fails on an input of (1, 1, 8, 8): "),
+    ],
+    ids=["channels", "nan", "fails", "input"],
+)  # fmt: skip
+def test_a_graph_that_does_not_colour_is_refused(
+    tmp_path: Path, nodes: list[onnx.NodeProto], channels: int, sentence: str
+) -> None:
+    with pytest.raises(ColorganError) as refusal:
+        load_network(graph(tmp_path / "m.onnx", TOLD, *nodes, channels=channels))
+    assert str(refusal.value).startswith(f"--model {tmp_path / 'm.onnx'} {sentence}")
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_network_that_came_out_otherwise_is_not_written(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from colorgan.networks.backbones import create_backbone
-from colorgan.networks.depthwise import DepthwiseConv2d, pad_evenly, quicken_depthwise
+from colorgan.networks.layers import DepthwiseConv2d, pad_evenly, quicken_depthwise
 
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "mobilenetv2_100"])
@@ -26,6 +26,6 @@ def test_a_backbone_gives_the_same_maps_quickly_and_evenly_padded(backbone: str)
     before = network(x)
     pad_evenly(network)
     assert not any(type(m).__name__ == "Conv2dSame" for m in network.modules())
-    assert not any(getattr(m, "_same", False) for m in network.modules())
+    assert not any(getattr(m, "same_padding", False) for m in network.modules())
     for then, now in zip(before, network(x), strict=True):
         torch.testing.assert_close(now, then, rtol=1e-4, atol=1e-4)

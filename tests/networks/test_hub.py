@@ -63,7 +63,7 @@ def test_the_weights_are_downloaded_once(tmp_path: Path) -> None:
     start = f"model.encoder_weights is imagenet, but the weights of {LITE} could not be downloaded"
     assert first.startswith(start)
     assert second.endswith("or set it to efficientnet_lite0, which is installed with colorgan")
-    assert [asked.method for asked in hub.log if asked.path == WEIGHTS] == ["HEAD", "GET"]
+    assert [asked.method for asked in hub.log if asked.path == WEIGHTS].count("GET") == 1
     downloaded = load_file(tmp_path / "downloaded")
     assert len(downloaded) > 200
     for name, tensor in downloaded.items():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from colorgan.networks import UNet, convolution, initialise
-from colorgan.networks.convolution import DownConv, UpConv
+from colorgan.networks import UNet, initialise, layers
+from colorgan.networks.layers import DownConv, UpConv
 
 
 def parameters(network: nn.Module) -> int:
@@ -79,7 +79,7 @@ def test_a_matrix_product_is_the_same_convolution(
     layer = kind(3, 5, bias=side == 2).double()
     found = []
     for most_pixels in (0, 512):
-        monkeypatch.setattr(convolution, "MOST_PIXELS", most_pixels)
+        monkeypatch.setattr(layers, "MOST_PIXELS", most_pixels)
         x = torch.randn(2, 3, side, side, dtype=torch.double, generator=torch.manual_seed(1))
         x = x.contiguous(memory_format=layout).requires_grad_()
         layer.zero_grad()

@@ -182,10 +182,8 @@ def break_off(lives: Lives, place: Place, number: signal.Signals, after: int) ->
 def stopped_at(place: Place, said: str) -> int:
     """The iteration after which it says it was stopped, which is that of its checkpoint."""
     (number,) = re.findall(rf"^train lab: stopped after iteration (\d+) of {TOTAL};", said, re.M)
-    checkpoint = Checkpoint.read(place.checkpoint)
-    assert checkpoint
-    assert checkpoint.iteration == int(number)
-    return checkpoint.iteration
+    assert Checkpoint.read(place.checkpoint).tensors["iteration"] == int(number)
+    return int(number)
 
 
 def went_on_from(said: str) -> int:

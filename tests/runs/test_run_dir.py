@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -11,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from colorgan import paths
-from colorgan.data.arrays import read_info
+from colorgan.config import Params
 from colorgan.errors import ColorganError
-from colorgan.runs import run_dir, runtime
+from colorgan.runs import run_dir
 from colorgan.runs.run_dir import RunDir
+from colorgan.runs.runtime import Group, Runtime
 from colorgan.training import trainer
 from colorgan.training.step import Pix2Pix
 from kill_runs import OUTS
@@ -58,6 +61,10 @@ def steps(monkeypatch: pytest.MonkeyPatch, write_arrays: Callable[..., Path]) ->
 
 def outs() -> dict[str, bytes]:
     return {name: Path(name).read_bytes() for name in OUTS}
+
+
+def checkpoint_of(folder: Path) -> Path:
+    return folder.resolve() / "checkpoint.safetensors"
 
 
 def folders() -> list[Path]:
@@ -115,52 +122,72 @@ def test_a_signal_in_the_last_validation_stops_it_too(
 # --- what is another training ---
 
 
-def change_lr(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    return {"train.lr": 0.0003}
+def test_what_makes_another_training(
+    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def digest(
+        changes: dict[str, object] | None = None, data: str = "", init: str = "", **machine: Any
+    ) -> str:
+        device = torch.device("cpu")
+        runtime = Runtime(**{"device": device, "precision": "off", "compile": "off", **machine})
+        return run_dir.digest_of(make_params(changes or {}).lab, data, init, runtime)
+
+    found = [digest(), digest({"train.lr": 0.3}), digest(data="d"), digest(init="i")]
+    found += [digest(device=torch.device("cuda")), digest(precision="bf16")]
+    found += [digest(compile="default")]
+    assert digest(group=Group(0, 0, 2)) == digest({"runtime.num_workers": 2}) == found[0]
+    changed = tmp_path / "step.py"
+    changed.write_text("# changed")
+    known = [changed if file.name == changed.name else file for file in run_dir.code_files()]
+    monkeypatch.setattr(run_dir, "code_files", lambda: known)
+    assert len({*found, digest()}) == len(found) + 1
 
 
-def change_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """As on another machine, where `auto` is resolved to something else."""
-    monkeypatch.setattr(runtime, "choose_precision", lambda amp, device: "bf16")
-    return {}
-
-
-def change_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    info = read_info(folder)
-    type(info)(**{**vars(info), "digest": "1" * 64}).write(folder)
-    return {}
-
-
-def change_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    changed = Path("step.py")
-    known = run_dir.code_files()
-    (original,) = (file for file in known if file.name == "step.py")
-    changed.write_text(original.read_text() + "# changed\n")
-    now = [changed if file == original else file for file in known]
-    monkeypatch.setattr(run_dir, "code_files", lambda: now)
-    return {}
-
-
-@pytest.mark.parametrize("change", [change_lr, change_precision, change_data, change_code])
 def test_another_training_begins_anew_and_the_old_one_can_resume(
+    steps: Steps, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert steps.of(run, stop_at=5) == list(range(6))
+    checkpoint = checkpoint_of(folders()[0])
+    other = {"runtime.progress": "lines", "train.lr": 0.0003}
+    assert steps.of(run, "lab", other) == list(range(10))
+    said = f"begins anew: {checkpoint} is of other parameters, data or code\n"
+    assert f"train lab: {said}" in capsys.readouterr().out
+    assert steps.of(run) == [6, 7, 8, 9]
+
+
+def test_a_damaged_checkpoint_is_said_and_training_begins_anew(
+    steps: Steps, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps.of(run)
+    unbroken = outs()
+    shutil.rmtree(".resume")
+    steps.of(run, stop_at=5)
+    checkpoint = checkpoint_of(folders()[0])
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    capsys.readouterr()
+    assert steps.of(run) == list(range(10))
+    said = capsys.readouterr().err
+    assert said.startswith(f"train lab: {checkpoint} is not a whole checkpoint (")
+    assert said.endswith("): training begins anew\n")
+    assert said.count("\n") == 1
+    assert outs() == unbroken
+
+
+def test_another_torch_or_number_of_processes_is_said(
     steps: Steps,
     run: Callable[..., None],
-    change: Callable[..., dict[str, object]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert steps.of(run, stop_at=5) == list(range(6))
-    (first,) = folders()
-    folder = paths.processed("lab")
-    with monkeypatch.context() as patch:
-        dataset = (folder / "dataset.json").read_bytes()
-        other = {"runtime.progress": "lines", **change(folder, patch)}
-        assert steps.of(run, "lab", other) == list(range(10))
-        (folder / "dataset.json").write_bytes(dataset)
-    checkpoint = first.resolve() / "checkpoint.safetensors"
-    said = f"train lab: begins anew: {checkpoint} is of other parameters, data or code\n"
-    assert said in capsys.readouterr().out
+    steps.of(run, stop_at=5)
+    monkeypatch.setattr(torch, "__version__", "9.9.9")
+    capsys.readouterr()
     assert steps.of(run) == [6, 7, 8, 9]
+    assert re.fullmatch(
+        r"train lab: the checkpoint is of torch \S+, 1 process\(es\), this is torch 9.9.9, 1 "
+        r"process\(es\): the weights may differ from those of an unbroken training\n",
+        capsys.readouterr().err,
+    )
 
 
 # --- the folder ---
@@ -203,10 +230,8 @@ def test_one_training_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_newest_other_trainings_are_kept(tmp_path: Path) -> None:
     for age in range(8):
-        RunDir(tmp_path / str(age)).path.mkdir()
-        os.utime(tmp_path / str(age), (1e9 - age, 1e9 - age))
+        os.utime(RunDir(tmp_path / str(age)).path, (1e9 - age, 1e9 - age))
     own = RunDir(tmp_path / "own")
-    own.path.mkdir()
     with RunDir(tmp_path / "7").locked("lab"):
         with own.locked("rgb"):
             pass

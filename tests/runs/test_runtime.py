@@ -42,13 +42,12 @@ def test_auto_takes_the_fastest_device(
     assert runtime.choose_device("cpu") == CPU
 
 
-@pytest.mark.parametrize("name", ["cuda", "mps"])
-def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, cuda=False, mps=False)
     with pytest.raises(ParamsError) as refusal:
-        runtime.choose_device(name)
+        runtime.choose_device("cuda")
     assert str(refusal.value) == (
-        f"params.yaml: runtime.device is '{name}', which this machine does not have; "
+        "params.yaml: runtime.device is 'cuda', which this machine does not have; "
         "it should be auto or one of cpu"
     )
 
@@ -125,20 +124,13 @@ def test_auto_takes_every_gpu_and_one_process_elsewhere(
     assert runtime.choose_devices(there, device) == there
 
 
-@pytest.mark.parametrize(
-    ("device", "there", "what"),
-    [
-        (CPU, 4, "4 CPU cores; it should be auto or at most 4"),
-        (CPU, 1, "1 CPU core; it should be auto or at most 1"),
-        (CUDA, 2, "2 GPUs; it should be auto or at most 2"),
-        (MPS, 8, "1 device; it should be auto or at most 1"),
-    ],
-)
-def test_more_devices_than_there_are(
-    monkeypatch: pytest.MonkeyPatch, device: torch.device, there: int, what: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
-    monkeypatch.setattr(runtime.os, "cpu_count", lambda: there)
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test_more_devices_than_there_are(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: 4)
     with pytest.raises(ParamsError) as refusal:
         runtime.choose_devices(5, device)
-    assert str(refusal.value) == f"params.yaml: runtime.devices is 5, this machine has {what}"
+    assert str(refusal.value) == (
+        "params.yaml: runtime.devices is 5; it should be auto, or on this machine "
+        f"({device.type}) at most 4"
+    )

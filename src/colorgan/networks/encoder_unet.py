@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from colorgan.errors import ParamsError
 from colorgan.networks.backbones import create_backbone
 from colorgan.networks.color_queries import ColorQueries
-from colorgan.networks.depthwise import quicken_depthwise
+from colorgan.networks.layers import quicken_depthwise
 
 OF_COLORS = ("last.weight", "last.bias", "queries.mix.weight")
 """Parameters whose first dimension is the channels of the output."""

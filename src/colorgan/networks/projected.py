@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from colorgan.networks.backbones import frozen_backbone
-from colorgan.networks.convolution import channels_last
+from colorgan.networks.layers import channels_last
 
 FEATURES = "efficientnet_lite0"
 

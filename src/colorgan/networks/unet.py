@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from colorgan.networks.convolution import DownConv, UpConv, same_layout_backwards
-from colorgan.networks.layers import NormName, norm_layer
+from colorgan.networks.layers import DownConv, NormName, UpConv, norm_layer, same_layout_backwards
 
 MAX_DEPTH = 8
 """Of the paper, whose 256 px become one pixel; larger images have this depth too."""

@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from colorgan import io, paths
-from colorgan.config import SPACES, check_params, read_yaml
+from colorgan.config import SPACES, check_params
 from colorgan.errors import ColorganError
 
 FOLDER = Path(__file__).parent
@@ -50,7 +50,7 @@ def as_options(name: str, path: Path | None = None) -> str:
 
 def content(name: str) -> dict[str, Any]:
     """Return params.yaml as the project ships it with the values of a preset."""
-    whole = read_yaml(FOLDER / "default.yaml")
+    whole = io.read_yaml(FOLDER / "default.yaml")
     _put(whole, _values(name, None))
     return whole
 
@@ -67,7 +67,7 @@ def write(name: str, path: Path | None = None, params: Path = paths.PARAMS) -> N
     if name == "default":
         text = (FOLDER / "default.yaml").read_text(encoding="utf-8")
     else:
-        check_params(read_yaml(params), where=str(params))
+        check_params(io.read_yaml(params), where=str(params))
         round_trip = YAML()
         round_trip.preserve_quotes = True
         round_trip.width = 4096
@@ -85,7 +85,7 @@ def _values(name: str, path: Path | None) -> dict[str, Any]:
     """Return the values of a preset by dotted name."""
     if name not in descriptions():
         raise ColorganError(f"no preset is called {name!r}; there are {', '.join(descriptions())}")
-    values = _flat(read_yaml(FOLDER / f"{name}.yaml"))
+    values = _flat(io.read_yaml(FOLDER / f"{name}.yaml"))
     if (name == "photos") != (path is not None):
         need = "needs the photos" if path is None else "takes no --path"
         raise ColorganError(

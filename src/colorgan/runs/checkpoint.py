@@ -1,18 +1,18 @@
 """Checkpoints: all that a training needs to resume, in one safetensors file.
 
-Its tensors are `<network>.<name>`, `<optimizer>.<i>.<name>` for Adam's state of the i-th parameter,
-and `since_log`, the losses since the last log. The metadata holds the rest as JSON. Random numbers
-and the learning rate are functions of the position.
+Its tensors are `<part>.<name>`, for Adam's state of the i-th parameter `<optimizer>.<i>.<name>`,
+and the position: `iteration`, `epoch` and `since_log`, the losses since the last log. Random
+numbers and the learning rate are functions of the position.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,9 +25,8 @@ from colorgan.errors import ColorganError
 from colorgan.io import file_aside, sync
 from colorgan.runs.runtime import Group
 
-VERSION = 3
-"""Of the format. A training whose checkpoints have another one is another training."""
-
+VERSION = 4
+"""Of the format; another one makes another training."""
 Parts = Mapping[str, nn.Module | Optimizer | GradScaler]
 """All of a training that has a `state_dict`, by name."""
 
@@ -49,33 +48,19 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a checkpoint file, on the CPU.
+    """The content of a checkpoint file, on the CPU; `made_with` is what `made_with` returned."""
 
-    Attributes:
-        iteration, epoch: the position.
-        made_with: version of torch and number of processes, in words.
-        scaler: the state of the GradScaler, empty unless training runs in fp16.
-        tensors: the rest.
-    """
-
-    iteration: int
-    epoch: int
-    made_with: str
-    scaler: dict[str, float]
     tensors: dict[str, Tensor]
+    made_with: str
 
     @classmethod
     def of(cls, parts: Parts, position: Position) -> Checkpoint:
         """Return the present state; on a CPU it shares memory with what is trained."""
-        scaler: dict[str, float] = {}
-        tensors: dict[str, Tensor] = {}
+        values: dict[str, Any] = {"iteration": position.iteration, "epoch": position.epoch}
         if position.since_log:
-            tensors["since_log"] = torch.stack(position.since_log)
+            values["since_log"] = torch.stack(position.since_log)
         for part, stateful in parts.items():
             state = stateful.state_dict()
-            if isinstance(stateful, GradScaler):
-                scaler = state
-                continue
             if isinstance(stateful, Optimizer):
                 # Its param_groups follow from the parameters.
                 state = {
@@ -83,32 +68,29 @@ class Checkpoint:
                     for i, of_weight in state["state"].items()
                     for name, value in of_weight.items()
                 }
-            tensors |= {f"{part}.{name}": value for name, value in state.items()}
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        return cls(position.iteration, position.epoch, made_with(), scaler, tensors)
+            values |= {f"{part}.{name}": value for name, value in state.items()}
+        # The position and the state of a GradScaler are numbers.
+        tensors = {name: torch.as_tensor(value).cpu() for name, value in values.items()}
+        return cls({name: tensor.contiguous() for name, tensor in tensors.items()}, made_with())
 
     @classmethod
-    def read(cls, path: Path) -> Checkpoint | None:
-        """Read a checkpoint; None if there is none.
+    def read(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint.
 
         Raises:
             ColorganError: it is not whole.
         """
-        if not path.exists():
-            return None
         try:
             with safe_open(path, "pt") as file:
-                state = json.loads(file.metadata()["state"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return cls(**state, tensors=tensors)
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+                return cls(tensors, file.metadata()["made_with"])
+        except SafetensorError as error:
             raise ColorganError(f"{path} is not a whole checkpoint ({error})") from None
 
     def write(self, path: Path) -> None:
         """Write it aside, flush it to the disk, then rename it: the file is always whole."""
-        state = {name: value for name, value in vars(self).items() if name != "tensors"}
         with file_aside(path) as aside:
-            save_file(self.tensors, aside, {"state": json.dumps(state)})
+            save_file(self.tensors, aside, {"made_with": self.made_with})
             sync(aside)
 
     def restore(self, parts: Parts, device: torch.device) -> Position:
@@ -121,13 +103,14 @@ class Checkpoint:
                 if name.startswith(prefix)
             }
             if isinstance(stateful, GradScaler):
-                stateful.load_state_dict(self.scaler)
+                stateful.load_state_dict({name: value.item() for name, value in state.items()})
             elif isinstance(stateful, Optimizer):
                 _restore_adam(stateful, state)
             else:
                 stateful.load_state_dict(state)
+        iteration, epoch = (int(self.tensors[name]) for name in ("iteration", "epoch"))
         losses = self.tensors.get("since_log", torch.zeros(0)).to(device)
-        return Position(self.iteration, self.epoch, list(losses.unbind()))
+        return Position(iteration, epoch, list(losses.unbind()))
 
 
 def _restore_adam(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:

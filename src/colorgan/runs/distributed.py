@@ -43,7 +43,7 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
 
     if device.type == "cpu":
         # Each process would start as many threads as there are cores.
-        threads = max(1, (os.cpu_count() or 1) // n_processes)
+        threads = (os.cpu_count() or n_processes) // n_processes
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     # Each process says itself what the user should know; each logger of torch has its own level.
     for name in list(logging.root.manager.loggerDict):
@@ -69,11 +69,9 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
         code = min(failure.exitcode for failure in error.failures.values())
         if code > 0:
             return code
-        print(
-            f"train {space}: one of the {n_processes} processes was ended by signal {-code} "
-            f"({signal.Signals(-code).name}); the same command resumes",
-            file=sys.stderr,
-        )
+        name = signal.Signals(-code).name
+        said = f"train {space}: a process was ended by {name}; the same command resumes"
+        print(said, file=sys.stderr)
         return 128 - code
     except SignalException as stop:
         return 128 + int(stop.sigval)

@@ -25,7 +25,6 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -64,10 +63,7 @@ def code_files() -> list[Path]:
 
 
 def digest_of(cfg: SpaceParams, data_digest: str, init_sha256: str, runtime: Runtime) -> str:
-    """Return 16 hex digits that tell one training from another.
-
-    What `auto` is resolved to counts too: on another kind of machine the weights differ.
-    """
+    """Return 16 hex digits that tell one training from another; `auto` counts as resolved."""
     parts = [
         f"checkpoint {VERSION}",
         json.dumps(flat(cfg), sort_keys=True),
@@ -81,33 +77,27 @@ def digest_of(cfg: SpaceParams, data_digest: str, init_sha256: str, runtime: Run
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
 class RunDir:
-    """The folder of one training; see the head of this module."""
+    """The folder of one training, which is made if it does not exist; see the head of this module.
 
-    path: Path
+    Attributes:
+        path: the folder.
+        checkpoint: the checkpoint file.
+        best: the weights of the best epoch so far.
+        model: the folder of the finished model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.checkpoint = path / "checkpoint.safetensors"
+        self.best = path / "best.safetensors"
+        self.model = path / "finished"
 
     @classmethod
     def of(cls, stage: str, digest: str) -> RunDir:
-        """Return the folder of a training of a stage; it is made if it does not exist."""
-        path = paths.resume(stage) / digest
-        path.mkdir(parents=True, exist_ok=True)
-        return cls(path)
-
-    @property
-    def checkpoint(self) -> Path:
-        """The checkpoint file."""
-        return self.path / "checkpoint.safetensors"
-
-    @property
-    def best(self) -> Path:
-        """The weights of the best epoch so far."""
-        return self.path / "best.safetensors"
-
-    @property
-    def model(self) -> Path:
-        """The folder of the finished model."""
-        return self.path / "finished"
+        """Return the folder of a training of a stage."""
+        return cls(paths.resume(stage) / digest)
 
     def token(self) -> str:
         """Return the name of this training for good, the same after each resume."""
@@ -123,47 +113,43 @@ class RunDir:
         Raises:
             ColorganError: another process trains here; names it. `title` is what it trains.
         """
-        lock, pid = FileLock(self.path / "lock"), self.path / "pid"
+        pid = self.path / "pid"
         try:
-            lock.acquire(timeout=LOCK_SECONDS)
+            with FileLock(self.path / "lock", timeout=LOCK_SECONDS):
+                pid.write_text(str(os.getpid()), encoding="utf-8")
+                io.remove_asides(self.path)
+                yield
+                self._remove_oldest()
         except Timeout:
             holder = pid.read_text(encoding="utf-8") if pid.exists() else "unknown"
             raise ColorganError(
                 f"process {holder} is training {title} with these parameters and data already, in "
                 f"{self.path}: wait for it, or stop it with `kill {holder}`"
             ) from None
-        try:
-            pid.write_text(str(os.getpid()), encoding="utf-8")
-            io.remove_asides(self.path)
-            yield
-            self._remove_oldest()
-        finally:
-            lock.release()
 
     def _remove_oldest(self) -> None:
         """Remove the oldest folders of other trainings of this stage, unless they are in use."""
-        others = [
-            path for path in self.path.parent.iterdir() if path.is_dir() and path != self.path
-        ]
-        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for other in others[OTHERS_KEPT:]:
+        others = {path for path in self.path.parent.iterdir() if path.is_dir()} - {self.path}
+        newest_first = sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
+        for other in newest_first[OTHERS_KEPT:]:
             with suppress(Timeout), FileLock(other / "lock", timeout=0):
                 shutil.rmtree(other, ignore_errors=True)
 
     def read_checkpoint(self, progress: TrainingProgress) -> Checkpoint | None:
-        """Read the checkpoint and say why if none is used; None if there is none that is whole."""
+        """Read the checkpoint; None, and a sentence why, if training begins anew."""
+        if not self.checkpoint.exists():
+            others = self.path.parent.glob(f"*/{self.checkpoint.name}")
+            newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
+            if newest:
+                progress.say(f"begins anew: {newest} is of other parameters, data or code")
+            return None
         try:
             checkpoint = Checkpoint.read(self.checkpoint)
         except ColorganError as error:
             print(f"{progress.title}: {error}: training begins anew", file=sys.stderr, flush=True)
             self.checkpoint.unlink()
             return None
-        if checkpoint is None:
-            others = self.path.parent.glob(f"*/{self.checkpoint.name}")
-            newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
-            if newest:
-                progress.say(f"begins anew: {newest} is of other parameters, data or code")
-        elif checkpoint.made_with != made_with():
+        if checkpoint.made_with != made_with():
             print(
                 f"{progress.title}: the checkpoint is of {checkpoint.made_with}, this is "
                 f"{made_with()}: the weights may differ from those of an unbroken training",
@@ -173,7 +159,7 @@ class RunDir:
 
     def finish(self) -> None:
         """Note that all is done and recorded; the checkpoint is not needed any more."""
-        # On disk before the checkpoint is gone.
+        # On disk before the checkpoint is gone, against a power cut.
         for path in (*self.model.iterdir(), self.model):
             io.sync(path)
         (self.path / "done").touch()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,36 +32,29 @@ def choose_device(name: str, asked: str = "params.yaml: runtime.device") -> torc
     Raises:
         ParamsError: this machine does not have it.
     """
-    present = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    there = [device for device, is_there in present.items() if is_there]
-    if name == "auto":
-        return torch.device(there[0])
-    if name not in there:
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = [*(device for device, is_there in present.items() if is_there), "cpu"]
+    if name not in ("auto", *there):
         raise ParamsError(
             f"{asked} is {name!r}, which this machine does not have; "
             f"it should be auto or one of {', '.join(there)}"
         )
-    return torch.device(name)
+    return torch.device(there[0] if name == "auto" else name)
 
 
 def choose_devices(wanted: str | int, device: torch.device) -> int:
     """Return how many processes train on this machine; `auto` takes all GPUs, and one CPU.
 
     Raises:
-        ParamsError: more are asked for than there are.
+        ParamsError: more are asked for than there are GPUs or CPU cores.
     """
     there = {"cuda": torch.cuda.device_count(), "cpu": os.cpu_count() or 1}.get(device.type, 1)
     if wanted == "auto":
         return there if device.type == "cuda" else 1
     if int(wanted) > there:
-        kind = {"cuda": "GPU", "cpu": "CPU core"}.get(device.type, "device")
         raise ParamsError(
-            f"params.yaml: runtime.devices is {wanted}, this machine has {there} {kind}"
-            f"{'s' if there > 1 else ''}; it should be auto or at most {there}"
+            f"params.yaml: runtime.devices is {wanted}; it should be auto, or on this machine "
+            f"({device.type}) at most {there}"
         )
     return int(wanted)
 
@@ -144,8 +137,8 @@ class Group:
     @classmethod
     def of_environment(cls) -> Group:
         """Return what torchrun says in the environment; a group of one without it."""
-        env = os.environ
-        return cls(*(int(env.get(*x)) for x in (("RANK", 0), ("LOCAL_RANK", 0), ("WORLD_SIZE", 1))))
+        rank, local_rank = (int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK"))
+        return cls(rank, local_rank, int(os.environ.get("WORLD_SIZE", 1)))
 
 
 @dataclass(frozen=True)
@@ -213,8 +206,6 @@ def set_flags(train: TrainParams) -> None:
         # This imports torch's compiler, which takes a second.
         torch.use_deterministic_algorithms(train.cudnn_deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # Denormals slow a CPU down a hundredfold, and no weight needs them.
-    torch.set_flush_denormal(True)
 
 
 def keep_freed_memory() -> None:
@@ -223,12 +214,8 @@ def keep_freed_memory() -> None:
     It would return them to the system, and new ones come as fresh pages: a batch of 32 at 256 px
     took 7 times as long to read and convert.
     """
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
         # From malloc.h; 32 MB is the most that glibc takes for the first.
         mmap_threshold, trim_threshold = -3, -1
         mallopt(mmap_threshold, 1 << 25)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from colorgan.config import TrainParams
 from colorgan.data.loader import AUGMENTATION, Batch, stream
-from colorgan.networks.convolution import channels_last
+from colorgan.networks.layers import channels_last
 from colorgan.runs.runtime import Group
 from colorgan.spaces import Space
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from colorgan.networks.backbones import frozen_backbone
-from colorgan.networks.convolution import channels_last
+from colorgan.networks.layers import channels_last
 from colorgan.runs.runtime import Runtime
 from colorgan.spaces import Space
 
@@ -155,7 +155,10 @@ class PerceptualLoss:
 
 def _colorfulness(pictures: Tensor) -> Tensor:
     """Return the colourfulness `(N,)` of the inner cells of sRGB `(N, H, W, 3)` in 0..1."""
-    cells = F.adaptive_avg_pool2d(255 * pictures.movedim(-1, 1), CELLS)[..., 1:-1, 1:-1]
+    # Not adaptive_avg_pool2d, whose gradient on CUDA is not deterministic; the bits are the same.
+    side = pictures.shape[1] // CELLS
+    sums = F.avg_pool2d(255 * pictures.movedim(-1, 1), side, divisor_override=1)
+    cells = (sums / side / side)[..., 1:-1, 1:-1]
     red, green, blue = cells.flatten(2).unbind(1)
     opponents = torch.stack((red - green, (red + green) / 2 - blue))
     # The constants keep the gradient of the root finite for gray pictures.
