@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from colorgan import io, paths
 from colorgan.config import Params, SpaceName
-from colorgan.data.sources import MANIFEST, get_source
+from colorgan.data.sources import MANIFEST, SOURCES, Manifest
 
 
 def download(params: Params, space: SpaceName) -> int:
@@ -16,11 +18,11 @@ def download(params: Params, space: SpaceName) -> int:
     """
     data = params.space(space).data
     with io.folder_aside(paths.raw(space)) as folder:
-        get_source(data.source).fetch(data, folder)
+        SOURCES[data.source].fetch(data, folder)
         files = {
             path.relative_to(folder).as_posix(): io.sha256(path)
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
-        io.write_json(folder / MANIFEST, {"source": data.source, "files": files})
+        io.write_json(folder / MANIFEST, asdict(Manifest(data.source, files)))
     return len(files)
