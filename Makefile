@@ -27,6 +27,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 repro: setup  ## Run the six stages on the bundled photos (only what changed), then print the metrics
+	@# A ZIP file of the project has no git, which DVC has to be told.
+	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	dvc repro
 	@python -m colorgan summary
 

@@ -107,3 +107,11 @@ def test_a_manifest_that_is_damaged(params: Params, text: bytes) -> None:
         preprocess(params, "lab")
     assert str(refusal.value).startswith(f"{path} is damaged (")
     assert "run `dvc repro -f download@lab`" in str(refusal.value)
+
+
+def test_a_relative_path_is_warned_of(project, make_params, write_photos, capsys) -> None:
+    write_photos(sea=2)
+    for path, said in (("data/sample", True), (str(project / "data/sample"), False)):
+        download(make_params({"lab.source": "folder", "lab.path": path}), "lab")
+        absolute = f"{project / 'data/sample'} works everywhere"
+        assert (absolute in capsys.readouterr().err) is said

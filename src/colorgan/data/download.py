@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from colorgan import io, paths
 from colorgan.config import Params, SpaceName
@@ -17,6 +19,13 @@ def download(params: Params, space: SpaceName) -> int:
     make the same folder.
     """
     data = params.space(space).data
+    path = Path(data.path).expanduser()
+    if data.source in ("folder", "parquet") and not path.is_absolute():
+        print(
+            f"{space}.path in params.yaml is relative: under --temp and --queue, DVC looks for it "
+            f"in a copy of the project; {path.absolute()} works everywhere",
+            file=sys.stderr,
+        )
     with io.folder_aside(paths.raw(space)) as folder:
         SOURCES[data.source].fetch(data, folder)
         files = {

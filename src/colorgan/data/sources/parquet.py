@@ -140,7 +140,7 @@ def _between(rows: Sequence[int], start: int, end: int) -> Sequence[int]:
 
 def fetch(data: DataParams, folder: Path) -> None:
     """Copy the files as they are."""
-    home = Path(data.path)
+    home = Path(data.path).expanduser()
     single = home.is_file() and home.suffix.lower() == SUFFIX
     names = [home.name] if single else parquet_names(home)
     if not names:
