@@ -7,7 +7,6 @@ import hashlib
 import io
 import tarfile
 import threading
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,21 +163,6 @@ def test_an_address_that_is_none(path: Path, url: str) -> None:
     with pytest.raises(ColorganError) as error:
         fetch_file(url, path, MD5)
     assert str(error.value).startswith(f"{url!r} cannot be downloaded")
-
-
-def test_memory_stays_flat(server: Loopback, path: Path, tmp_path: Path) -> None:
-    big = tmp_path / "big"
-    with big.open("wb") as file:
-        file.truncate(20_000_000)
-    # The server would hold the content: it runs in the same process, but is not traced yet.
-    server.pages["/file"] = Page(big.read_bytes())
-    md5 = hashlib.md5(big.read_bytes()).hexdigest()
-    tracemalloc.start()
-    fetch_file(server.url("/file"), path, md5)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 8_000_000
-    assert path.stat().st_size == 20_000_000
 
 
 # Archives.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,11 @@ def test_files_are_copied_as_they_are_in_order(data, tmp_path) -> None:
     home = tmp_path / "photos"
     for i, name in enumerate(["b.parquet", "a/z.parquet", "c/d/e.PARQUET"]):
         write(home / name, webp=CONTENTS[i : i + 1], label=["x"], split=["train"])
-    (home / "README.md").write_text("no photos")
+    for name in ("README.md", "._b.parquet", "@eaDir/b.parquet"):
+        put = home / name
+        put.parent.mkdir(exist_ok=True)
+        put.write_text("no photos")
+    (home / "gone.txt").symlink_to("nowhere")
     (home / "link.parquet").symlink_to("b.parquet")
     photos = fetched(data(), tmp_path / "raw")
     names = ["a/z.parquet", "b.parquet", "c/d/e.PARQUET", "link.parquet"]
@@ -203,6 +208,14 @@ def test_a_file_that_is_no_parquet_is_named(data, tmp_path, content) -> None:
     path = write(tmp_path / "photos/b.parquet", **GOOD)
     path.write_bytes(path.read_bytes()[:-20] if content is None else content)
     with pytest.raises(ColorganError, match=r"/photos/b.parquet is no whole Parquet file \(.*\): "):
+        fetched(data(), tmp_path / "raw")
+
+
+@pytest.mark.parametrize("name", ["link.parquet", "pipe.parquet"])
+def test_a_file_that_cannot_be_read_stops_with_its_name(data, tmp_path, name) -> None:
+    bad = write(tmp_path / "photos/a.parquet", **GOOD).with_name(name)
+    os.mkfifo(bad) if name == "pipe.parquet" else bad.symlink_to("nowhere")
+    with pytest.raises(ColorganError, match=rf"/{name} is unreadable: .*; mend it or move it away"):
         fetched(data(), tmp_path / "raw")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -40,7 +40,7 @@ class FoundFile:
     reason: str = ""
 
 
-def find_files(root: Path) -> Iterator[FoundFile]:
+def find_files(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Iterator[FoundFile]:
     """Yield every file below a folder in the order of the paths; links to folders are followed.
 
     A hidden folder, and one of a system, is yielded itself, not its files. The name of `root` does
@@ -53,7 +53,7 @@ def find_files(root: Path) -> Iterator[FoundFile]:
         try:
             about = path.stat()
             if not S_ISDIR(about.st_mode):
-                yield _file(path, hidden, S_ISREG(about.st_mode))
+                yield _file(path, hidden, S_ISREG(about.st_mode), suffixes)
             elif path != root and (reason := why_folder_is_left_out(path.name)):
                 yield FoundFile(path, "left out", reason)
             elif _identity(about) in above:
@@ -78,11 +78,11 @@ def why_folder_is_left_out(name: str) -> str:
     return ""
 
 
-def _file(path: Path, hidden: bool, regular: bool) -> FoundFile:
+def _file(path: Path, hidden: bool, regular: bool, suffixes: Sequence[str]) -> FoundFile:
     suffix = path.suffix.lower()
     if hidden:  # macOS leaves `._x.jpg` beside `x.jpg`
         return FoundFile(path, "left out", "a hidden file")
-    if suffix not in SUFFIXES:
+    if suffix not in suffixes:
         return FoundFile(path, "left out", f"suffix not read: {suffix or 'none'}")
     if not regular:  # opening a pipe would wait for ever
         return FoundFile(path, "unreadable", "unreadable: not a regular file")

@@ -17,6 +17,7 @@ import pyarrow.types as pt
 
 from colorgan.config import DataParams
 from colorgan.data.decode import RawPhoto
+from colorgan.data.photo_files import find_files
 from colorgan.errors import ColorganError
 
 SUFFIX = ".parquet"
@@ -165,12 +166,19 @@ def open_photos(data: DataParams, folder: Path) -> ParquetPhotos:
 
 
 def parquet_names(folder: Path) -> list[str]:
-    """Return the Parquet files in a folder and the folders in it, sorted by relative name."""
-    return sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() == SUFFIX and path.is_file()
-    )
+    """Return the relative names of the Parquet files in a folder and the folders in it, sorted.
+
+    Raises:
+        ColorganError: one of them cannot be read, and nobody knows how many photos it has.
+    """
+    names = []
+    for file in find_files(folder, (SUFFIX,)) if folder.is_dir() else ():
+        is_parquet = file.path.suffix.lower() == SUFFIX
+        if file.kind == "unreadable" and (is_parquet or file.path.is_dir()):
+            raise ColorganError(f"{file.path} is {file.reason}; mend it or move it away")
+        if file.kind == "photo":
+            names.append(file.path.relative_to(folder).as_posix())
+    return sorted(names)
 
 
 @contextmanager
