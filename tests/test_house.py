@@ -21,9 +21,9 @@ LAYERS = (
     "cli __main__",
     "serving verify",
     "data evaluation inference reporting training",
-    "data.loader evaluation.frechet evaluation.metrics model pictures runs tracking",
-    "data.arrays data.decode data.sources networks spaces",
-    "color config errors io paths presets",
+    "data.loader evaluation.frechet evaluation.metrics model pictures presets runs tracking",
+    "data.arrays data.decode data.photo_files data.sources networks spaces",
+    "color config errors io paths",
 )
 
 # The module of each stage. Stages speak through files alone.

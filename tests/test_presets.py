@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,30 @@ def test_photos_takes_its_source_from_the_files(
     for space in (load_params().rgb, load_params().lab):
         assert (space.data.source, space.data.path) == (source, str((project / path).resolve()))
         assert (space.data.image_size, space.data.min_side) == (128, 64)
+
+
+@pytest.mark.parametrize("name", ["gone.jpg", "pipe", ".dvcignore", "secret.txt"])
+def test_what_dvc_would_stop_at_is_named_first(
+    project: Path, monkeypatch: pytest.MonkeyPatch, colorgan: Callable[..., Any], name: str
+) -> None:
+    bad = project / "x/y" / name
+    bad.parent.mkdir(parents=True)
+    (project / "x/a.jpg").touch()
+    if name == "gone.jpg":
+        bad.symlink_to("nowhere")
+    elif name == "pipe":
+        os.mkfifo(bad)
+    else:
+        bad.touch()
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda file, mode: "secret" not in file.name and access(file, mode)
+    )
+    said = colorgan("preset", "photos", "--path", "x")
+    assert said.code == 1
+    assert said.err.startswith(f"colorgan: 'x/y/{name}' ")
+    assert "would stop there, so delete it or move it elsewhere" in said.err
+    assert said.err.count("\n") == 1
 
 
 def test_what_photos_and_the_path_need(colorgan: Callable[..., Any]) -> None:

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -14,7 +13,6 @@ from colorgan import io, paths
 from colorgan.config import Params
 from colorgan.data.download import download
 from colorgan.data.preprocess import preprocess
-from colorgan.data.sources import SOURCES
 from colorgan.errors import ColorganError
 
 SAMPLE = paths.DATA / "sample"
@@ -64,19 +62,16 @@ def test_again_is_the_same_to_the_byte(params, write_photos) -> None:
     assert listing(paths.raw("lab")) == first
 
 
-def test_a_photo_that_is_not_listed(params: Params, write_photos: Callable[..., list[str]]) -> None:
+def test_a_list_and_photos_that_differ(params, write_photos) -> None:
     write_photos(sea=2)
-    (SAMPLE / "sea" / "mine.webp").touch()
-    refused(params, f"{SAMPLE / 'sea/mine.webp'} has no row in {SAMPLE / 'attribution.csv'}: ")
+    listed = f"listed in {SAMPLE / 'attribution.csv'}, which should name the author, "
+    (SAMPLE / "sea/mine.webp").touch()
+    refused(params, f"{SAMPLE / 'sea/mine.webp'} is not {listed}")
+    (SAMPLE / "sea/1.webp").rename(SAMPLE / "sea/mine.webp")
+    refused(params, f"{SAMPLE / 'sea/1.webp'} does not exist, but is {listed}")
 
 
-def test_a_listed_photo_that_is_missing(params, write_photos) -> None:
-    write_photos(sea=2)
-    (SAMPLE / "sea" / "1.webp").unlink()
-    refused(params, f"{SAMPLE / 'sea/1.webp'} is listed in attribution.csv but not there")
-
-
-@pytest.mark.parametrize("text", [None, b"\xff\xfe\x00", b'file,"\n'])
+@pytest.mark.parametrize("text", [None, b"\xff\xfe\x00", b"name\nx\n"])
 def test_a_list_that_cannot_be_read(params, write_photos, text) -> None:
     write_photos(sea=2)
     if text is None:
@@ -114,6 +109,9 @@ def test_a_manifest_that_is_damaged(params: Params, text: bytes) -> None:
     assert "run `dvc repro -f download@lab`" in str(refusal.value)
 
 
-def test_the_sources_are_those_of_the_parameter(params: Params) -> None:
-    allowed = type(params.lab.data).model_fields["source"].annotation
-    assert get_args(allowed) == tuple(SOURCES)
+def test_a_relative_path_is_warned_of(project, make_params, write_photos, capsys) -> None:
+    write_photos(sea=2)
+    for path, said in (("data/sample", True), (str(project / "data/sample"), False)):
+        download(make_params({"lab.source": "folder", "lab.path": path}), "lab")
+        absolute = f"{project / 'data/sample'} works everywhere"
+        assert (absolute in capsys.readouterr().err) is said

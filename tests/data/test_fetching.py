@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
-import socket
 import tarfile
 import threading
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 from colorgan.data.sources import fetching
-from colorgan.data.sources.fetching import extract_members, fetch_file
+from colorgan.data.sources.fetching import extract_members, fetch_file, local
 from colorgan.errors import ColorganError
 from loopback import Loopback, Page
 
@@ -26,7 +25,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
-    monkeypatch.setattr(fetching, "PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(fetching, "PAUSES", (0.01, 0.01))
     with Loopback() as server:
         yield server
 
@@ -63,13 +62,29 @@ def test_whole_and_only_once(server: Loopback, path: Path, capsys: pytest.Captur
     assert capsys.readouterr().err == ""
 
 
-def test_a_file_url_is_copied(path: Path, tmp_path: Path) -> None:
+def test_a_file_or_folder_of_ones_own_is_named_by_a_path_or_an_address(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     there = tmp_path / "with a space.bin"
-    there.write_bytes(CONTENT)
-    fetch_file(there.as_uri(), path, MD5)
-    assert path.read_bytes() == there.read_bytes() == CONTENT
-    with pytest.raises(OSError, match=r"nowhere"):
-        fetch_file((tmp_path / "nowhere").as_uri(), path.with_name("x"), MD5)
+    there.touch()
+    assert local(there.as_uri()) == local(str(there)) == local("~/with a space.bin") == there
+    assert local("https://host/with a space.bin") is None
+    with pytest.raises(ColorganError, match=r"nowhere' does not exist; it should be a file, a "):
+        local((tmp_path / "nowhere").as_uri())
+
+
+def test_a_cache_that_nobody_may_write_into(path: Path, monkeypatch) -> None:
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+
+    def refuse(self: Path, *given: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert fetch_file("http://nowhere/file", path, MD5) == path
+    with pytest.raises(PermissionError):
+        fetch_file("http://nowhere/file", path, hashlib.md5(OTHER).hexdigest())
 
 
 def test_a_broken_connection_is_continued(server: Loopback, path: Path) -> None:
@@ -120,7 +135,6 @@ def test_wrong_checksum(server: Loopback, path: Path) -> None:
     ("status", "words"),
     [
         (403, "answered 403 Forbidden: check the address and your access"),
-        (404, "answered 404 Not Found: check the address"),
         (503, "answered 503 Service Unavailable: try again later"),
     ],
 )
@@ -144,36 +158,11 @@ def test_several_at_once_fetch_a_file_once(server: Loopback, path: Path) -> None
     assert path.read_bytes() == CONTENT
 
 
-def test_a_refused_connection(server: Loopback, path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/file"
-    with pytest.raises(ColorganError) as error:
-        fetch_file(url, path, MD5)
-    assert str(error.value).startswith(f"{url} could not be downloaded (Connection refused)")
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("url", ["file.bin", "ftp://127.0.0.1/file", "http://", "http://[::1"])
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/file", "http://[::1"])
 def test_an_address_that_is_none(path: Path, url: str) -> None:
     with pytest.raises(ColorganError) as error:
         fetch_file(url, path, MD5)
     assert str(error.value).startswith(f"{url!r} cannot be downloaded")
-
-
-def test_memory_stays_flat(server: Loopback, path: Path, tmp_path: Path) -> None:
-    big = tmp_path / "big"
-    with big.open("wb") as file:
-        file.truncate(20_000_000)
-    # The server would hold the content: it runs in the same process, but is not traced yet.
-    server.pages["/file"] = Page(big.read_bytes())
-    md5 = hashlib.md5(big.read_bytes()).hexdigest()
-    tracemalloc.start()
-    fetch_file(server.url("/file"), path, md5)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 8_000_000
-    assert path.stat().st_size == 20_000_000
 
 
 # Archives.
@@ -198,7 +187,7 @@ def unpacked(folder: Path) -> dict[str, bytes]:
 
 def test_only_the_wanted_members(tmp_path: Path) -> None:
     archive = write_archive(
-        tmp_path / "a.tar.gz", ("x/a", CONTENT), ("../evil", b""), ("x/b", b"b"), ("x/c", b"c")
+        tmp_path / "a.tar.gz", ("x/a", CONTENT), ("../evil", b""), ("./x/b", b"b"), ("x/c", b"c")
     )
     extract_members(archive, ["x/a", "x/b"], tmp_path / "out")
     assert unpacked(tmp_path / "out") == {"x/a": CONTENT, "x/b": b"b"}

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,17 +104,16 @@ def test_what_is_left_out_is_listed_with_its_reason(write_photos, run) -> None:
     assert sum(info.counts.values()) + info.rejected == len(names)
 
 
-@pytest.mark.parametrize("space", SPACES)
-def test_gray_photos_teach_gray_and_are_left_out(write_photos, run, space) -> None:
+def test_gray_photos_teach_gray_and_are_left_out(write_photos, run) -> None:
     write_photos(sea=4)
     gray = np.tile(np.arange(40, dtype=np.uint8)[:, None, None] * 6, (1, 40, 3))
     gray[..., 0] += 1
     Image.fromarray(gray).save(SAMPLE / "sea/1.webp", lossless=True)
-    run(space, min_chroma=2.0)
-    reasons = rejected(space)
+    run(min_chroma=2.0)
+    reasons = rejected()
     assert list(reasons) == ["sea/1.webp"]
     assert reasons["sea/1.webp"].startswith("near-gray: mean chroma 0.")
-    assert run(space, min_chroma=0.0).rejected == 0
+    assert run(min_chroma=0.0).rejected == 0
 
 
 def test_too_many_rejected_stop_the_stage_with_their_reasons(write_photos, run) -> None:
@@ -161,9 +161,11 @@ class Bomb(RawPhoto):
         os._exit(9)
 
 
-def test_photos_are_read_as_they_are_converted(make_params, project, monkeypatch) -> None:
-    """However many photos there are, few of them are in memory."""
-    monkeypatch.setattr(stage, "CHUNK_PHOTOS", 5)
+@pytest.mark.parametrize("limit", ["CHUNK_PHOTOS", "WAITING_BYTES"])
+def test_photos_are_read_as_they_are_converted(make_params, project, monkeypatch, limit) -> None:
+    """However many photos there are, few of them are in memory: some chunks a process, or bytes."""
+    monkeypatch.setattr(stage, limit, {"CHUNK_PHOTOS": 5, "WAITING_BYTES": 3000}[limit])
+    monkeypatch.setattr(stage, "CHUNK_BYTES", {"CHUNK_PHOTOS": 1 << 20, "WAITING_BYTES": 1}[limit])
     converter = Converter("lab", make_params().lab.data, Path("scratch"))
     alive: list[weakref.ref[RawPhoto]] = []
     most = 0
@@ -171,14 +173,14 @@ def test_photos_are_read_as_they_are_converted(make_params, project, monkeypatch
     def photos() -> Iterator[RawPhoto]:
         nonlocal most
         for i in range(200):
-            photo = RawPhoto(b"no picture", str(i))
+            photo = RawPhoto(bytes(1000), str(i))
             alive.append(weakref.ref(photo))
             most = max(most, sum(ref() is not None for ref in alive))
             yield photo
 
     records = convert_all(converter, photos(), 2)
     assert [record.name for record in records] == [str(i) for i in range(200)]
-    assert most < 60
+    assert most < {"CHUNK_PHOTOS": 60, "WAITING_BYTES": 8}[limit]
 
 
 def test_the_digest_names_the_data(write_photos, run) -> None:
@@ -195,23 +197,18 @@ def test_the_digest_names_the_data(write_photos, run) -> None:
 
 def test_no_photo_to_train_on(write_photos, run) -> None:
     write_photos(sea=3)
-    with pytest.raises(ColorganError) as refusal:
+    with pytest.raises(ColorganError, match=r"leaves no photo to train on: of 3 photos 3 were rej"):
         run(min_side=37, max_rejected=1.0)
-    assert str(refusal.value) == (
-        f"{paths.raw('lab')} leaves no photo to train on: of 3 photos 3 were rejected, "
-        "the others are all for validation and test"
-    )
     assert not list((paths.DATA / "processed").iterdir())
 
 
-def test_preprocess_before_download(project: Path, colorgan: Callable[..., object]) -> None:
+def test_preprocess_before_download(project: Path, colorgan: Callable[..., Any]) -> None:
     said = colorgan("preprocess", "lab")
-    assert said == type(said)(
-        1,
-        "",
+    assert said.err == (
         f"colorgan: {paths.raw('lab') / 'manifest.json'} does not exist: run `dvc repro "
-        "download@lab` (or `python -m colorgan download lab`) first\n",
+        "download@lab` (or `python -m colorgan download lab`) first\n"
     )
+    assert said.code == 1
 
 
 @pytest.mark.parametrize(
@@ -249,26 +246,19 @@ def made_up(**labels: int) -> Photos:
     ]
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 100, 205])
-@pytest.mark.parametrize(("val", "test"), [(0.1, 0.2), (0, 0.25), (0.15, 0), (0, 0), (0.05, 0.9)])
+@pytest.mark.parametrize("n", [1, 7, 205])
+@pytest.mark.parametrize(("val", "test"), [(0.1, 0.2), (0, 0.25), (0.15, 0), (0.05, 0.9)])
 def test_shares_are_exact_up_to_rounding(n: int, val: float, test: float) -> None:
-    counts = Counter(assign_splits(made_up(sea=n), val, test))
-    assert sum(counts.values()) == n
-    assert abs(counts["test"] - n * test) <= 0.5
-    assert abs(counts["val"] - n * val) <= 1
-    if not val:
-        assert not counts["val"]
-    if not test:
-        assert not counts["test"]
-
-
-def test_each_label_gets_its_share() -> None:
-    some = made_up(sea=100, forest=40, bird=12, one=1)
-    splits = assign_splits(some, 0.1, 0.2)
-    for label, n in (("sea", 100), ("forest", 40), ("bird", 12)):
-        counts = Counter(s for (of, _, _), s in zip(some, splits, strict=True) if of == label)
-        assert abs(counts["test"] - 0.2 * n) <= 1
-        assert abs(counts["val"] - 0.1 * n) <= 1.5
+    some = made_up(sea=n, forest=40)
+    splits = assign_splits(some, val, test)
+    for label, count in (("sea", n), ("forest", 40)):
+        counts = Counter(s for (of, *_), s in zip(some, splits, strict=True) if of == label)
+        assert abs(counts["test"] - count * test) <= 1
+        assert abs(counts["val"] - count * val) <= 1.5
+    counts = Counter(splits)
+    assert abs(counts["test"] - len(some) * test) <= 0.5
+    assert bool(counts["val"]) == bool(val)
+    assert bool(counts["test"]) == bool(test)
 
 
 def test_the_order_of_the_photos_does_not_matter() -> None:

@@ -17,7 +17,7 @@ from torchvision.datasets import STL10
 from colorgan.color import UInt8Array
 from colorgan.config import DataParams, Params
 from colorgan.data.decode import RawPhoto
-from colorgan.data.sources import PhotoSet, fetching, get_source
+from colorgan.data.sources import SOURCES, PhotoSet, fetching
 from colorgan.errors import ColorganError, ParamsError
 from loopback import Loopback, Page
 
@@ -58,7 +58,7 @@ def pack(members: Mapping[str, bytes]) -> bytes:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         for name, content in members.items():
-            info = tarfile.TarInfo(f"stl10_binary/{name}")
+            info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return archive.getvalue()
@@ -66,7 +66,7 @@ def pack(members: Mapping[str, bytes]) -> bytes:
 
 @pytest.fixture(scope="session")
 def archive(members: Mapping[str, bytes]) -> bytes:
-    return pack(members)
+    return pack({f"stl10_binary/{name}": content for name, content in members.items()})
 
 
 def md5(content: bytes) -> str:
@@ -108,7 +108,7 @@ def raw(tmp_path: Path, members: Mapping[str, bytes]) -> Path:
 
 def fetched(data: DataParams, folder: Path) -> set[str]:
     folder.mkdir()
-    get_source("stl10").fetch(data, folder)
+    SOURCES["stl10"].fetch(data, folder)
     return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
 
 
@@ -135,7 +135,7 @@ def test_agrees_with_torchvision(server, archive, members, photos, choose, tmp_p
 
     data = choose(*COUNTS)
     fetched(data, tmp_path / "ours")
-    ours = get_source("stl10").open(data, tmp_path / "ours")
+    ours = SOURCES["stl10"].open_photos(data, tmp_path / "ours")
     assert len(ours) == sum(COUNTS.values())
     read = iter(everything(ours))
     for part in COUNTS:
@@ -153,40 +153,44 @@ def test_agrees_with_torchvision(server, archive, members, photos, choose, tmp_p
     assert len(Theirs(tmp_path / "ours", "train")) == COUNTS["train"]
 
 
-def test_address_and_checksum_are_torchvisions(server, choose, monkeypatch, tmp_path) -> None:
-    assert STL10.url == "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
-    monkeypatch.delenv("COLORGAN_STL10_URL")
-    monkeypatch.delenv("COLORGAN_STL10_MD5")
-    monkeypatch.setattr(STL10, "url", server.url(ARCHIVE))
-    with pytest.raises(ColorganError, match=f"should be {STL10.tgz_md5}"):
-        fetched(choose("test"), tmp_path / "raw")
+def test_parts(server, choose, tmp_path) -> None:
+    data = choose("train", "unlabeled")
+    files = ["class_names.txt", "train_X.bin", "train_y.bin", "unlabeled_X.bin"]
+    assert fetched(data, tmp_path / "raw") == {f"stl10_binary/{name}" for name in files}
+    photos = SOURCES["stl10"].open_photos(data, tmp_path / "raw")
+    assert len(photos) == 13
+    assert {photo.name.split("/")[0] for photo in everything(photos)} == {"train", "unlabeled"}
 
 
-@pytest.mark.parametrize(
-    ("parts", "files"),
-    [
-        (["train"], ["train_X", "train_y"]),
-        (["test"], ["test_X", "test_y"]),
-        (["train", "unlabeled"], ["train_X", "train_y", "unlabeled_X"]),
-    ],
-)
-def test_parts(server, choose, tmp_path, parts, files) -> None:
-    data = choose(*parts)
-    names = fetched(data, tmp_path / "raw")
-    assert names == {"stl10_binary/class_names.txt", *(f"stl10_binary/{f}.bin" for f in files)}
-    photos = get_source("stl10").open(data, tmp_path / "raw")
-    assert len(photos) == sum(COUNTS[part] for part in parts)
-    assert {photo.name.split("/")[0] for photo in everything(photos)} == set(parts)
+@pytest.mark.parametrize("form", ["an archive", "with its top folder", "the files"])
+def test_a_copy_on_this_machine_needs_no_download(
+    members, choose, tmp_path, monkeypatch, form
+) -> None:
+    own = tmp_path / "own"
+    folder = own if form == "the files" else own / "stl10_binary"
+    folder.mkdir(parents=True)
+    for name, content in members.items():
+        (folder / name).write_bytes(content)
+    if form == "an archive":
+        own = tmp_path / "stl10.tar.gz"
+        own.write_bytes(pack({f"./stl10_binary/{name}": members[name] for name in members}))
+    monkeypatch.setenv("COLORGAN_CACHE", str(tmp_path / "cache"))
+    for number, url in enumerate((own.as_uri(), str(own))):
+        monkeypatch.setenv("COLORGAN_STL10_URL", url)
+        raw = tmp_path / f"raw{number}"
+        assert len(fetched(choose(*COUNTS), raw)) == 6
+        assert len(SOURCES["stl10"].open_photos(choose(*COUNTS), raw)) == sum(COUNTS.values())
+    assert not (tmp_path / "cache").exists()
 
 
 def test_no_part(server: Loopback, choose: Callable[..., DataParams], tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"stl10\.train, stl10\.test and stl10\.unlabeled"):
-        get_source("stl10").fetch(choose(), tmp_path)
+        SOURCES["stl10"].fetch(choose(), tmp_path)
     assert not server.log
 
 
 def test_rows_may_be_few(raw: Path, photos: UInt8Array, choose: Callable[..., DataParams]) -> None:
-    opened = get_source("stl10").open(choose(*COUNTS), raw)
+    opened = SOURCES["stl10"].open_photos(choose(*COUNTS), raw)
     for rows in ([0], [17], [6, 7], [1, 4, 5, 12, 17], [], range(18)):
         read = list(opened.read(rows))
         assert len(read) == len(rows)
@@ -199,18 +203,14 @@ def test_rows_may_be_few(raw: Path, photos: UInt8Array, choose: Callable[..., Da
     [
         ("train_X.bin", bytes(7 * PHOTO_BYTES - 1), "a positive multiple of 27648"),
         ("train_X.bin", bytes(6 * PHOTO_BYTES), "train_y.bin should hold 6 bytes"),
-        ("train_X.bin", None, "train_X.bin does not exist"),
         ("train_y.bin", bytes([1, 2, 3, 4, 1, 1, 1]), "from 1 to 3, for there are so many classes"),
     ],
 )
 def test_files_that_are_not_right(raw, choose, name, content, words) -> None:
     path = raw / "stl10_binary" / name
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(ColorganError) as error:
-        get_source("stl10").open(choose(*COUNTS), raw)
+        SOURCES["stl10"].open_photos(choose(*COUNTS), raw)
     assert words in str(error.value)
     assert str(path.parent) in str(error.value)
     assert "\n" not in str(error.value)

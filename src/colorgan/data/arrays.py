@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -32,6 +32,7 @@ from colorgan.errors import ColorganError
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
 VERSION = 1
 INDEX_COLUMNS = ("id", "split", "label", "source", "width", "height")
 
@@ -107,25 +108,30 @@ class Split:
         return Split(self.name, self.input[picked], self.target[picked], index)
 
 
-def read_info(folder: Path) -> DatasetInfo:
-    """Read dataset.json of `folder`.
+def read_made(path: Path, stage: str, kind: Callable[..., T]) -> T:
+    """Read the JSON file that a stage wrote into a dataclass.
 
     Raises:
-        ColorganError: it is not there, unreadable, or of another version.
+        ColorganError: it is not there, or damaged; says how to make it.
     """
-    path, space = folder / "dataset.json", folder.name
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        info = DatasetInfo(**content)
-        counts = {name: int(info.counts[name]) for name in SPLITS}
+        return kind(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ColorganError(
-            f"{path} does not exist: run `dvc repro preprocess@{space}` "
-            f"(or `python -m colorgan preprocess {space}`) first"
+            f"{path} does not exist: run `dvc repro {stage}` "
+            f"(or `python -m colorgan {stage.replace('@', ' ')}`) first"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ColorganError(f"{path} is damaged ({error}): {_remake(space)}") from None
-    if (info.version, info.space, info.counts) != (VERSION, space, counts):
+    except (ValueError, TypeError) as error:
+        raise ColorganError(
+            f"{path} is damaged ({error}): run `dvc repro -f {stage}` to make it again"
+        ) from None
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """Read dataset.json of `folder`; ColorganError if it is not there, damaged, or not its own."""
+    path, space = folder / "dataset.json", folder.name
+    info = read_made(path, f"preprocess@{space}", DatasetInfo)
+    if (info.version, info.space, [*info.counts]) != (VERSION, space, [*SPLITS]):
         raise ColorganError(
             f"{path} is of version {info.version} and the space {info.space}; it should be of "
             f"version {VERSION} and {space}: {_remake(space)}"

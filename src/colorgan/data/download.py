@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
 from colorgan import io, paths
 from colorgan.config import Params, SpaceName
-from colorgan.data.sources import MANIFEST, get_source
+from colorgan.data.sources import MANIFEST, SOURCES, Manifest
 
 
 def download(params: Params, space: SpaceName) -> int:
@@ -15,12 +19,19 @@ def download(params: Params, space: SpaceName) -> int:
     make the same folder.
     """
     data = params.space(space).data
+    path = Path(data.path).expanduser()
+    if data.source in ("folder", "parquet") and not path.is_absolute():
+        print(
+            f"{space}.path in params.yaml is relative: under --temp and --queue, DVC looks for it "
+            f"in a copy of the project; {path.absolute()} works everywhere",
+            file=sys.stderr,
+        )
     with io.folder_aside(paths.raw(space)) as folder:
-        get_source(data.source).fetch(data, folder)
+        SOURCES[data.source].fetch(data, folder)
         files = {
             path.relative_to(folder).as_posix(): io.sha256(path)
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
-        io.write_json(folder / MANIFEST, {"source": data.source, "files": files})
+        io.write_json(folder / MANIFEST, asdict(Manifest(data.source, files)))
     return len(files)

@@ -28,15 +28,12 @@ PIECE = 64 << 20
 
 
 class _Photos(Dataset[Batch]):
-    """A split as a Dataset whose items are fetched a whole batch at once."""
+    """A split as a Dataset whose items are whole batches."""
 
     def __init__(self, split: Split) -> None:
         self._split = split
 
-    def __len__(self) -> int:
-        return len(self._split)
-
-    def __getitems__(self, rows: list[int]) -> Batch:
+    def __getitem__(self, rows: list[int]) -> Batch:
         input, target = self._split.input[rows], self._split.target[rows]
         self._split.release()
         return torch.from_numpy(input), torch.from_numpy(target)
@@ -102,8 +99,8 @@ class TrainingBatches(Batches):
         super().__init__(ShuffledBatches(len(split), batch_size, seed, group))
         self._loader: DataLoader[Batch] = DataLoader(
             _Photos(split),
-            batch_sampler=self._order,
-            collate_fn=_uncollated,
+            batch_size=None,
+            sampler=self._order,
             num_workers=num_workers,
             worker_init_fn=_ignore_signals,
             pin_memory=pin_memory,
@@ -188,11 +185,6 @@ def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
         input.record_stream(current)
         target.record_stream(current)
         yield input, target
-
-
-def _uncollated(batch: Any) -> Any:
-    """Return a batch unchanged; not a lambda, which cannot be pickled for a spawned worker."""
-    return batch
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import math
 import os
 import signal
@@ -31,9 +30,9 @@ from PIL import Image, ImageOps
 from colorgan import color, io, paths
 from colorgan.color import UInt8Array
 from colorgan.config import SPLITS, DataParams, Params, SpaceName
-from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
+from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, read_made
 from colorgan.data.decode import DecodedPhoto, RawPhoto, UnreadablePhoto
-from colorgan.data.sources import MANIFEST, get_source
+from colorgan.data.sources import MANIFEST, SOURCES, Manifest
 from colorgan.errors import ColorganError
 from colorgan.spaces import get_space
 
@@ -42,6 +41,8 @@ WORTH_PROCESSES = 1000
 CHUNK_PHOTOS = 128
 CHUNK_BYTES = 16 << 20
 """A process is given so many photos, or bytes of them, at a time."""
+WAITING_BYTES = 256 << 20
+"""So many bytes of photos at most are read ahead, however many processes there are."""
 
 
 def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
@@ -55,8 +56,8 @@ def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
     from rich.progress import track
 
     data, raw = params.space(space).data, paths.raw(space)
-    source = _read_source(raw)
-    photos = get_source(source).open(data, raw)
+    source = read_made(raw / MANIFEST, f"download@{space}", Manifest).source
+    photos = SOURCES[source].open_photos(data, raw)
     rows: Sequence[int] = range(len(photos))
     if 0 < data.limit < len(rows):
         # The same choice each time.
@@ -101,22 +102,6 @@ def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
         )
         info.write(folder)
     return info
-
-
-def _read_source(raw: Path) -> str:
-    """Return the name of the source that filled a raw folder, from its manifest."""
-    path = raw / MANIFEST
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["source"])
-    except FileNotFoundError:
-        raise ColorganError(
-            f"{path} does not exist: run `dvc repro download@{raw.name}` "
-            f"(or `python -m colorgan download {raw.name}`) first"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ColorganError(
-            f"{path} is damaged ({error}): run `dvc repro -f download@{raw.name}` to fetch it again"
-        ) from None
 
 
 # 1. Convert.
@@ -213,17 +198,21 @@ def convert_all(
     """
     converter.scratch.touch()
     if not n_workers:
-        return [r for chunk in _chunks(photos) for r in converter.convert(*chunk)]
+        return [r for first, chunk, _ in _chunks(photos) for r in converter.convert(first, chunk)]
     records: list[PhotoRecord] = []
-    pending: deque[Future[list[PhotoRecord]]] = deque()
+    pending: deque[tuple[Future[list[PhotoRecord]], int]] = deque()
+    waiting = 0
     pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _start_worker)
     try:
-        for chunk in _chunks(photos):
-            pending.append(pool.submit(converter.convert, *chunk))
+        for first, chunk, size in _chunks(photos):
             # Not pool.map, which would read all photos at once.
-            if len(pending) > 2 * n_workers:
-                records += pending.popleft().result()
-        for future in pending:
+            while pending and (len(pending) > 2 * n_workers or waiting + size > WAITING_BYTES):
+                future, done = pending.popleft()
+                records += future.result()
+                waiting -= done
+            pending.append((pool.submit(converter.convert, first, chunk), size))
+            waiting += size
+        for future, _ in pending:
             records += future.result()
     except BrokenProcessPool:
         raise ColorganError(
@@ -235,17 +224,18 @@ def convert_all(
     return records
 
 
-def _chunks(photos: Iterable[RawPhoto]) -> Iterator[tuple[int, list[RawPhoto]]]:
-    """Yield the number of the first photo of each chunk, and the chunk."""
+def _chunks(photos: Iterable[RawPhoto]) -> Iterator[tuple[int, list[RawPhoto], int]]:
+    """Yield the number of the first photo of each chunk, the chunk, and its bytes."""
     chunk: list[RawPhoto] = []
-    first = 0
+    first = size = 0
     for photo in photos:
         chunk.append(photo)
-        if len(chunk) == CHUNK_PHOTOS or sum(len(p.content) for p in chunk) > CHUNK_BYTES:
-            yield first, chunk
-            first, chunk = first + len(chunk), []
+        size += len(photo.content)
+        if len(chunk) == CHUNK_PHOTOS or size > CHUNK_BYTES:
+            yield first, chunk, size
+            first, chunk, size = first + len(chunk), [], 0
     if chunk:
-        yield first, chunk
+        yield first, chunk, size
 
 
 def _start_worker() -> None:

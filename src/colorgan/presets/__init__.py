@@ -17,10 +17,10 @@ from ruamel.yaml import YAML
 
 from colorgan import io, paths
 from colorgan.config import SPACES, check_params
+from colorgan.data.photo_files import SUFFIXES
 from colorgan.errors import ColorganError
 
 FOLDER = Path(__file__).parent
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 
 
 def descriptions() -> dict[str, str]:
@@ -94,6 +94,7 @@ def _values(name: str, path: Path | None) -> dict[str, Any]:
         )
     if path is not None:
         # A link keeps its name, unless `..` has to be resolved through it.
+        path = path.expanduser()
         absolute = path.resolve() if ".." in path.parts else path.absolute()
         source = {"source": _source_of(path), "path": str(absolute)}
         values = _flat(dict.fromkeys(SPACES, source)) | values
@@ -103,14 +104,34 @@ def _values(name: str, path: Path | None) -> dict[str, Any]:
 def _source_of(path: Path) -> str:
     """Return the source that reads a path: `parquet` or `folder`."""
     if path.is_dir():
-        suffixes = {Path(name).suffix.lower() for _, _, names in os.walk(path) for name in names}
-        return "parquet" if ".parquet" in suffixes and not suffixes & PICTURES else "folder"
+        # Like DVC, without the folders that are links.
+        files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+        for file in files:
+            _check_for_dvc(file)
+        suffixes = {file.suffix.lower() for file in files}
+        return "parquet" if ".parquet" in suffixes and not suffixes & {*SUFFIXES} else "folder"
     if path.is_file() and path.suffix.lower() == ".parquet":
         return "parquet"
     what = "is a file, but no .parquet file" if path.exists() else "does not exist"
     raise ColorganError(
         f"{path.absolute()} {what}: --path should be a .parquet file, a folder of them, or a "
         "folder of pictures"
+    )
+
+
+def _check_for_dvc(file: Path) -> None:
+    """Refuse a file at which DVC fails, or waits for ever: it reads all that a stage depends on."""
+    if not file.is_file():
+        what = "is a broken link" if file.is_symlink() else "is not a regular file"
+    elif not os.access(file, os.R_OK):
+        what = "cannot be read"
+    elif file.name == ".dvcignore" or os.fsencode(file).decode(errors="replace") != str(file):
+        what = "has a name that DVC does not take"
+    else:
+        return
+    raise ColorganError(
+        f"{str(file)!r} {what}: DVC reads every file of the folder to notice changes, and would "
+        "stop there, so delete it or move it elsewhere"
     )
 
 

@@ -1,27 +1,30 @@
 """Where photos come from: a module a source, and this list of them.
 
-A source does two things: `fetch` puts its files into `data/raw/<space>`, and `open` gives the
-photos in there. Nothing else knows how a source keeps its photos. Slow libraries (torchvision,
-kagglehub) are imported inside `fetch`: every process that converts photos imports this package.
+A source does two things: `fetch` puts its files into `data/raw/<space>`, and `open_photos` gives
+the photos in there. Slow libraries (torchvision, kagglehub) are imported inside `fetch`: every
+process that converts photos imports this package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from colorgan.config import DataParams
 from colorgan.data.decode import RawPhoto
-from colorgan.data.sources.folder import FolderSource
-from colorgan.data.sources.kaggle import KaggleSource
-from colorgan.data.sources.parquet import ParquetSource
-from colorgan.data.sources.sample import SampleSource
-from colorgan.data.sources.stl10 import Stl10Source
-from colorgan.errors import ColorganError
+from colorgan.data.sources import folder, kaggle, parquet, sample, stl10
 
 MANIFEST = "manifest.json"
-"""Lists the files of a raw folder and names their source."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """manifest.json of a raw folder: its source, and the SHA-256 of every file."""
+
+    source: str
+    files: dict[str, str]
 
 
 class PhotoSet(Protocol):
@@ -35,7 +38,7 @@ class PhotoSet(Protocol):
 
 
 class Source(Protocol):
-    """A source of photos."""
+    """A source of photos: a module with these two functions."""
 
     def fetch(self, data: DataParams, folder: Path) -> None:
         """Put the photos, or the source's own files, into an empty `folder`.
@@ -44,7 +47,7 @@ class Source(Protocol):
             ColorganError: the source cannot be reached or is not what it should be.
         """
 
-    def open(self, data: DataParams, folder: Path) -> PhotoSet:
+    def open_photos(self, data: DataParams, folder: Path) -> PhotoSet:
         """Open the photos of a folder that `fetch` filled.
 
         Raises:
@@ -53,16 +56,9 @@ class Source(Protocol):
 
 
 SOURCES: dict[str, Source] = {
-    "sample": SampleSource(),
-    "stl10": Stl10Source(),
-    "kaggle": KaggleSource(),
-    "folder": FolderSource(),
-    "parquet": ParquetSource(),
+    "sample": sample,
+    "stl10": stl10,
+    "kaggle": kaggle,
+    "folder": folder,
+    "parquet": parquet,
 }
-
-
-def get_source(name: str) -> Source:
-    """Return the source called `name`; ColorganError for any other name."""
-    if name not in SOURCES:
-        raise ColorganError(f"no source is called {name!r}; there are {', '.join(SOURCES)}")
-    return SOURCES[name]

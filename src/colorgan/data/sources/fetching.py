@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sys
 import tarfile
 import time
 from collections.abc import Collection
 from os import environ
 from pathlib import Path
+from posixpath import normpath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -25,8 +25,8 @@ from colorgan.errors import ColorganError
 
 TIMEOUT = (10.0, 30.0)
 """Seconds to connect, and seconds without a byte."""
-PAUSES = (1.0, 2.0, 4.0)
-"""Seconds before each further try. A try that brought something new does not count."""
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each further try, which asks for the rest only."""
 CHUNK = 1 << 16
 
 
@@ -36,26 +36,46 @@ def cache_folder() -> Path:
     return Path(folder).expanduser()
 
 
+def local(url: str) -> Path | None:
+    """Return the path that a file:// address or a plain path names; None for a web address.
+
+    Raises:
+        ColorganError: there is nothing.
+    """
+    if url.startswith("file:"):
+        path = Path(url2pathname(urlsplit(url).path))
+    elif "://" in url:
+        return None
+    else:
+        path = Path(url).expanduser()
+    if not path.exists():
+        raise ColorganError(f"{url!r} does not exist; it should be a file, a folder or an address")
+    return path
+
+
 def fetch_file(url: str, path: Path, md5: str) -> Path:
     """Download `url` to `path`, unless it is there already with this checksum; return `path`.
 
-    `url` is http, https, or file. Until it is whole, what arrived lies in `<path>.part`, and a
-    later call asks for the rest only. A second process that wants the same file waits.
+    Until it is whole, what arrived lies in `<path>.part`, and a later call asks for the rest only.
+    A second process that wants the same file waits.
 
     Raises:
         ColorganError: the server cannot be reached or refuses, or its file has another checksum.
         OSError: the disk is full or not writable; what arrived is kept.
     """
+
+    def is_there() -> bool:
+        return path.is_file() and _md5(path) == md5
+
+    if is_there():  # perhaps in a cache that nobody may write into
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     with FileLock(path.with_name(f"{path.name}.lock")):
-        if path.is_file() and _md5(path) == md5:
+        if is_there():
             return path
         try:
-            if url.startswith("file:"):
-                shutil.copyfile(url2pathname(urlsplit(url).path), part)
-            else:
-                _download(url, part)
+            _download(url, part)
         except OSError as error:
             # That of a full disk names no file, and the message should say which disk it is.
             error.filename = error.filename or str(part)
@@ -78,24 +98,23 @@ def _md5(path: Path) -> str:
 
 def _download(url: str, part: Path) -> None:
     """Append to `part` until it is whole; ColorganError after too many broken connections."""
-    tries, most = 0, 0
-    while True:
+    for pause in (*PAUSES, None):
         try:
-            return _append(url, part)
+            _append(url, part)
+            return
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             if isinstance(error, ValueError):  # How requests refuses a malformed address.
                 raise ColorganError(
                     f"{url!r} cannot be downloaded ({error}); it should be an address like "
                     "https://host/file"
                 ) from None
-            size = part.stat().st_size if part.exists() else 0
-            tries, most = (0, size) if size > most else (tries + 1, most)
-            if tries > len(PAUSES):
+            if pause is None:
+                size = part.stat().st_size if part.exists() else 0
                 raise ColorganError(
                     f"{url} could not be downloaded ({innermost(error)}): check the connection "
                     f"and run the same command again; it continues after {decimal(size)}"
                 ) from None
-            time.sleep(PAUSES[max(tries, 1) - 1])
+            time.sleep(pause)
 
 
 def _append(url: str, part: Path) -> None:
@@ -140,9 +159,10 @@ def extract_members(archive: Path, names: Collection[str], folder: Path) -> None
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
-                if member.name in missing:
+                # Some archives name their members ./a/b.
+                if (name := normpath(member.name)) in missing:
                     tar.extract(member, folder, filter="data")
-                    missing.remove(member.name)
+                    missing.remove(name)
     except (tarfile.TarError, EOFError) as error:
         raise ColorganError(f"{archive} is not a whole .tar.gz archive ({error})") from None
     if missing:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
+from os import environ
 from pathlib import Path
 
 import numpy as np
@@ -72,32 +73,36 @@ def _decode(shape: tuple[int, ...], content: bytes, side: int) -> DecodedPhoto: 
     return DecodedPhoto(Image.fromarray(lab), "lab", (width, height))
 
 
-class KaggleSource:
-    """The set's own four .npy files, fetched by kagglehub with its cache and its credentials."""
+def fetch(data: DataParams, folder: Path) -> None:
+    """Copy the set's arrays from kagglehub's cache, where they are downloaded if need be.
 
-    def fetch(self, data: DataParams, folder: Path) -> None:
-        """Download the set into kagglehub's cache unless it is there, and copy its arrays."""
-        cached = _download()
-        try:
-            self.open(data, cached)
-        except ColorganError as error:
-            # kagglehub takes what is in its cache for whole and would not look again.
-            raise ColorganError(f"{error}; delete {cached} to have it downloaded again") from None
-        for name in (LIGHTNESS, *AB):
-            # A copy, never a hard link: DVC makes what it tracks read-only.
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(cached / name, folder / name)
+    COLORGAN_KAGGLE_FOLDER names a folder that has them already.
+    """
+    own = environ.get("COLORGAN_KAGGLE_FOLDER")
+    home = Path(own).expanduser() if own else _download()
+    try:
+        open_photos(data, home)
+    except ColorganError as error:
+        if own:
+            raise
+        # kagglehub takes what is in its cache for whole and would not look again.
+        raise ColorganError(f"{error}; delete {home} to have it downloaded again") from None
+    for name in (LIGHTNESS, *AB):
+        # A copy, never a hard link: DVC makes what it tracks read-only.
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(home / name, folder / name)
 
-    def open(self, data: DataParams, folder: Path) -> KagglePhotos:
-        """Open the arrays by their headers."""
-        lightness = _open_array(folder / LIGHTNESS, ("height", "width"))
-        ab = tuple(_open_array(folder / name, (*lightness.shape, 2)) for name in AB)
-        if (count := sum(part.count for part in ab)) != lightness.count:
-            raise ColorganError(
-                f"{lightness.path} holds {lightness.count} photos but {', '.join(AB)} together "
-                f"hold {count}; each photo should have both its L and its ab"
-            )
-        return KagglePhotos(lightness, ab)
+
+def open_photos(data: DataParams, folder: Path) -> KagglePhotos:  # noqa: ARG001
+    """Open the arrays by their headers."""
+    lightness = _open_array(folder / LIGHTNESS, ("height", "width"))
+    ab = tuple(_open_array(folder / name, (*lightness.shape, 2)) for name in AB)
+    if (count := sum(part.count for part in ab)) != lightness.count:
+        raise ColorganError(
+            f"{lightness.path} holds {lightness.count} photos but {', '.join(AB)} together "
+            f"hold {count}; each photo should have both its L and its ab"
+        )
+    return KagglePhotos(lightness, ab)
 
 
 def _open_array(path: Path, shape: tuple[int | str, ...]) -> Array:
@@ -139,11 +144,19 @@ def _download() -> Path:
                     return Path(kagglehub.dataset_download(DATASET))
             return Path(kagglehub.dataset_download(DATASET))
         except requests.RequestException as error:
-            # kagglehub asks for the newest version even if an earlier one is there.
-            if isinstance(error, requests.ConnectionError) and (found := _complete(mine)):
-                return found
             status = error.response.status_code if error.response is not None else 0
-            raise ColorganError(_network_sentence(status, innermost(error))) from error
+            advice = "check the network and run it again; it goes on where it stopped"
+            if status in (401, 403):
+                advice = (
+                    "get an API token at https://www.kaggle.com/settings and save it as "
+                    "~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY, or call "
+                    "kagglehub.login() once"
+                )
+            raise ColorganError(
+                f"Kaggle does not give {DATASET} ({status or innermost(error)}): {advice}. If its "
+                f"arrays are on this machine (perhaps in {mine}/versions), set "
+                "COLORGAN_KAGGLE_FOLDER to their folder"
+            ) from error
         except OSError as error:
             error.filename = error.filename or str(mine)
             raise
@@ -153,34 +166,3 @@ def _download() -> Path:
                 f"kagglehub could not download {DATASET} ({' '.join(str(error).split())}): unless "
                 f"that is about your credentials, delete {mine} to have it downloaded again"
             ) from error
-
-
-def _complete(mine: Path) -> Path | None:
-    """Return the newest version that is whole in kagglehub's cache; needs no network."""
-    import kagglehub
-    import requests
-
-    versions = (int(path.name) for path in mine.glob("versions/*") if path.name.isdecimal())
-    for version in sorted(versions, reverse=True):
-        # It asks the network, in vain, for one that is not whole.
-        with suppress(requests.RequestException):
-            return Path(kagglehub.dataset_download(f"{DATASET}/versions/{version}"))
-    return None
-
-
-def _network_sentence(status: int, cause: str) -> str:
-    if status in (401, 403):
-        return (
-            f"Kaggle does not let you download {DATASET} (it answers {status}): get an API token "
-            "at https://www.kaggle.com/settings and save it as ~/.kaggle/kaggle.json, or set "
-            "KAGGLE_USERNAME and KAGGLE_KEY, or call kagglehub.login() once"
-        )
-    if status:
-        return (
-            f"Kaggle answers {status} instead of {DATASET}: run it again later, or choose another "
-            "`source` in params.yaml"
-        )
-    return (
-        f"Kaggle cannot be reached to download {DATASET} ({cause}): check the network and run "
-        "it again; it goes on where it stopped"
-    )

@@ -17,6 +17,7 @@ import pyarrow.types as pt
 
 from colorgan.config import DataParams
 from colorgan.data.decode import RawPhoto
+from colorgan.data.photo_files import find_files
 from colorgan.errors import ColorganError
 
 SUFFIX = ".parquet"
@@ -26,6 +27,9 @@ BUFFER_BYTES = 1 << 20
 """Column chunks are read through a buffer: without one, pyarrow takes a whole chunk at once."""
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """What a split is called in a file, and here."""
+BYTES = (pt.is_binary, pt.is_large_binary, pt.is_binary_view)
+TEXT = (pt.is_string, pt.is_large_string, pt.is_string_view)
+LABEL = (*TEXT, pt.is_integer, pt.is_boolean, pt.is_null)
 
 
 @dataclass(frozen=True)
@@ -86,29 +90,28 @@ class ParquetPhotos:
     def _read_file(self, name: str, rows: Sequence[int]) -> Iterator[RawPhoto]:
         options = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
         with pq.ParquetFile(self._folder / name, **options) as file:
-            schema = file.schema_arrow
-            columns = self._columns
+            columns, schema = self._columns, file.schema_arrow
             # Of a struct, nothing beside the bytes is read.
             is_struct = pt.is_struct(schema.field(columns.image).type)
             leaf = f"{columns.image}.bytes" if is_struct else columns.image
             others = (columns.label, columns.split, columns.name, columns.problem)
             wanted = [leaf, *filter(None, others)]
             label_names = _label_names(schema, columns.label)
-            start = 0
+            end = 0
             for number in range(file.num_row_groups):
-                end = start + file.metadata.row_group(number).num_rows
-                if _between(rows, start, end):
-                    # Threads would read ahead.
-                    for batch in file.iter_batches(BATCH_ROWS, [number], wanted, use_threads=False):
-                        for row in _between(rows, start, start + batch.num_rows):
-                            values = batch.slice(row - start, 1).to_pylist()[0]
-                            yield self._photo(values, f"{name}:{row}", label_names)
-                        start += batch.num_rows
-                start = end
+                start, end = end, end + file.metadata.row_group(number).num_rows
+                if not _between(rows, start, end):
+                    continue
+                # Threads would read ahead.
+                for batch in file.iter_batches(BATCH_ROWS, [number], wanted, use_threads=False):
+                    for row in _between(rows, start, start + batch.num_rows):
+                        values = batch.slice(row - start, 1).to_pylist()[0]
+                        yield self._photo(values, f"{name}:{row}", label_names)
+                    start += batch.num_rows
 
     def _photo(self, values: dict[str, Any], place: str, label_names: Sequence[str]) -> RawPhoto:
         columns = self._columns
-        content = values[columns.image]
+        content, label = values[columns.image], values.get(columns.label)
         if isinstance(content, dict):
             content = content["bytes"]
         split = values.get(columns.split)
@@ -117,12 +120,17 @@ class ParquetPhotos:
                 f"{self._folder / place}: the column {columns.split!r} (parquet.split_column) has "
                 f"the value {split!r}; it should be train, val (or validation) or test in every row"
             )
+        if label is None or (label_names and label == -1):
+            label = ""  # Hugging Face writes -1 for a photo without one.
+        elif isinstance(label, int) and 0 <= label < len(label_names):
+            label = label_names[label]
+        problem = values.get(columns.problem) or ("unreadable: no picture" * (content is None))
         return RawPhoto(
             content or b"",
             values.get(columns.name) or place,
-            _label_text(values.get(columns.label), label_names),
+            str(label),
             SPLITS[split] if split else None,
-            values.get(columns.problem) or ("unreadable: no picture" if content is None else ""),
+            problem,
         )
 
 
@@ -131,41 +139,46 @@ def _between(rows: Sequence[int], start: int, end: int) -> Sequence[int]:
     return rows[bisect_left(rows, start) : bisect_left(rows, end)]
 
 
-class ParquetSource:
-    """Your own photos in one Parquet file or a folder of them."""
+def fetch(data: DataParams, folder: Path) -> None:
+    """Copy the files as they are."""
+    home = Path(data.path).expanduser()
+    single = home.is_file() and home.suffix.lower() == SUFFIX
+    names = [home.name] if single else parquet_names(home)
+    if not names:
+        what = f"{'has no' if home.is_dir() else 'is no'} {SUFFIX} file"
+        raise ColorganError(
+            f"{home} {what if home.exists() else 'does not exist'}: the source `parquet` needs "
+            f"one {SUFFIX} file or a folder of them as its path (rgb.path, lab.path)"
+        )
+    for name in names:
+        original = home if single else home / name
+        with _naming(original):
+            pq.read_metadata(original)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(original, folder / name)
 
-    def fetch(self, data: DataParams, folder: Path) -> None:
-        """Copy the files as they are."""
-        home = Path(data.path)
-        single = home.is_file() and home.suffix.lower() == SUFFIX
-        names = [home.name] if single else parquet_names(home)
-        if not names:
-            what = f"{'has no' if home.is_dir() else 'is no'} {SUFFIX} file"
-            raise ColorganError(
-                f"{home} {what if home.exists() else 'does not exist'}: the source `parquet` needs "
-                f"one {SUFFIX} file or a folder of them as its path (rgb.path, lab.path)"
-            )
-        for name in names:
-            original = home if single else home / name
-            with _naming(original):
-                pq.read_metadata(original)
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(original, folder / name)
 
-    def open(self, data: DataParams, folder: Path) -> ParquetPhotos:
-        """Open the copied files with the columns that the parameters name."""
-        wanted = data.parquet
-        columns = Columns(wanted.image_column, wanted.label_column, wanted.split_column)
-        return ParquetPhotos(folder, columns)
+def open_photos(data: DataParams, folder: Path) -> ParquetPhotos:
+    """Open the copied files with the columns that the parameters name."""
+    wanted = data.parquet
+    columns = Columns(wanted.image_column, wanted.label_column, wanted.split_column)
+    return ParquetPhotos(folder, columns)
 
 
 def parquet_names(folder: Path) -> list[str]:
-    """Return the Parquet files in a folder and the folders in it, sorted by relative name."""
-    return sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() == SUFFIX and path.is_file()
-    )
+    """Return the relative names of the Parquet files in a folder and the folders in it, sorted.
+
+    Raises:
+        ColorganError: one of them cannot be read, and nobody knows how many photos it has.
+    """
+    names = []
+    for file in find_files(folder, (SUFFIX,)) if folder.is_dir() else ():
+        is_parquet = file.path.suffix.lower() == SUFFIX
+        if file.kind == "unreadable" and (is_parquet or file.path.is_dir()):
+            raise ColorganError(f"{file.path} is {file.reason}; mend it or move it away")
+        if file.kind == "photo":
+            names.append(file.path.relative_to(folder).as_posix())
+    return sorted(names)
 
 
 @contextmanager
@@ -184,27 +197,32 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _check_columns(path: Path, schema: pa.Schema, columns: Columns) -> None:
-    """Require the named columns."""
-    image = columns.image
-    for name, parameter in (
-        (image, "image_column"), (columns.label, "label_column"), (columns.split, "split_column")
-    ):  # fmt: skip
-        if name and schema.names.count(name) != 1:
+    """Require the named columns, each of a type that can be read."""
+    pictures = "the bytes of picture files, as binary or as Hugging Face's struct with `bytes`"
+    for name, parameter, fitting, should in (
+        (columns.image, "image_column", BYTES, pictures),
+        (columns.label, "label_column", LABEL, "text or whole numbers"),
+        (columns.split, "split_column", TEXT, "train, val or test, as text"),
+    ):
+        if not name:
+            continue
+        if schema.names.count(name) != 1:
             has = "has more than one" if name in schema.names else "has no"
-            none = "" if name == image else ", or '' for none"
+            none = "" if name == columns.image else ", or '' for none"
             raise ColorganError(
                 f"{path} {has} column {name!r} (parquet.{parameter}); it has "
                 f"{', '.join(schema.names)}: name one of them{none}"
             )
-    kind = schema.field(image).type
-    if pt.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    if not (pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind)):
-        raise ColorganError(
-            f"{path}: the column {image!r} (parquet.image_column) is {schema.field(image).type}; "
-            "it should hold the bytes of picture files, as binary or as Hugging Face's struct with "
-            "`bytes`"
-        )
+        inner = kind = schema.field(name).type
+        if pt.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            inner = kind.field("bytes").type
+        elif pt.is_dictionary(kind):
+            inner = kind.value_type
+        if not any(fits(inner) for fits in fitting):
+            raise ColorganError(
+                f"{path}: the column {name!r} (parquet.{parameter}) is {kind}; it should hold "
+                f"{should}"
+            )
 
 
 def _label_names(schema: pa.Schema, column: str) -> list[str]:
@@ -214,12 +232,3 @@ def _label_names(schema: pa.Schema, column: str) -> list[str]:
         return [str(name) for name in features[column]["names"]]
     except (KeyError, TypeError, ValueError):
         return []
-
-
-def _label_text(value: str | int | None, names: Sequence[str]) -> str:
-    """Return the text of a label; Hugging Face writes -1 for a photo without one."""
-    if value is None or (names and value == -1):
-        return ""
-    if isinstance(value, int) and 0 <= value < len(names):
-        return names[value]
-    return str(value)

@@ -6,6 +6,7 @@ photo: torchvision's class loads a part whole, 2.7 GB for the photos without a l
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import environ
@@ -66,32 +67,39 @@ def _decode(content: bytes, side: int) -> DecodedPhoto:  # noqa: ARG001 - there 
     return DecodedPhoto(Image.fromarray(rows), "srgb", (SIDE, SIDE))
 
 
-class Stl10Source:
-    """The files of STL-10, as its archive has them, in `stl10_binary/`.
+def fetch(data: DataParams, folder: Path) -> None:
+    """Unpack the chosen parts into `stl10_binary/`, downloading the archive unless it is there.
 
-    torchvision's class can read the raw folder as its `root`, if all parts are chosen. For mirrors,
-    COLORGAN_STL10_URL names another address and COLORGAN_STL10_MD5 its archive's checksum.
+    COLORGAN_STL10_URL names another address, or a local archive or its unpacked folder;
+    COLORGAN_STL10_MD5 is the checksum of another archive. torchvision's class can read the raw
+    folder as its `root`, if all parts are chosen.
     """
+    names = [CLASS_NAMES, *(name for part in _chosen(data) for name in FILES[part])]
+    # Slow to import, and of torchvision only the address and the checksum are needed.
+    from torchvision.datasets import STL10
 
-    def fetch(self, data: DataParams, folder: Path) -> None:
-        """Download the archive into the user's cache and unpack the chosen parts."""
-        names = [name for part in _chosen(data) for name in FILES[part]]
-        # Slow to import, and of torchvision only the address and the checksum are needed.
-        from torchvision.datasets import STL10
+    from colorgan.data.sources.fetching import cache_folder, extract_members, fetch_file, local
 
-        from colorgan.data.sources.fetching import cache_folder, extract_members, fetch_file
-
-        url = environ.get("COLORGAN_STL10_URL") or STL10.url
+    url = environ.get("COLORGAN_STL10_URL") or STL10.url
+    archive = local(url)
+    if archive is None:
         md5 = (environ.get("COLORGAN_STL10_MD5") or STL10.tgz_md5).lower()
         # A folder for each checksum: the archives of two mirrors do not replace each other.
         archive = fetch_file(url, cache_folder() / "stl10" / md5 / STL10.filename, md5)
-        extract_members(archive, [f"{FOLDER}/{name}" for name in (*names, CLASS_NAMES)], folder)
+    if archive.is_dir():
+        home = archive / FOLDER if (archive / FOLDER).is_dir() else archive
+        (folder / FOLDER).mkdir()
+        for name in names:
+            shutil.copyfile(home / name, folder / FOLDER / name)
+    else:
+        extract_members(archive, [f"{FOLDER}/{name}" for name in names], folder)
 
-    def open(self, data: DataParams, folder: Path) -> Stl10Photos:
-        """Check the sizes of the files and all labels; pixels are not read."""
-        home = folder / FOLDER
-        classes = _require(home / CLASS_NAMES).read_text("ascii", "replace").splitlines()
-        return Stl10Photos([_open_part(home, part, classes) for part in _chosen(data)])
+
+def open_photos(data: DataParams, folder: Path) -> Stl10Photos:
+    """Check the sizes of the files and all labels; pixels are not read."""
+    home = folder / FOLDER
+    classes = (home / CLASS_NAMES).read_text("ascii", "replace").splitlines()
+    return Stl10Photos([_open_part(home, part, classes) for part in _chosen(data)])
 
 
 def _chosen(data: DataParams) -> list[str]:
@@ -105,7 +113,7 @@ def _chosen(data: DataParams) -> list[str]:
 
 def _open_part(home: Path, name: str, classes: Sequence[str]) -> Part:
     pixels, *label_files = (home / file for file in FILES[name])
-    size = _require(pixels).stat().st_size
+    size = pixels.stat().st_size
     count, rest = divmod(size, PHOTO_BYTES)
     if rest or not count:
         raise ColorganError(
@@ -114,19 +122,10 @@ def _open_part(home: Path, name: str, classes: Sequence[str]) -> Part:
         )
     if not label_files:
         return Part(name, pixels, [""] * count)
-    numbers = _require(label_files[0]).read_bytes()
+    numbers = label_files[0].read_bytes()
     if len(numbers) != count or not set(numbers) <= set(range(1, len(classes) + 1)):
         raise ColorganError(
             f"{label_files[0]} should hold {count} bytes, one for each photo beside it, from 1 to "
             f"{len(classes)}, for there are so many classes in {CLASS_NAMES}"
         )
     return Part(name, pixels, [classes[number - 1] for number in numbers])
-
-
-def _require(path: Path) -> Path:
-    """Return the path of a file that must be there."""
-    if not path.is_file():
-        raise ColorganError(
-            f"{path} does not exist; run the stage download again with this part of STL-10"
-        )
-    return path
