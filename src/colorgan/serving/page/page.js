@@ -181,7 +181,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   });
 }
 
-async function start() {
+async function listModels() {
   const models = await (await fetched("api/models")).json();
   models.forEach((model, row) => {
     const label = document.createElement("label");
@@ -193,6 +193,9 @@ async function start() {
     byId("models").append(label);
   });
   work(); // A photo may have been dropped before the models were listed.
+}
+
+async function listExamples() {
   const names = await (await fetched("api/examples")).json();
   byId("examples-section").hidden = !names.length;
   for (const name of names) {
@@ -209,4 +212,4 @@ async function start() {
   }
 }
 
-start().catch((error) => say(error.message, true));
+for (const list of [listExamples, listModels]) list().catch((error) => say(error.message, true));
