@@ -310,7 +310,7 @@ class TestUnderPressure:
         held.go.set()
         code, _, body = ask(f"{address}/api/colorize?name=broken", b"x")
         assert code == 500
-        expected = "this photo cannot be coloured: TypeError: a bug of two lines"
+        expected = "it cannot be coloured: TypeError: a bug of two lines"
         assert json.loads(body) == {"error": expected}
         assert ask(f"{address}/api/colorize", b"x")[0] == 200
 

@@ -38,6 +38,7 @@ class Result:
         media_type: of `file`.
         size: width and height of `file`.
         seconds: time it took.
+        notes: what should be said of it, such as damage or pictures left out.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Result:
     media_type: str
     size: tuple[int, int]
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def n_bytes(self) -> int:
@@ -110,6 +112,7 @@ class ColorizeService:
             media_type=f"image/{colored.format.lower()}",
             size=(colored.picture.width, colored.picture.height),
             seconds=seconds,
+            notes=getattr(colored, "notes", ()),
         )
         return self._keep(result), result
 

@@ -140,13 +140,6 @@ class Handlers:
         if queue.statistics().tasks_waiting >= WAITING:
             raise HTTPException(503, f"{WAITING} photos are waiting; try again", RETRY_AFTER)
         response = Response(status_code=400)
-
-        def colorize() -> Response:
-            try:
-                return self._colored(request, bytes(content))
-            except Exception as error:
-                return _failure(error)
-
         async with anyio.create_task_group() as tasks:
 
             async def leave_when_gone() -> None:
@@ -155,23 +148,34 @@ class Handlers:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(leave_when_gone)
-            response = await anyio.to_thread.run_sync(colorize, limiter=queue)
+            response = await anyio.to_thread.run_sync(
+                self._colored, request, content, limiter=queue
+            )
             tasks.cancel_scope.cancel()
         return response
 
-    def _colored(self, request: Request, content: bytes) -> Response:
+    def _colored(self, request: Request, content: bytearray) -> Response:
         query = request.query_params
         try:
             saturation = float(query.get("saturation", 1.0))
         except ValueError:
             saturation = math.nan
-        id, result = self._service.colorize(
-            content, query.get("name", ""), query.get("model", "pretrained"), saturation
-        )
+        name, model = query.get("name", ""), query.get("model", "pretrained")
+        try:
+            id, result = self._service.colorize(bytes(content), name, model, saturation)
+        except UnreadablePhoto as error:
+            return _error(415, str(error))
+        except MemoryError:
+            return _error(400, "too large for the memory of this machine")
+        except (ColorganError, ValueError) as error:
+            return _error(400, str(error))
+        except Exception as error:
+            # No fault of one photo must end the others.
+            return _error(500, f"it cannot be coloured: {type(error).__name__}: {error}")
         width, height = result.size
         return JSONResponse({
             "id": id, "name": result.name, "width": width, "height": height,
-            "seconds": round(result.seconds, 2),
+            "seconds": round(result.seconds, 2), "notes": result.notes,
         })  # fmt: skip
 
 
@@ -264,23 +268,10 @@ def _is_foreign(headers: Headers, host: str) -> bool:
     return origin is not None and origin.lower().partition("://")[2] != host
 
 
-def _failure(error: Exception) -> Response:
-    """Return the answer to a photo that could not be coloured."""
-    sentence = " ".join(str(error).split())
-    if isinstance(error, UnreadablePhoto):
-        return _error(415, sentence)
-    if isinstance(error, ColorganError | ValueError):
-        return _error(400, sentence)
-    if isinstance(error, MemoryError):
-        return _error(400, "too large for the memory of this machine")
-    sentence = f"this photo cannot be coloured: {type(error).__name__}: {sentence}"
-    return _error(500, sentence)
-
-
 def _answer(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _error(error.status_code, error.detail, error.headers)
 
 
 def _error(code: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"error": sentence}, status_code=code, headers=headers)
+    return JSONResponse({"error": " ".join(sentence.split())}, status_code=code, headers=headers)

@@ -114,6 +114,7 @@ async function colorize(photo, signal) {
   sayState(photo, "Colouring …");
   const figures = [];
   const failures = [];
+  let notes = []; // About the file, so of all models the same.
   for (const model of chosenModels()) {
     try {
       await photo.content.slice(0, 1).arrayBuffer();
@@ -122,7 +123,9 @@ async function colorize(photo, signal) {
       break;
     }
     try {
-      figures.push(figureOf(await colored(photo, model, signal), model));
+      const result = await colored(photo, model, signal);
+      figures.push(figureOf(result, model));
+      notes = result.notes;
     } catch (error) {
       if (signal.aborted) return forget(figures); // It is due again.
       const isAboutThePhoto = ABOUT_THE_PHOTO.includes(error.status);
@@ -133,7 +136,7 @@ async function colorize(photo, signal) {
   const place = photo.article.querySelector(".figures");
   forget([...place.children]);
   place.replaceChildren(...figures);
-  sayState(photo, failures.join("; "), failures.length > 0);
+  sayState(photo, [...failures, ...notes].join("; "), failures.length > 0);
 }
 
 function forget(figures) {
