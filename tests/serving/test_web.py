@@ -223,9 +223,9 @@ class Held:
         self.names: list[str] = []
 
     def colorize(self, content: bytes, name: str, *_: Any) -> tuple[str, service.Result]:
+        self.names.append(name)
         if name != "small":
             self.go.wait(SECONDS_TO_WAIT)
-        self.names.append(name)
         if name == "broken":
             raise TypeError("a bug\nof two lines")
         return "id", service.Result(name, {}, "image/png", (1, 1), 0.0)
@@ -270,7 +270,10 @@ class TestUnderPressure:
     def test_beyond_the_queue_it_is_busy_and_the_page_is_there(
         self, address: str, held: Held
     ) -> None:
-        first, *others = [self.send(address, str(i), b"x", 1) for i in range(1 + web.WAITING)]
+        first = self.send(address, "first", b"x", 1)
+        while not held.names:
+            time.sleep(0.05)
+        others = [self.send(address, "other", b"x", 1) for _ in range(web.WAITING)]
         assert "8 photos are waiting" in self.wait_until_busy(address)
         begin = time.monotonic()
         assert ask(f"{address}/")[0] == 200
@@ -285,13 +288,16 @@ class TestUnderPressure:
         for client in (first, last):
             assert client.recv(12) == b"HTTP/1.1 200"
             client.close()
-        assert held.names == ["0", "last"]
+        assert held.names == ["first", "last"]
 
     def test_a_small_photo_does_not_wait_for_large_ones(self, address: str, held: Held) -> None:
-        large = bytes(web.SMALL + 1)
+        """Files of a few kB, which would be the same by their bytes."""
+        large = encoded("PNG", 1500)
         with self.send(address, "large", large, len(large)):
-            assert ask(f"{address}/api/colorize?name=small", b"x")[0] == 200
-        assert held.names == ["small"]
+            while not held.names:
+                time.sleep(0.05)
+            assert ask(f"{address}/api/colorize?name=small", encoded("PNG"))[0] == 200
+        assert held.names == ["large", "small"]
 
     def test_half_sent_photos_have_a_limit_in_memory_and_time(
         self, address: str, held: Held, monkeypatch: pytest.MonkeyPatch

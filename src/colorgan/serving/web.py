@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import ipaddress
 import math
 import os
@@ -29,13 +30,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from colorgan.data.decode import UnreadablePhoto
+from colorgan.data.decode import FORMATS, UnreadablePhoto
 from colorgan.errors import ColorganError
 from colorgan.serving.service import ColorizeService, examples, gray_jpeg
 
 PAGE = Path(__file__).parent / "page"
-SMALL = 1_000_000
-"""Bytes of a photo that does not wait for larger ones."""
+SMALL = 2_000_000
+"""Pixels of a photo that does not wait for larger ones."""
 WAITING = 8
 """Photos that may wait, of either kind."""
 UPLOADS_KEPT = 4
@@ -136,7 +137,8 @@ class Handlers:
 
     async def _in_turn(self, request: Request, content: bytearray) -> Response:
         """Colour a photo as soon as those before it are done, unless its sender hangs up."""
-        queue = self._small if len(content) <= SMALL else self._large
+        small = await run_in_threadpool(_is_small, content)
+        queue = self._small if small else self._large
         if queue.statistics().tasks_waiting >= WAITING:
             raise HTTPException(503, f"{WAITING} photos are waiting; try again", RETRY_AFTER)
         response = Response(status_code=400)
@@ -257,6 +259,15 @@ def _listen(host: str, port: int) -> socket.socket:
             f"--host {host} --port {port}: {reason}; --host should be a name or address of this "
             "machine, and --port one that is free"
         ) from None
+
+
+def _is_small(content: bytearray) -> bool:
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return image.width * image.height <= SMALL
+    except Exception:
+        # What Pillow cannot open may be anything.
+        return False
 
 
 def _is_foreign(headers: Headers, host: str) -> bool:
