@@ -35,8 +35,8 @@ STAGE = "Stages (what `dvc repro` runs)"
 TOOLS = "Tools"
 PHOTOS = "Photos"
 INTERRUPTED = 128 + signal.SIGINT
-EXTRAS = {"mlflow": "pipeline", "onnx": "onnx", "onnxscript": "onnx", "starlette": "app",
-          "uvicorn": "app"}  # fmt: skip
+EXTRAS = {"mlflow": "pipeline", "onnx": "onnx", "onnxscript": "onnx", "anyio": "app",
+          "starlette": "app", "uvicorn": "app"}  # fmt: skip
 """Optional packages, and the extra of colorgan that installs each."""
 
 
@@ -262,7 +262,7 @@ def export(
 @app.command("app", rich_help_panel=PHOTOS)
 def serve_page(
     host: Annotated[str, typer.Option(help="Address; 0.0.0.0 for other machines")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port")] = 7860,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any")] = 7860,
     model: Model = "pretrained",
     device: Device = "auto",
     max_megabytes: Annotated[float, typer.Option(min=0.001, max=10_000, help="Of a file")] = 50.0,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from browsing import PHONE, PORTRAIT, SECONDS_TO_WAIT, ask, loaded, results, served
+from browsing import PHONE, PORTRAIT, SECONDS_TO_WAIT, loaded, pixels_of, results, served
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -82,13 +79,6 @@ def choose(browser: webdriver.Chrome, *models: str) -> None:
         browser.find_element(By.CSS_SELECTOR, f"#models input[value='{model}']").click()
 
 
-def file_of(figure: Any) -> npt.NDArray[Any]:
-    """The picture behind the link of a result."""
-    link = figure.find_element(By.CLASS_NAME, "download").get_attribute("href")
-    with Image.open(io.BytesIO(ask(link)[2])) as image:
-        return np.asarray(image).astype(int)
-
-
 def test_four_models_side_by_side(
     browser: webdriver.Chrome, address: str, runs: dict[str, str], photo: Path
 ) -> None:
@@ -105,7 +95,7 @@ def test_four_models_side_by_side(
         assert figure.text.startswith(f"{label} · {size} · ")
         link = figure.find_element(By.CLASS_NAME, "download")
         assert link.get_attribute("download") == f"old photo_colored{ending}.png"
-    pictures = [file_of(figure) for figure in results(browser)]
+    pictures = [pixels_of(browser, figure) for figure in results(browser)]
     for one, other in itertools.combinations(pictures, 2):
         assert one.shape == other.shape
         assert np.abs(one - other).mean() > 3
@@ -123,11 +113,10 @@ def test_a_model_that_cannot_be_loaded_is_named_beside_the_results_of_the_others
     choose(browser, "lab", f"runs:/{runs['gone']}")
     browser.find_element(By.ID, "file").send_keys(str(photo))
     wait.until(lambda b: loaded(b, 2))
-    message = browser.find_element(By.ID, "message")
-    assert message.text.startswith(f"gone / train_lab · {runs['gone'][:8]}: ")
-    assert "has no model in MLflow" in message.text
-    assert "error" in (message.get_attribute("class") or "")
+    state = browser.find_element(By.CSS_SELECTOR, "article .state")
+    assert state.text.startswith(f"gone / train_lab · {runs['gone'][:8]}: ")
+    assert "has no model in MLflow" in state.text
     # It is gone with the model.
     choose(browser, f"runs:/{runs['gone']}")
-    wait.until(lambda b: b.find_element(By.ID, "message").text == "")
+    wait.until(lambda b: state.get_attribute("textContent") == "")
     assert loaded(browser, 2)

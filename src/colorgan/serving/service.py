@@ -6,7 +6,6 @@ import io
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -20,7 +19,10 @@ from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.formats import previews
 
 MODELS_KEPT = 4
-RESULTS_KEPT = 24
+BYTES_KEPT = 256_000_000
+"""Memory for results. The page fetches its own at once, so that they outlive this."""
+LONGEST_NAME = 255
+"""Bytes of a file name, on most file systems."""
 RUNS_SHOWN = 30
 EXAMPLES = 12
 RUN = "runs:/"
@@ -36,6 +38,7 @@ class Result:
         media_type: of `file`.
         size: width and height of `file`.
         seconds: time it took.
+        notes: what should be said of it, such as damage or pictures left out.
     """
 
     name: str
@@ -43,10 +46,16 @@ class Result:
     media_type: str
     size: tuple[int, int]
     seconds: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory it takes."""
+        return sum(map(len, self.files.values()))
 
 
 class ColorizeService:
-    """Colours photos with any of the models there are and keeps the last results in memory.
+    """Colours photos with any of the models there are and keeps the newest results in memory.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `mps`.
@@ -65,8 +74,7 @@ class ColorizeService:
             return Colorizer.load(wanted, device)
 
         self._first, self._load = model, load
-        self._results: OrderedDict[str, Result] = OrderedDict()
-        # One photo at a time: two would share the same cores.
+        self._results: dict[str, Result] = {}
         self._lock = threading.Lock()
         load(model)
 
@@ -93,23 +101,31 @@ class ColorizeService:
             UnreadablePhoto: the content is no picture that can be read.
             ValueError: the photo is too large for its format, or the saturation out of range.
         """
-        with self._lock:
-            start = time.perf_counter()
-            colored = self._load(model).colorize_bytes(content, saturation=saturation)
-            seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        colored = self._load(model).colorize_bytes(content, saturation=saturation)
+        seconds = time.perf_counter() - start
         before, after = previews(colored.picture, colored.pixels)
         by = "" if model == self._first else f"_{_short(model)}"
-        id = secrets.token_hex(8)
-        result = self._results[id] = Result(
-            name=f"{PurePath(name or 'photo').stem}_colored{by}{colored.suffix}",
+        result = Result(
+            name=_file_name(name, f"_colored{by}{colored.suffix}"),
             files={"before": before, "after": after, "file": colored.content},
             media_type=f"image/{colored.format.lower()}",
             size=(colored.picture.width, colored.picture.height),
             seconds=seconds,
+            notes=getattr(colored, "notes", ()),
         )
-        while len(self._results) > RESULTS_KEPT:
-            self._results.popitem(last=False)
-        return id, result
+        return self._keep(result), result
+
+    def _keep(self, result: Result) -> str:
+        """Add a result, drop the oldest ones as needed, and return its id."""
+        id = secrets.token_hex(8)
+        with self._lock:
+            n_bytes = result.n_bytes + sum(kept.n_bytes for kept in self._results.values())
+            for oldest in list(self._results):
+                if n_bytes > BYTES_KEPT:
+                    n_bytes -= self._results.pop(oldest).n_bytes
+            self._results[id] = result
+        return id
 
     def result(self, id: str) -> Result | None:
         """Return a result, or None if it is no longer kept."""
@@ -129,6 +145,15 @@ def gray_jpeg(path: Path) -> bytes:
     with Image.open(path) as image:
         image.convert("L").save(buffer, "JPEG", quality=95)
     return buffer.getvalue()
+
+
+def _file_name(name: str, ending: str) -> str:
+    """Return the name of a result that any file system takes, whatever the photo's name is."""
+    stem = PurePath(name.replace("\\", "/")).stem
+    # Neither control characters, which browsers refuse, nor what Windows does.
+    stem = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in stem)
+    most = LONGEST_NAME - len(ending.encode())
+    return (stem.encode()[:most].decode(errors="ignore").lstrip(". ") or "photo") + ending
 
 
 def _short(model: str) -> str:
