@@ -114,7 +114,7 @@ class Colorizer:
             # Not a batch of none, of which the size of a result could not be said.
             if picture.ndim < 4 or not len(picture):
                 return self._colorize_several([picture], saturation)[0]
-            return np.stack(self._colorize_several(picture, saturation))
+            return np.stack(self._colorize_several(list(picture), saturation))
         if isinstance(picture, (list, tuple)):
             return self._colorize_several(picture, saturation)
         raise _no_picture(picture)

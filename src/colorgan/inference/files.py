@@ -32,8 +32,8 @@ T = TypeVar("T")
 
 PIXELS_AT_ONCE = 6_000_000
 """Pixels of the pictures held in memory at once, unless a single picture has more."""
-BYTES_A_PIXEL = 16
-"""Files with more bytes than that for each pixel allowed are not read."""
+BYTES_A_PIXEL, OTHER_BYTES = 16, 64_000_000
+"""A file with more bytes than these for the pixels that are allowed is not read."""
 STOP_SECONDS = 2
 """How long what is being written when the run is stopped may take."""
 
@@ -153,8 +153,9 @@ class _Run:
     def stop(self, plans: Sequence[PlannedPicture]) -> None:
         """Let what is being written be finished, and remove what is not finished in time."""
         self._stopped.set()
+        begun = [task for task in self._tasks if not task.cancel()]
         with suppress(KeyboardInterrupt, SystemExit):
-            wait(self._tasks, STOP_SECONDS)
+            wait(begun, STOP_SECONDS)
         for folder in {output.parent for plan in plans for output in plan.outputs}:
             io.remove_asides(folder, f"*.{os.getpid()}")
 
@@ -167,8 +168,8 @@ class _Run:
         """Read a picture and prepare the network's input."""
         limit = self._options.max_megapixels
         with self._noted(plan.source):
-            if (size := plan.source.stat().st_size) > limit * 1_000_000 * BYTES_A_PIXEL:
-                raise UnreadablePhoto(f"too large: {size} bytes")
+            if plan.source.stat().st_size > limit * 1_000_000 * BYTES_A_PIXEL + OTHER_BYTES:
+                raise UnreadablePhoto("too large")
             picture, metadata = decode(plan.source.read_bytes())
             return _Opened(plan, picture, metadata, self._colorizer.prepare(picture))
         return None
