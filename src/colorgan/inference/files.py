@@ -182,22 +182,26 @@ class _Run:
             colored = recombine(picture, prepared.small, ab, options.saturation, prepared.box)
             if self._is_wanted(target):
                 data = encode(picture, colored, opened.metadata, plan.format, options.quality)
-                self._put(target, data)
+                with self._aside(target) as aside:
+                    aside.write_bytes(data)
             self._outcome.colored.append(plan.source)
             for output in filter(self._is_wanted, plan.outputs[1:]):
                 with self._noted(plan.source, f"coloured, but {output} cannot be written: "):
                     assert options.comparison
                     data = compare(options.comparison, picture, colored, plan.source.name)
-                    self._put(output, data)
+                    with self._aside(output) as aside:
+                        aside.write_bytes(data)
 
     def _is_wanted(self, output: Path) -> bool:
         return self._options.overwrite or not output.exists()
 
-    def _put(self, path: Path, content: bytes) -> None:
-        if self._stopped.is_set():
-            raise CancelledError
+    @contextmanager
+    def _aside(self, path: Path) -> Iterator[Path]:
+        """Yield a name beside `path`, renamed at the end unless the run was stopped."""
         with io.file_aside(path) as aside:
-            aside.write_bytes(content)
+            yield aside
+            if self._stopped.is_set():
+                raise CancelledError
 
     @contextmanager
     def _noted(self, source: Path, before: str = "") -> Iterator[None]:
