@@ -139,6 +139,17 @@ def test_an_optional_package_that_is_missing_names_its_extra(
     )
 
 
+def test_a_terminal_without_a_character_shows_its_code(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "colorgan", "colorize", "\u5199.png", "-o", "out"]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252:strict"}
+    ended = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, check=False, timeout=120
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == b"colorize: 0 coloured, in out\n"
+    assert ended.stderr.startswith(b"colorgan: \\u5199.png: it does not exist")
+
+
 def test_sync_says_that_mlflow_has_all_runs(project: Path, colorgan: Callable[..., Any]) -> None:
     assert colorgan("sync").out == "MLflow has all runs already\n"
 

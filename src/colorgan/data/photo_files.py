@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -40,21 +40,34 @@ class FoundFile:
     reason: str = ""
 
 
-def find_files(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Iterator[FoundFile]:
+def find_files(
+    root: Path,
+    suffixes: Sequence[str] = SUFFIXES,
+    wanted: Callable[[Path, bool], bool] = lambda *_: True,
+) -> Iterator[FoundFile]:
     """Yield every file below a folder in the order of the paths; links to folders are followed.
 
     A hidden folder, and one of a system, is yielded itself, not its files. The name of `root` does
     not matter.
+
+    Args:
+        root: the folder.
+        suffixes: those of photos, in lower case.
+        wanted: says of a path, and whether it is a folder, if it is looked at.
     """
     waiting = [(root, frozenset(_identity(folder.stat()) for folder in root.resolve().parents))]
     while waiting:
         path, above = waiting.pop()
         hidden = path != root and path.name.startswith(".")
+        is_folder = False
         try:
             about = path.stat()
-            if not S_ISDIR(about.st_mode):
+            is_folder = S_ISDIR(about.st_mode)
+            if not wanted(path, is_folder):
+                continue
+            if not is_folder:
                 yield _file(path, hidden, S_ISREG(about.st_mode), suffixes)
-            elif path != root and (reason := why_folder_is_left_out(path.name)):
+            elif path != root and (reason := _why_left_out(path.name)):
                 yield FoundFile(path, "left out", reason)
             elif _identity(about) in above:
                 yield FoundFile(path, "left out", f"a link to a folder above it: {path.name}")
@@ -64,12 +77,12 @@ def find_files(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Iterator[Found
         except OSError as error:
             if hidden:
                 yield FoundFile(path, "left out", "a hidden file")
-            else:
+            elif wanted(path, is_folder):
                 reason = "a broken link" if path.is_symlink() else error.strerror or str(error)
                 yield FoundFile(path, "unreadable", f"unreadable: {reason}")
 
 
-def why_folder_is_left_out(name: str) -> str:
+def _why_left_out(name: str) -> str:
     """Return why a folder of this name is left out, or an empty string."""
     if name.startswith("."):
         return f"a hidden folder: {name}"
