@@ -20,9 +20,7 @@ from tiny_project import SIDE
 DATA = "a" * 64
 
 
-def save_tiny(
-    folder: Path, space: SpaceName, params: Params, seed: int, side: int = SIDE
-) -> Path:
+def save_tiny(folder: Path, space: SpaceName, params: Params, seed: int, side: int = SIDE) -> Path:
     """Save a network with random weights that are large enough for visible colours."""
     torch.manual_seed(seed)
     kind, model = get_space(space), params.space(space).model
