@@ -24,15 +24,6 @@ from colorgan.tracking.run import record_results
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is evaluated: the model of a space, and its test photos."""
-
-    space: str
-    model: Model
-    split: Split
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """The measures of one space.
 
@@ -59,20 +50,20 @@ def evaluate(params: Params, spaces: Sequence[str]) -> None:
     """
     device = choose_device(params.runtime.device)
     # Open all of them first, so that a missing model is reported before the long work.
-    subjects = [open_subject(params, space, device) for space in spaces]
-    evaluations = [measure(subject, params.evaluate) for subject in subjects]
+    opened = [open_space(params, space, device) for space in spaces]
+    evaluations = [measure(model, split, params.evaluate) for model, split in opened]
     write_reports(evaluations)
-    for subject, evaluation in zip(subjects, evaluations, strict=True):
+    for (model, _), evaluation in zip(opened, evaluations, strict=True):
         record_results(
-            stage=f"evaluate_{subject.space}",
-            space=subject.space,
-            generator_sha256=subject.model.sha256,
+            stage=f"evaluate_{model.space.name}",
+            space=model.space.name,
+            generator_sha256=model.sha256,
             metrics=summary.flat(evaluation.content),
             artifacts=[paths.METRICS, paths.PER_CLASS, paths.PER_PHOTO, paths.HUES],
         )
 
 
-def open_subject(params: Params, space: str, device: torch.device) -> Subject:
+def open_space(params: Params, space: str, device: torch.device) -> tuple[Model, Split]:
     """Load the model of a space and open its test split.
 
     Raises:
@@ -94,36 +85,30 @@ def open_subject(params: Params, space: str, device: torch.device) -> Subject:
             f"{model.image_size} px, {folder} holds {space} photos of {side} px: run "
             f"`dvc repro train_{space}` to train one that fits"
         )
-    return Subject(space, model, split)
+    return model, split
 
 
-def measure(subject: Subject, cfg: EvaluateParams) -> Evaluation:
+def measure(model: Model, split: Split, cfg: EvaluateParams) -> Evaluation:
     """Colour and measure the photos of the split, with one batch in memory at a time."""
     tables: list[pd.DataFrame] = []
     hues = {kind: np.zeros(metrics.HUE_BINS) for kind in ("truth", "generated")}
-    distances = NetworkDistances(cfg, subject.model.device)
-    for batch in subject.model.colorize_split(subject.split, cfg.batch_size):
+    distances = NetworkDistances(cfg, model.device)
+    for batch in model.colorize_split(split, cfg.batch_size):
         lab = {kind: metrics.lab_from_pictures(getattr(batch, kind)) for kind in PREFIXES}
         tables.append(measure_photos(batch, lab, cfg))
         for kind in hues:
             shares = metrics.hue_histogram(lab[kind], chromatic=cfg.chromatic)
-            hues[kind] += shares * (len(batch.truth) / len(subject.split))
+            hues[kind] += shares * (len(batch.truth) / len(split))
         distances.update(batch)
-    index = subject.split.index
-    photos = pd.DataFrame(
-        {
-            "space": subject.space,
-            "photo": np.arange(len(index)),
-            "id": index["id"],
-            "label": index["label"],
-        }
-    ).join(pd.concat(tables, ignore_index=True))
+    photos = split.index[["id", "label"]].join(pd.concat(tables, ignore_index=True))
+    photos.insert(0, "space", model.space.name)
+    photos.insert(1, "photo", np.arange(len(photos)))
     content = summary.summarise(photos)
     for kind, values in distances.compute().items():
         content[kind] |= values
     return Evaluation(
         photos=photos,
-        hues=pd.DataFrame({"space": subject.space, "hue": metrics.hue_bin_centers(), **hues}),
+        hues=pd.DataFrame({"space": model.space.name, "hue": metrics.hue_bin_centers(), **hues}),
         content=summary.rounded(content),
     )
 
@@ -135,7 +120,7 @@ def measure_photos(
 
     `hue_share` is NaN for a photo without colour.
     """
-    columns = {}
+    columns: dict[str, FloatArray] = {}
     for kind in ("generated", "gray"):
         pictures = getattr(batch, kind)
         shift_a, shift_b = metrics.color_shift(lab[kind], lab["truth"])

@@ -89,8 +89,7 @@ def color_rows(
         for triple in zip(batch.gray, batch.truth, batch.generated, strict=True)
     )
     return {
-        row: Shown(name, *triple)
-        for row, name, triple in zip(wanted, names, triples, strict=True)
+        row: Shown(name, *triple) for row, name, triple in zip(wanted, names, triples, strict=True)
     }
 
 
