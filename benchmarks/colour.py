@@ -30,7 +30,7 @@ from colorgan.config import SPACES, SPLITS, EvaluateParams
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import summary
-from colorgan.evaluation.evaluate import Evaluation, Subject, measure
+from colorgan.evaluation.evaluate import measure
 from colorgan.model import CONFIG, WEIGHTS, Model
 from colorgan.runs.runtime import device_name
 from colorgan.spaces import Space, get_space
@@ -77,8 +77,7 @@ def run(
             subprocess.run(command, check=True)
         made = trained(row)
         if made is not None and results(made.generator_sha256) is None:
-            subject = of_run(row.space, made)
-            record(subject, measure(subject, EVALUATE))
+            record(*of_run(row.space, made))
     table()
 
 
@@ -122,8 +121,7 @@ def measure_folder(
     if row and split != "test":
         raise ColorganError(f"--row keeps figures of the test photos; --split is {split}")
     loaded = Model.load(model)
-    subject = Subject(loaded.space.name, loaded, open_split(arrays, split))
-    figures = summary.flat(measure(subject, EVALUATE).content)
+    figures = summary.flat(measure(loaded, open_split(arrays, split), EVALUATE).content)
     print({name.removeprefix("test/"): figure for name, figure in figures.items()})
     if row:
         keep(kept() | {row: figures_of(figures) | {"core_minutes": "", "processor": ""}})
@@ -192,8 +190,7 @@ def mean(space: str) -> None:
     folder = paths.processed(space)
     network = MeanColour(get_space(space), open_split(folder, "train"))
     model = Model(network, get_space(space), 0, mean_of(space), torch.device("cpu"))
-    subject = Subject(space, model, open_split(folder, "test"))
-    record(subject, measure(subject, EVALUATE))
+    record(model, open_split(folder, "test"))
 
 
 def mean_of(space: str) -> str:
@@ -228,24 +225,25 @@ def trained(row: Row) -> TrainingRun | None:
         return None
 
 
-def of_run(space: str, run: TrainingRun) -> Subject:
+def of_run(space: str, run: TrainingRun) -> tuple[Model, Split]:
     """Return the model of a run, with the test photos of its space."""
     with TemporaryDirectory() as folder:
         into = Path(folder)
         for name in (WEIGHTS, CONFIG):
             TrainingRuns().artifact(run, f"model/{name}", into)
         model = Model.load(into / "model")
-    return Subject(space, model, open_split(paths.processed(space), "test"))
+    return model, open_split(paths.processed(space), "test")
 
 
-def record(subject: Subject, evaluation: Evaluation) -> None:
+def record(model: Model, split: Split) -> None:
     """Record the measures, those of each class and the hues, beside the training run."""
+    evaluation = measure(model, split, EVALUATE)
     with TemporaryDirectory() as folder:
         classes, hues = Path(folder) / "per_class.csv", Path(folder) / "hues.csv"
         summary.by_class(evaluation.photos).to_csv(classes, index=False)
         evaluation.hues.to_csv(hues, index=False)
         record_results(
-            STAGE, subject.space, subject.model.sha256,
+            STAGE, model.space.name, model.sha256,
             summary.flat(evaluation.content), [classes, hues],
         )  # fmt: skip
 

@@ -16,15 +16,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from ruamel.yaml import YAML
 
-from colorgan import paths, presets
+from colorgan import paths
 from colorgan.color import UInt8Array
-from colorgan.config import SPACES, SPLITS, Params, check_params
-from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
+from colorgan.config import Params, check_params
+from tiny_project import SIDE, dump_params, random_arrays, tiny_params
 
 ROOT = Path(__file__).parents[1]
-SIDE = 32
 
 # For this process and all that tests start. MLflow reads its settings when it is imported. Two
 # processes with two threads each, on two cores, wait for each other ten times as long as they work.
@@ -58,42 +56,19 @@ def _work_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The checkout around the temporary folder, should there be one, is not the project's.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder))
     monkeypatch.chdir(folder)
-    _dump(_tiny({}))
+    dump_params({})
 
 
 @pytest.fixture(scope="session")
 def make_params() -> Callable[..., Params]:
     """Return a function that makes tiny parameters, with changes by dotted path."""
-    return lambda changes={}: check_params(_tiny(changes))
+    return lambda changes={}: check_params(tiny_params(changes))
 
 
 @pytest.fixture
 def write_params(project: Path) -> Callable[[Mapping[str, Any]], None]:
     """Return a function that writes tiny parameters with changes into params.yaml, unchecked."""
-    return lambda changes: _dump(_tiny(changes))
-
-
-def _tiny(changes: Mapping[str, Any]) -> dict[str, Any]:
-    # The two networks of pix2pix from random weights: quick to make, and all of a step's parts.
-    content = presets.content("scratch")
-    for space in SPACES:
-        content[space] |= {"image_size": SIDE, "min_side": 16}
-    content["model"] |= {"ngf": 2, "ndf": 2, "n_layers": 1}
-    content["train"] |= {"batch_size": 4, "epochs": 2, "decay_epochs": 1}
-    content["train"] |= {"amp": "off", "compile": "off"}
-    content["logging"] |= {"log_every": 2, "sample_photos": 2}
-    content["runtime"] |= {"device": "cpu", "num_workers": 0, "progress": "none"}
-    for path, value in changes.items():
-        *sections, name = path.split(".")
-        place = content
-        for section in sections:
-            place = place[section]
-        place[name] = value
-    return content
-
-
-def _dump(content: Mapping[str, Any]) -> None:
-    YAML().dump(dict(content), paths.PARAMS)
+    return dump_params
 
 
 @pytest.fixture
@@ -129,20 +104,8 @@ def write_arrays(project: Path) -> Callable[..., Path]:
         side: int = SIDE,
         channels: int = 0,
     ) -> Path:
-        channels = channels or {"rgb": 3, "lab": 2}[space]
-        rng = np.random.default_rng(0)
         folder = paths.processed(space)
-        counts = dict(zip(SPLITS, (train, val, test), strict=True))
-        rows = []
-        for split, count in counts.items():
-            rows += [[f"{split}{i}", split, "sea", "sample", 640, 480] for i in range(count)]
-            if count:
-                (folder / split).mkdir(parents=True)
-                for name, shape in (("input", ()), ("target", (channels,))):
-                    array = rng.integers(0, 256, (count, side, side, *shape), dtype=np.uint8)
-                    np.save(folder / split / f"{name}.npy", array)
-        pd.DataFrame(rows, columns=list(INDEX_COLUMNS)).to_csv(folder / "index.csv", index=False)
-        DatasetInfo(space, side, channels, counts, rejected=0, digest="0" * 64).write(folder)
+        random_arrays(folder, space, train, val, test, side, channels)
         return folder
 
     return write

@@ -16,13 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
-from ruamel.yaml import YAML
 
-from colorgan import cli, presets
-from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
+from colorgan import cli
+from tiny_project import dump_params, random_arrays
 
 WEIGHTS = "generator.safetensors"
 OUTS = ("models/lab/config.json", f"models/lab/{WEIGHTS}", "reports/lab/losses.csv",
@@ -177,28 +174,8 @@ def make_place(
 
     64 px is the depth at which the U-Net drops out.
     """
-    content = presets.content("scratch")
-    tiny = {
-        "lab.image_size": side, "lab.min_side": 16, "model.ngf": 2, "model.ndf": 2,
-        "model.n_layers": 1, "train.batch_size": 4, "train.epochs": 2, "train.decay_epochs": 1,
-        "logging.log_every": 2, "train.amp": "off", "train.compile": "off", "train.jitter": 0.1,
-        "logging.sample_photos": 2, "runtime.device": "cpu", "runtime.progress": "lines",
-        "runtime.num_workers": 0,
-    }  # fmt: skip
-    for path, value in {**tiny, **changes}.items():
-        section, name = path.split(".")
-        content[section][name] = value
     folder.mkdir(parents=True, exist_ok=True)
-    YAML().dump(content, folder / "params.yaml")
-    arrays = folder / "data" / "processed" / "lab"
-    random, rows = np.random.default_rng(0), []
-    counts = {"train": train, "val": val, "test": 1}
-    for split, count in counts.items():
-        (arrays / split).mkdir(parents=True)
-        rows += [[f"{split}{i}", split, "sea", "sample", 640, 480] for i in range(count)]
-        for name, shape in (("input", ()), ("target", (2,))):
-            photos = random.integers(0, 256, (count, side, side, *shape), dtype=np.uint8)
-            np.save(arrays / split / f"{name}.npy", photos)
-    pd.DataFrame(rows, columns=list(INDEX_COLUMNS)).to_csv(arrays / "index.csv", index=False)
-    DatasetInfo("lab", side, 2, counts, rejected=0, digest="0" * 64).write(arrays)
+    own = {"lab.image_size": side, "train.jitter": 0.1, "runtime.progress": "lines"}
+    dump_params({**own, **changes}, folder)
+    random_arrays(folder / "data" / "processed" / "lab", "lab", train, val, 1, side)
     return Place(folder)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -90,12 +89,7 @@ class Loopback:
         self._end.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end.cancel()
         self._server.shutdown()
         self._thread.join(5)
@@ -105,15 +99,6 @@ class Loopback:
 class _Handler(BaseHTTPRequestHandler):
     loopback: Loopback
     timeout = 10
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the requests are in the log."""
@@ -128,15 +113,17 @@ class _Handler(BaseHTTPRequestHandler):
         page = self.loopback.page(asked)
         body = page.body()
         start = self._start(page, asked, len(body))
-        if start is not None and start >= len(body):
+        if start is None:
+            self._head(page, page.status, {"Content-Length": str(len(body))})
+            self._send(page, body)
+        elif start >= len(body):
             self._head(page, 416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"})
-        elif start is not None:
+        else:
             span = f"bytes {start}-{len(body) - 1}/{len(body)}"
             self._head(page, 206, {"Content-Range": span, "Content-Length": f"{len(body) - start}"})
             self._send(page, body[start:])
-        else:
-            self._head(page, page.status, {"Content-Length": str(len(body))})
-            self._send(page, body)
+
+    do_GET = do_HEAD = do_POST = _answer  # noqa: N815 (http.server's names)
 
     def _start(self, page: Page, asked: Asked, size: int) -> int | None:
         """Return the first byte that is asked for, None for the whole."""

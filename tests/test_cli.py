@@ -1,20 +1,16 @@
-"""The command line: commands, sentences, exit codes, whose code runs, and how it is stopped."""
+"""The command line: commands, sentences, exit codes, and whose code runs."""
 
 from __future__ import annotations
 
 import errno
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import save_file
 
 from colorgan import paths
 from colorgan.config import Params
@@ -184,64 +180,3 @@ def test_a_copy_of_the_project_runs_its_own_code(project: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert Path(ended.stdout.strip()) == project / "src/colorgan/__init__.py"
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One MLflow store for all: making its tables takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "code", "said"),
-    [
-        (signal.SIGINT, 130, "colorgan: interrupted; the last complete results are untouched\n"),
-        (signal.SIGTERM, 143, ""),
-    ],
-)
-def test_a_training_that_is_stopped_leaves_the_last_results(
-    write_arrays: Callable[..., Path],
-    write_params: Callable[[Mapping[str, Any]], None],
-    project: Path,
-    store: str,
-    number: signal.Signals,
-    code: int,
-    said: str,
-) -> None:
-    write_arrays("lab")
-    write_params({"train.epochs": 100_000, "logging.log_every": 1, "train.val_every": 1000})
-    paths.model("lab").mkdir(parents=True)
-    save_file({}, paths.model("lab") / "generator.safetensors")
-    paths.losses("lab").parent.mkdir(parents=True)
-    paths.losses("lab").write_text("iteration,epoch\n")
-    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
-
-    training = subprocess.Popen(
-        [sys.executable, "-m", "colorgan", "train", "lab"],
-        env=os.environ | {"MLFLOW_TRACKING_URI": store},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell that runs the tests in the background has told them to ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    end = time.monotonic() + 100
-    while not any(
-        rows.read_text().count("\n") > 5 for rows in paths.resume("train_lab").glob("*/losses.csv")
-    ):
-        assert training.poll() is None, training.communicate()
-        assert time.monotonic() < end, "it does not begin to train"
-        time.sleep(0.05)
-    training.send_signal(number)
-    out, err = training.communicate(timeout=60)
-
-    assert training.returncode == code
-    assert "Traceback" not in out + err
-    assert err.endswith(said)
-    after = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
-    after = {path: data for path, data in after.items() if not path.name.startswith(".mlflow")}
-    assert {p for p in after if p.parts[0] not in ("mlartifacts", ".resume")} == set(before)
-    assert len(list(paths.resume("train_lab").glob("*/checkpoint.safetensors"))) == 1
-    assert all(after[path] == before[path] for path in before)

@@ -215,8 +215,3 @@ def test_both_trainings_have_the_same_code() -> None:
 
 def test_a_checkpoint_is_of_the_code_that_dvc_yaml_names() -> None:
     assert set(code_files()) == files_of(code_deps()["train_lab"][1])
-
-
-def test_the_tables_name_nothing_that_is_gone() -> None:
-    named = [*DECIDES_NOTHING, *(name for line in LAYERS for name in line.split())]
-    assert [n for n in named if not any(covers(n, module) for module in modules())] == []

@@ -14,19 +14,19 @@ from colorgan.model import WEIGHTS, build_generator, save_model
 from colorgan.networks import initialise
 from colorgan.spaces import get_space
 from colorgan.tracking.run import RunDescription, open_recorder
+from tiny_project import SIDE
 
-SIDE = 32
 DATA = "a" * 64
 
 
-def save_tiny(folder: Path, space: SpaceName, params: Params, seed: int) -> Path:
+def save_tiny(folder: Path, space: SpaceName, params: Params, seed: int, side: int = SIDE) -> Path:
     """Save a network with random weights that are large enough for visible colours."""
     torch.manual_seed(seed)
     kind, model = get_space(space), params.space(space).model
-    generator = build_generator(kind, model, SIDE)
+    generator = build_generator(kind, model, side)
     initialise(generator, 0.3)
     folder.mkdir(parents=True)
-    save_model(folder, generator, kind, model, SIDE)
+    save_model(folder, generator, kind, model, side)
     return folder
 
 

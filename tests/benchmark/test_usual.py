@@ -45,14 +45,3 @@ def test_the_networks_are_the_same(usual: ModuleType) -> None:
     critic = PatchGAN(3, 4)
     plain = same_weights(usual.patch_discriminator(4), critic)
     torch.testing.assert_close(plain(torch.cat((lightness, ab), 1)), critic(lightness, ab))
-
-
-def test_the_baseline_takes_steps_on_the_bundled_photos(usual: ModuleType) -> None:
-    photos = sorted((BENCHMARKS.parent / "data" / "sample").glob("*/*.webp"))[:4]
-    work = usual.UsualPix2Pix(photos, 32, 2, 4, 0)
-    batches = work.batches()
-    before = [p.clone() for p in (*work.net_g.parameters(), *work.net_d.parameters())]
-    losses = [work.step(next(batches)) for _ in range(3)]
-    after = [*work.net_g.parameters(), *work.net_d.parameters()]
-    assert all(torch.isfinite(x).all() and len(x) == 4 for x in losses)
-    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))

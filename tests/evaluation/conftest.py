@@ -1,4 +1,4 @@
-"""A project in a temporary folder: tiny arrays, untrained models, parameters."""
+"""Test photos and untrained models in a tiny project."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 
-from colorgan import paths, presets
+from colorgan import paths
 from colorgan.color import UInt8Array
 from colorgan.config import Params, check_params
-from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
 from colorgan.evaluation import evaluate as stage
-from colorgan.model import build_generator, save_model
-from colorgan.spaces import get_space
-
-SIDE = 32
+from tiny_project import SIDE, photo_arrays, tiny_params
+from trained import save_tiny
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """An empty project as the working directory; what `record_results` is given, unsent."""
+def recorded(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `record_results` is given, unsent."""
     calls: list[dict[str, Any]] = []
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stage, "record_results", lambda **given: calls.append(given))
     return calls
 
@@ -36,14 +30,9 @@ def make_params() -> Callable[..., Params]:
     """Return a function that makes tiny parameters; its keyword arguments go to `evaluate`."""
 
     def make(**evaluate: Any) -> Params:
-        content = presets.content("scratch")
-        for space in ("rgb", "lab"):
-            content[space] |= {"image_size": SIDE, "test_fraction": 0.2}
-        content["model"] |= {"ngf": 2, "ndf": 2}
-        asked = {"frechet": False, "fid": False, "lpips": False, **evaluate}
-        content["evaluate"] |= {"batch_size": 2, **asked}
-        content["runtime"]["device"] = "cpu"
-        return check_params(content)
+        asked = {"batch_size": 2, "frechet": False, "fid": False, "lpips": False, **evaluate}
+        changes = {f"evaluate.{name}": value for name, value in asked.items()}
+        return check_params(tiny_params({"lab.test_fraction": 0.2, **changes}))
 
     return make
 
@@ -74,24 +63,7 @@ def make_project(recorded: object, params: Params, photos: UInt8Array) -> Callab
         model_side: int = SIDE,
     ) -> None:
         test_photos = photos[:shown] if isinstance(shown, int) else shown
-        folder = paths.processed(space)
-        (folder / "test").mkdir(parents=True)
-        if len(test_photos):
-            inputs, targets = get_space(space).arrays(test_photos)
-            np.save(folder / "test" / "input.npy", inputs)
-            np.save(folder / "test" / "target.npy", targets)
-        rows = [
-            [f"photo{i}", "test", label, "sample", 640, 480]
-            for i, label in enumerate(labels[: len(test_photos)])
-        ]
-        pd.DataFrame(rows, columns=list(INDEX_COLUMNS)).to_csv(folder / "index.csv", index=False)
-        counts = {"train": 0, "val": 0, "test": len(test_photos)}
-        channels = get_space(space).out_channels
-        DatasetInfo(space, SIDE, channels, counts, rejected=0, digest="0" * 64).write(folder)
-        torch.manual_seed(0)
-        kind, model = get_space(model_of or space), params.space(space).model
-        paths.model(space).mkdir(parents=True)
-        generator = build_generator(kind, model, model_side)
-        save_model(paths.model(space), generator, kind, model, model_side)
+        photo_arrays(paths.processed(space), space, test_photos, labels[: len(test_photos)])
+        save_tiny(paths.model(space), model_of or space, params, seed=0, side=model_side)
 
     return make

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -20,19 +19,13 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from pipeline.conftest import Project
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-SECONDS_TO_WAIT = 90
+pytestmark = pytest.mark.slow
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="no browser: install chromium and chromium-driver"
-    ),
-]
+SECONDS_TO_WAIT = 90
 
 
 @pytest.fixture(scope="module")
-def address(project: Project) -> Iterator[str]:
+def address(browser: webdriver.Chrome, project: Project) -> Iterator[str]:
     """Serve the UI as a person would, with `colorgan ui`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -68,12 +61,11 @@ def _wait_for(address: str) -> None:
 
 def see(browser: webdriver.Chrome, *texts: str) -> None:
     """Wait until all texts are on the page."""
-
-    def shown(driver: webdriver.Chrome) -> bool:
-        page = driver.find_element(By.TAG_NAME, "body").text
-        return all(text in page for text in texts)
-
-    WebDriverWait(browser, SECONDS_TO_WAIT).until(shown, f"not on the page: {texts}")
+    for text in texts:
+        WebDriverWait(browser, SECONDS_TO_WAIT).until(
+            lambda driver, text=text: text in driver.find_element(By.TAG_NAME, "body").text,
+            f"not on the page: {text}",
+        )
 
 
 def test_runs_are_listed_by_experiment_and_stage(browser: webdriver.Chrome, address: str) -> None:

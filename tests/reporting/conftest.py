@@ -9,44 +9,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_results import LABELS, SIDE, make_classes, make_hues, make_photos, make_scores
+from made_up_results import LABELS, make_classes, make_hues, make_photos, make_scores
 
 from colorgan import paths
-from colorgan.config import Params, check_params, read_yaml
-from colorgan.data.arrays import DatasetInfo
-from colorgan.spaces import SPACES, get_space
+from colorgan.config import Params, check_params
+from colorgan.spaces import SPACES
+from tiny_project import SIDE, photo_arrays, tiny_params
 from trained import save_tiny
-
-PARAMS_YAML = Path(__file__).parents[2] / "params.yaml"
 
 
 @pytest.fixture
 def params() -> Params:
-    content = read_yaml(PARAMS_YAML)
-    for space in SPACES:
-        content[space]["image_size"] = SIDE
-    content["model"]["ngf"] = 2
-    content["render"] |= {"rows": 3, "extremes": 2}
-    content["runtime"]["device"] = "cpu"
-    return check_params(content)
+    return check_params(tiny_params({"render.rows": 3, "render.extremes": 2}))
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params) -> Path:
-    monkeypatch.chdir(tmp_path)
+def project(project: Path, params: Params) -> Path:
     n = len(LABELS)
     photos = np.random.default_rng(0).integers(0, 256, (n, SIDE, SIDE, 3), dtype=np.uint8)
-    index = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "split": "test", "label": LABELS})
-    index = index.assign(source="sample", width=SIDE, height=SIDE)
     for name in SPACES:
-        folder, space = paths.processed(name), get_space(name)
-        (folder / "test").mkdir(parents=True)
-        inputs, targets = space.arrays(photos)
-        np.save(folder / "test/input.npy", inputs)
-        np.save(folder / "test/target.npy", targets)
-        index.to_csv(folder / "index.csv", index=False)
-        counts = {"train": 0, "val": 0, "test": n}
-        DatasetInfo(name, SIDE, space.out_channels, counts, 0, "digest").write(folder)
+        photo_arrays(paths.processed(name), name, photos, LABELS)
         save_tiny(paths.model(name), name, params, seed=0)
         paths.losses(name).parent.mkdir(parents=True)
         paths.losses(name).write_text(
@@ -56,10 +38,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params) -> 
         paths.validation(name).write_text("epoch\n")
     paths.METRICS.write_text(json.dumps(dict.fromkeys(SPACES, asdict(make_scores(n)))))
     values = [float(10 + i) for i in range(n)]
+    ids = [f"test{i}" for i in range(n)]
     for path, tables in (
-        (paths.PER_PHOTO, [make_photos(space, values) for space in SPACES]),
+        (paths.PER_PHOTO, [make_photos(space, values, ids) for space in SPACES]),
         (paths.PER_CLASS, [make_classes(space) for space in SPACES]),
         (paths.HUES, [make_hues(space) for space in SPACES]),
     ):
         pd.concat(tables).to_csv(path, index=False)
-    return tmp_path
+    return project

@@ -9,7 +9,6 @@ import pandas as pd
 
 from colorgan.reporting.results import Results, Scores
 
-SIDE = 32
 LABELS = ("cat", "cat", "cat", "dog", "dog", "dog", "sail_boat")
 GENERATED = {
     "psnr": 21.0,

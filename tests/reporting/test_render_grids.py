@@ -121,7 +121,7 @@ def test_results_that_do_not_fit_are_named_and_the_older_report_stays(
     stage.render_grids(params, ["rgb"])
     first = _digests()
     measured = paths.PER_PHOTO.read_text()
-    paths.PER_PHOTO.write_text(measured.replace("p1,", "other,"))
+    paths.PER_PHOTO.write_text(measured.replace("test1,", "other,"))
     with pytest.raises(ColorganError, match=r"per_photo\.csv measures other photos.*dvc repro eva"):
         stage.render_grids(params, ["rgb"])
     paths.PER_PHOTO.write_text(measured)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,26 +11,16 @@ import pandas as pd
 import torch
 
 from colorgan import io, paths
-from colorgan.color import UInt8Array
 from colorgan.config import EvaluateParams, Params
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics, summary
 from colorgan.evaluation.frechet import NetworkDistances
 from colorgan.evaluation.metrics import FloatArray
-from colorgan.evaluation.summary import MEASURES, PREFIXES, TRUTH_MEASURES, Summary
-from colorgan.model import Model
+from colorgan.evaluation.summary import COLUMNS, PREFIXES, TRUTH_MEASURES, Summary
+from colorgan.model import ColoredBatch, Model
 from colorgan.runs.runtime import choose_device
 from colorgan.tracking.run import record_results
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is evaluated: the model of a space, and its test photos."""
-
-    space: str
-    model: Model
-    split: Split
 
 
 @dataclass(frozen=True)
@@ -60,20 +50,20 @@ def evaluate(params: Params, spaces: Sequence[str]) -> None:
     """
     device = choose_device(params.runtime.device)
     # Open all of them first, so that a missing model is reported before the long work.
-    subjects = [open_subject(params, space, device) for space in spaces]
-    evaluations = [measure(subject, params.evaluate) for subject in subjects]
+    opened = [open_space(params, space, device) for space in spaces]
+    evaluations = [measure(model, split, params.evaluate) for model, split in opened]
     write_reports(evaluations)
-    for subject, evaluation in zip(subjects, evaluations, strict=True):
+    for (model, _), evaluation in zip(opened, evaluations, strict=True):
         record_results(
-            stage=f"evaluate_{subject.space}",
-            space=subject.space,
-            generator_sha256=subject.model.sha256,
+            stage=f"evaluate_{model.space.name}",
+            space=model.space.name,
+            generator_sha256=model.sha256,
             metrics=summary.flat(evaluation.content),
             artifacts=[paths.METRICS, paths.PER_CLASS, paths.PER_PHOTO, paths.HUES],
         )
 
 
-def open_subject(params: Params, space: str, device: torch.device) -> Subject:
+def open_space(params: Params, space: str, device: torch.device) -> tuple[Model, Split]:
     """Load the model of a space and open its test split.
 
     Raises:
@@ -95,89 +85,61 @@ def open_subject(params: Params, space: str, device: torch.device) -> Subject:
             f"{model.image_size} px, {folder} holds {space} photos of {side} px: run "
             f"`dvc repro train_{space}` to train one that fits"
         )
-    return Subject(space, model, split)
+    return model, split
 
 
-def measure(subject: Subject, cfg: EvaluateParams) -> Evaluation:
+def measure(model: Model, split: Split, cfg: EvaluateParams) -> Evaluation:
     """Colour and measure the photos of the split, with one batch in memory at a time."""
-    rows: list[dict[str, float]] = []
+    tables: list[pd.DataFrame] = []
     hues = {kind: np.zeros(metrics.HUE_BINS) for kind in ("truth", "generated")}
-    distances = NetworkDistances(cfg, subject.model.device)
-    for batch in subject.model.colorize_split(subject.split, cfg.batch_size):
-        for pictures in zip(batch.gray, batch.truth, batch.generated, strict=True):
-            row, true_hues, generated_hues = measure_photo(*pictures, cfg)
-            rows.append(row)
-            hues["truth"] += true_hues
-            hues["generated"] += generated_hues
+    distances = NetworkDistances(cfg, model.device)
+    for batch in model.colorize_split(split, cfg.batch_size):
+        lab = {kind: metrics.lab_from_pictures(getattr(batch, kind)) for kind in PREFIXES}
+        tables.append(measure_photos(batch, lab, cfg))
+        for kind in hues:
+            shares = metrics.hue_histogram(lab[kind], chromatic=cfg.chromatic)
+            hues[kind] += shares * (len(batch.truth) / len(split))
         distances.update(batch)
-    index = subject.split.index
-    photos = pd.DataFrame(
-        {
-            "space": subject.space,
-            "photo": np.arange(len(rows)),
-            "id": index["id"],
-            "label": index["label"],
-        }
-    ).join(pd.DataFrame(rows))
+    photos = split.index[["id", "label"]].join(pd.concat(tables, ignore_index=True))
+    photos.insert(0, "space", model.space.name)
+    photos.insert(1, "photo", np.arange(len(photos)))
     content = summary.summarise(photos)
     for kind, values in distances.compute().items():
         content[kind] |= values
     return Evaluation(
         photos=photos,
-        hues=pd.DataFrame(
-            {
-                "space": subject.space,
-                "hue": metrics.hue_bin_centers(),
-                "truth": hues["truth"] / len(rows),
-                "generated": hues["generated"] / len(rows),
-            }
-        ),
+        hues=pd.DataFrame({"space": model.space.name, "hue": metrics.hue_bin_centers(), **hues}),
         content=summary.rounded(content),
     )
 
 
-def measure_photo(
-    gray: UInt8Array, truth: UInt8Array, generated: UInt8Array, cfg: EvaluateParams
-) -> tuple[dict[str, float], FloatArray, FloatArray]:
-    """Measure the pictures of one photo, each `(H, W, 3)` uint8 sRGB.
+def measure_photos(
+    batch: ColoredBatch, lab: Mapping[str, FloatArray], cfg: EvaluateParams
+) -> pd.DataFrame:
+    """Return the columns `summary.COLUMNS` of the photos of a batch; `lab` has them in CIE Lab.
 
-    Returns:
-        The values of `summary.COLUMNS`, and `metrics.hue_histogram` of the truth and of the
-        generated picture. `hue_share` is NaN for a photo without colour.
+    `hue_share` is NaN for a photo without colour.
     """
-    true_lab = metrics.lab_from_pictures(truth)
-    lab = metrics.lab_from_pictures(generated)
-    row = _compare("generated", generated, lab, truth, true_lab, cfg)
+    columns: dict[str, FloatArray] = {}
+    for kind in ("generated", "gray"):
+        pictures = getattr(batch, kind)
+        shift_a, shift_b = metrics.color_shift(lab[kind], lab["truth"])
+        values = {
+            "psnr": metrics.psnr(pictures, batch.truth),
+            "ssim": metrics.ssim(pictures, batch.truth),
+            "ciede2000": metrics.ciede2000(lab[kind], lab["truth"]),
+            "colorfulness": metrics.colorfulness(pictures),
+            "colorfulness_abs": metrics.colorfulness_abs(pictures),
+            "hue_share": metrics.hue_share(
+                lab[kind], lab["truth"], chromatic=cfg.chromatic, tolerance=cfg.hue_tolerance
+            ),
+            "shift_a": shift_a,
+            "shift_b": shift_b,
+        }
+        columns |= {PREFIXES[kind] + name: value for name, value in values.items()}
     for name in TRUTH_MEASURES:
-        row[PREFIXES["truth"] + name] = float(getattr(metrics, name)(truth))
-    row |= _compare("gray", gray, metrics.lab_from_pictures(gray), truth, true_lab, cfg)
-    true_hues = metrics.hue_histogram(true_lab, chromatic=cfg.chromatic)
-    return row, true_hues, metrics.hue_histogram(lab, chromatic=cfg.chromatic)
-
-
-def _compare(
-    kind: str,
-    picture: UInt8Array,
-    lab: FloatArray,
-    truth: UInt8Array,
-    true_lab: FloatArray,
-    cfg: EvaluateParams,
-) -> dict[str, float]:
-    """Return `MEASURES` of a picture by column; `lab` and `true_lab` are the two in CIE Lab."""
-    shift_a, shift_b = metrics.color_shift(lab, true_lab)
-    values = {
-        "psnr": metrics.psnr(picture, truth),
-        "ssim": metrics.ssim(picture, truth),
-        "ciede2000": metrics.ciede2000(lab, true_lab),
-        "colorfulness": metrics.colorfulness(picture),
-        "colorfulness_abs": metrics.colorfulness_abs(picture),
-        "hue_share": metrics.hue_share(
-            lab, true_lab, chromatic=cfg.chromatic, tolerance=cfg.hue_tolerance
-        ),
-        "shift_a": shift_a,
-        "shift_b": shift_b,
-    }
-    return {PREFIXES[kind] + name: float(values[name]) for name in MEASURES}
+        columns[PREFIXES["truth"] + name] = getattr(metrics, name)(batch.truth)
+    return pd.DataFrame(columns)[list(COLUMNS)]
 
 
 def write_reports(evaluations: Sequence[Evaluation]) -> None:

@@ -62,15 +62,22 @@ class NetworkDistances:
         self._device = torch.device("cpu") if device.type == "mps" else device
         self._features = Lite2Features(self._device) if cfg.frechet else None
         self._moments = {kind: Moments() for kind in ("truth", *COMPARED)}
-        self._fid = self._load("fid", _fid) if cfg.fid else {}
-        self._lpips = self._load("lpips", _lpips) if cfg.lpips else {}
+        self._fid = self._load("fid") if cfg.fid else {}
+        self._lpips = self._load("lpips") if cfg.lpips else {}
 
-    def _load(self, name: str, build: Callable[[], Any]) -> dict[str, Any]:
+    def _load(self, name: str) -> dict[str, Any]:
         """Return one metric per kind of picture; its weights are downloaded the first time."""
         timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
         try:
-            return {kind: build().to(self._device) for kind in COMPARED}
+            # torchmetrics takes seconds to import, and most evaluations do without it.
+            from torchmetrics.image import fid, lpip
+
+            build: dict[str, Callable[[], Any]] = {
+                "fid": lambda: fid.FrechetInceptionDistance(feature=2048),
+                "lpips": lambda: lpip.LearnedPerceptualImagePatchSimilarity("alex", normalize=True),
+            }
+            return {kind: build[name]().to(self._device) for kind in COMPARED}
         except (OSError, RuntimeError, ImportError, http.client.HTTPException) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ColorganError(
@@ -114,19 +121,6 @@ class NetworkDistances:
     def _tensor(self, pictures: UInt8Array) -> Tensor:
         """Return pictures `(N, H, W, 3)` as uint8 `(N, 3, H, W)` on the device."""
         return torch.from_numpy(pictures).to(self._device).movedim(-1, 1)
-
-
-def _fid() -> Any:
-    # torchmetrics takes seconds to import, and most evaluations do without it.
-    from torchmetrics.image import fid
-
-    return fid.FrechetInceptionDistance(feature=2048)
-
-
-def _lpips() -> Any:
-    from torchmetrics.image import lpip
-
-    return lpip.LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
 
 
 class Lite2Features:

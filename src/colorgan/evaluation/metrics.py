@@ -160,14 +160,14 @@ def color_shift(pictures: Pictures, truth: Pictures) -> tuple[FloatArray, FloatA
     return moved[..., 1], moved[..., 2]
 
 
-def hue_histogram(picture: Pictures, *, chromatic: float) -> FloatArray:
-    """Return the share of all pixels in each hue bin, `(36,)`, of one picture `(H, W, 3)`.
+def hue_histogram(pictures: Pictures, *, chromatic: float) -> FloatArray:
+    """Return the share of all pixels in each hue bin, `(36,)`, of one picture or several together.
 
     Bin i counts the chromatic pixels (chroma >= `chromatic`) with a hue from 10 i up to
     10 (i + 1) degrees: 0 is red-purple (+a), 90 yellow (+b), 180 green (-a), 270 blue (-b). The sum
     of the bins is the share of chromatic pixels: 0 for gray.
     """
-    chroma, hue = color.chroma_and_hue(_lab(picture))
+    chroma, hue = color.chroma_and_hue(_lab(pictures))
     # The remainder moves -pi..0 to the upper bins, and a hue of exactly pi to bin 18.
     bins = np.floor(hue * (HUE_BINS / (2 * math.pi))).astype(np.int64) % HUE_BINS
     counts = np.bincount(bins[chroma >= chromatic], minlength=HUE_BINS)

@@ -10,7 +10,6 @@ import io
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -96,7 +95,10 @@ def hue_histogram(hues: pd.DataFrame) -> bytes:
     figure = _figure(3.4)
     axes = figure.add_subplot()
     _style(axes)
-    axes.bar(table["at"], table["generated"], width, color=hue_colors(table["hue"]),
+    hue = np.radians(table["hue"].to_numpy(np.float32))
+    a, b = HUE_CHROMA * np.cos(hue), HUE_CHROMA * np.sin(hue)
+    bars = color.rgb_from_lab(np.stack((np.full_like(a, HUE_LIGHTNESS), a, b), -1))
+    axes.bar(table["at"], table["generated"], width, color=bars,
              label="generated (bars in their own hue)")  # fmt: skip
     edges = np.append(table["at"] - width / 2, table["at"].iloc[-1] + width / 2)
     axes.stairs(table["truth"], edges, color=INK, linewidth=1.6, label="truth (line)")
@@ -113,16 +115,6 @@ def hue_histogram(hues: pd.DataFrame) -> bytes:
     legend = axes.legend(loc="upper right", ncols=2, frameon=False, fontsize=9)
     legend.get_patches()[0].set_facecolor(FAINT)  # not the hue of the first bar
     return _png(figure)
-
-
-def hue_colors(hues: pd.Series[Any]) -> npt.NDArray[np.float32]:
-    """Return an sRGB colour in 0..1 for each hue in degrees, all of one lightness and chroma."""
-    angle = np.radians(hues.to_numpy(np.float32))
-    a, b = HUE_CHROMA * np.cos(angle), HUE_CHROMA * np.sin(angle)
-    colors: npt.NDArray[np.float32] = color.rgb_from_lab(
-        np.stack((np.full_like(a, HUE_LIGHTNESS), a, b), -1)
-    )
-    return colors
 
 
 def _figure(height: float) -> Figure:

@@ -82,13 +82,15 @@ def color_rows(
     """Colour the photos at `rows` of a split, each once."""
     wanted = sorted(set(rows))
     taken = split.take(wanted)
-    shown: dict[int, Shown] = {}
-    for batch in model.colorize_split(taken, batch_size):
-        for gray, truth, generated in zip(batch.gray, batch.truth, batch.generated, strict=True):
-            photo = taken.index.iloc[len(shown)]
-            name = readable(photo["label"]) or photo["id"]
-            shown[wanted[len(shown)]] = Shown(name, gray, truth, generated)
-    return shown
+    names = [readable(label) or id_ for id_, label in taken.index[["id", "label"]].to_numpy()]
+    triples = (
+        triple
+        for batch in model.colorize_split(taken, batch_size)
+        for triple in zip(batch.gray, batch.truth, batch.generated, strict=True)
+    )
+    return {
+        row: Shown(name, *triple) for row, name, triple in zip(wanted, names, triples, strict=True)
+    }
 
 
 def triples(shown: Sequence[Shown], captions: Sequence[str]) -> Image.Image:

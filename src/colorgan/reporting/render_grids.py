@@ -76,11 +76,6 @@ def photo_grids(
 def open_test_photos(space: str, measured: Results) -> Split:
     """Open the test split, and check that the measures belong to it."""
     split = open_split(paths.processed(space), "test")
-    if not len(split):
-        raise ColorganError(
-            f"{paths.processed(space)} has no test photos to show: give {space}.test_fraction in "
-            "params.yaml a larger share, then run `dvc repro`"
-        )
     if measured.per_photo.set_index("photo")["id"].to_dict() != dict(enumerate(split.index["id"])):
         raise ColorganError(
             f"{paths.PER_PHOTO} measures other photos than the test split of "
