@@ -220,7 +220,7 @@ def test_gray_pictures_are_refused(photo: Image.Image, kind: str, mode: str) -> 
     if mode == "I;16":
         gray = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     content = encoded(gray if mode == "I;16" else gray.convert(mode), kind)
-    assert reason(content) == f"gray: mode {mode} has no colour to learn from"
+    assert reason(content) == "gray: it has no colour to learn from"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])

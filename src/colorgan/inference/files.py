@@ -20,8 +20,9 @@ from colorgan.color import FloatArray
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import Colorizer
-from colorgan.inference.formats import Comparison, Metadata, compare, decode, encode
+from colorgan.inference.formats import Comparison, compare, decode, encode
 from colorgan.inference.image import Picture
+from colorgan.inference.metadata import Metadata
 from colorgan.inference.plan import Failure, Plan, plan_files
 from colorgan.inference.prepare import PreparedInput
 from colorgan.inference.recombine import recombine
