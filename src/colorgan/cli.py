@@ -179,7 +179,7 @@ def colorize(
     ],
     model: Model = "pretrained",
     format: Annotated[
-        Literal["keep", "jpeg", "png", "webp", "tiff", "bmp"],
+        Literal["keep", "jpeg", "png", "webp", "tiff", "bmp", "avif"],
         typer.Option(help="Format of the results; `keep` is that of each picture"),
     ] = "keep",
     saturation: Annotated[
@@ -222,6 +222,10 @@ def colorize(
     typer.echo(f"colorize: {outcome.colored} coloured, in {out}")
     if outcome.skipped:
         typer.echo(f"colorize: {outcome.skipped} were there already; --overwrite makes them anew")
+    for note in outcome.notes:
+        typer.echo(f"colorize: {note.source}: {note.reason}")
+    if outcome.lost:
+        typer.echo(f"colorize: not kept, for want of a place: {', '.join(outcome.lost)}")
     for failure in outcome.failures:
         typer.echo(f"colorgan: {failure.source}: {failure.reason}", err=True)
     if outcome.failures:

@@ -11,7 +11,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import IO, Any, Literal
@@ -309,11 +309,13 @@ def _tiff_page(content: bytes, page: Any) -> Page:
         return exif
 
     def load(this: Page, _side: int) -> tuple[Image.Image, UInt8Array | None]:
-        if tiff.is_plain(page):
-            stored = Image.open(io.BytesIO(content), formats=("TIFF",))
-            stored.seek(page.index)
-            stored.load()  # turns it upright
-            return split_alpha(stored)
+        # Pillow opens no file of which the first page is too much for it.
+        with suppress(UnidentifiedImageError):
+            if tiff.is_plain(page):
+                stored = Image.open(io.BytesIO(content), formats=("TIFF",))
+                stored.seek(page.index)
+                stored.load()  # turns it upright
+                return split_alpha(stored)
         image, alpha = tiff.load(page)
         if turn is not None:
             image = image.transpose(turn)

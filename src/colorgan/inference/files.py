@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -20,7 +21,7 @@ from colorgan.color import FloatArray
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import Colorizer
-from colorgan.inference.formats import Comparison, compare, decode, encode
+from colorgan.inference.formats import Comparison, compare, decode, write
 from colorgan.inference.image import Picture
 from colorgan.inference.metadata import Metadata
 from colorgan.inference.plan import Failure, Plan, plan_files
@@ -62,11 +63,15 @@ class Outcome:
         colored: number of pictures coloured.
         skipped: number of pictures whose results existed already.
         failures: what could not be coloured.
+        notes: what should be said of coloured pictures: damage, further pictures in a file.
+        lost: kinds of metadata that a format could not keep, as "IPTC in PNG".
     """
 
     colored: int
     skipped: int
     failures: list[Failure]
+    notes: list[Failure]
+    lost: list[str]
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,8 @@ def colorize_files(
         _check_writable(out.parent if plans[0].target == out else out)
     waiting = [plan for plan in plans if options.overwrite or not _is_done(plan)]
     n_colored = 0
+    notes: list[Failure] = []
+    lost: set[str] = set()
     columns = (TextColumn("colouring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     threads = max(1, min(8, os.cpu_count() or 1))
     with (
@@ -113,11 +120,17 @@ def colorize_files(
             opened = [result for result in results if isinstance(result, _Opened)]
             failures += [result for result in results if isinstance(result, Failure)]
             predicted = colorizer.predict([one.prepared for one in opened], options.batch_size)
-            written = list(pool.map(lambda one, ab: _write(one, ab, options), opened, predicted))
+            written = list(
+                pool.map(lambda one, ab: _write(one, ab, colorizer, options), opened, predicted)
+            )
             failures += filter(None, written)
+            for one in opened:
+                format = one.plan.format
+                notes += [Failure(one.plan.source, note) for note in one.metadata.notes(format)]
+                lost |= {f"{kind} in {format}" for kind in one.metadata.lost(format)}
             n_colored += written.count(None)
             progress.advance(task, len(batch))
-    return Outcome(n_colored, len(plans) - len(waiting), failures)
+    return Outcome(n_colored, len(plans) - len(waiting), failures, notes, sorted(lost))
 
 
 def _batches(plans: Sequence[Plan], batch_size: int) -> Iterator[list[Plan]]:
@@ -151,21 +164,26 @@ def _open(plan: Plan, colorizer: Colorizer, options: Options) -> _Opened | Failu
         return Failure(plan.source, "too large for the memory of this machine")
 
 
-def _write(opened: _Opened, ab: FloatArray, options: Options) -> Failure | None:
+def _write(
+    opened: _Opened, ab: FloatArray, colorizer: Colorizer, options: Options
+) -> Failure | None:
     """Colour a picture at its own size and write its files, each aside and then renamed."""
     plan, picture, prepared = opened.plan, opened.picture, opened.prepared
     try:
         colored = recombine(picture, prepared.small, ab, options.saturation, prepared.box)
-        content = {
-            plan.target: encode(picture, colored, opened.metadata, plan.format, options.quality)
-        }
-        if options.comparison and plan.comparison:
-            title = plan.source.name
-            content[plan.comparison] = compare(options.comparison, picture, colored, title)
-        for path in content:
-            if options.overwrite or not path.exists():
-                with io.file_aside(path) as aside:
-                    aside.write_bytes(content[path])
+        if options.overwrite or not plan.target.exists():
+            pages = iter([(picture, colored, opened.metadata)])
+            if opened.metadata.n_pages and plan.format == "TIFF":
+                content = plan.source.read_bytes()
+                pages = chain(pages, colorizer.colored_pages(content, options.saturation, 1))
+            with io.file_aside(plan.target) as aside, aside.open("wb") as file:
+                write(file, pages, plan.format, options.quality)
+        comparison = plan.comparison
+        if options.comparison and comparison and (options.overwrite or not comparison.exists()):
+            with io.file_aside(comparison) as aside:
+                aside.write_bytes(compare(options.comparison, picture, colored, plan.source.name))
+    except UnreadablePhoto as error:
+        return Failure(plan.source, str(error))
     except OSError as error:
         # Pillow's own errors have no strerror.
         reason = f"{plan.target} cannot be written: {error.strerror or error}"

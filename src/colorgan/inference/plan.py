@@ -8,13 +8,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from colorgan.data import decode
 from colorgan.errors import ColorganError
 from colorgan.inference.formats import FORMAT_OF, SUFFIX_OF, Comparison, written_as
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".mpo")
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".mpo",
+    ".avif",
+    ".heic",
+    ".jp2",
+    ".pgm",
+    ".jfif",
+    ".jpe",
+)
 """Files with these are found in folders and by patterns; a file given by name is always tried."""
 COMPARISON_ENDINGS: dict[Comparison, str] = {"side": "_compare.jpg", "slider": "_compare.html"}
 
@@ -159,8 +173,9 @@ def _read_head(source: Path) -> tuple[str, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(source, formats=decode.FORMATS) as image:
-                return written_as(image.format), image.width * image.height
+            with source.open("rb") as file:
+                format, n_pixels = decode.read_head(file)
+            return written_as(format), n_pixels
     except Exception:
         # Decoders of damaged files raise nearly anything.
         return "", 0
