@@ -22,7 +22,7 @@ LAYERS = (
     "serving verify",
     "data evaluation inference reporting training",
     "data.loader evaluation.frechet evaluation.metrics model pictures runs tracking",
-    "data.arrays data.decode data.mend data.sources data.tiff networks spaces",
+    "data.arrays data.decode data.mend data.photo_files data.sources data.tiff networks spaces",
     "color config errors io paths presets",
 )
 

@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 import sys
+from collections import defaultdict
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, get_args
 
@@ -219,18 +221,31 @@ def colorize(
     )  # fmt: skip
     colorizer = Colorizer.load(model, device, side)
     outcome = colorize_files(inputs, out, colorizer, options, Console(stderr=True))
-    typer.echo(f"colorize: {outcome.colored} coloured, in {out}")
+    typer.echo(_printable(f"colorize: {len(outcome.colored)} coloured, in {out}"))
     if outcome.skipped:
         typer.echo(f"colorize: {outcome.skipped} were there already; --overwrite makes them anew")
+    details: dict[str, list[str]] = defaultdict(list)
+    for file in outcome.left_out:
+        reason, _, detail = file.reason.partition(": ")
+        details[reason].append(detail)
+    for reason, all_details in details.items():
+        shown = sorted(set(filter(None, all_details)))
+        which = f" ({', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''})" if shown else ""
+        typer.echo(_printable(f"colorize: {len(all_details)} left out: {reason}{which}"))
     for note in outcome.notes:
-        typer.echo(f"colorize: {note.source}: {note.reason}")
+        typer.echo(_printable(f"colorize: {note.source}: {note.reason}"))
     if outcome.lost:
-        typer.echo(f"colorize: not kept, for want of a place: {', '.join(outcome.lost)}")
+        lost = ", ".join(sorted(outcome.lost))
+        typer.echo(f"colorize: not kept, for want of a place: {lost}")
     for failure in outcome.failures:
-        typer.echo(f"colorgan: {failure.source}: {failure.reason}", err=True)
-    if outcome.failures:
-        typer.echo(f"colorgan: {len(outcome.failures)} could not be coloured", err=True)
-        raise typer.Exit(1)
+        typer.echo(_printable(f"colorgan: {failure.source}: {failure.reason}"), err=True)
+    if failed := {failure.source for failure in outcome.failures}.difference(outcome.colored):
+        typer.echo(f"colorgan: {len(failed)} could not be coloured", err=True)
+    if outcome.exit_code:
+        typer.echo("colorgan: stopped; the same command colours the rest", err=True)
+        sys.stdout.flush()
+        os._exit(outcome.exit_code)  # not waiting for threads that are still at work
+    raise typer.Exit(int(bool(outcome.failures)))
 
 
 @app.command(rich_help_panel=PHOTOS)
@@ -305,6 +320,10 @@ def _spaces(space: Name | None) -> tuple[Name, ...]:
 
 def main() -> None:
     """Run the command line; an error the user can mend is one sentence, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # Not every terminal has all the characters of a file name.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # End as after Ctrl-C, so that cleanup runs.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
@@ -348,7 +367,12 @@ def _sentence(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
+def _printable(line: str) -> str:
+    """Return a line with what would break it or steer the terminal escaped, as in file names."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 def _fail(sentence: str, code: int) -> NoReturn:
     for line in sentence.splitlines():
-        print(f"colorgan: {line}", file=sys.stderr)
+        print(_printable(f"colorgan: {line}"), file=sys.stderr)
     sys.exit(code)

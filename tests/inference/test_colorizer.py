@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import doctest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import colorgan
 from colorgan import Colorizer, color
 from colorgan.color import FloatArray, UInt8Array
+from colorgan.errors import ColorganError
 from colorgan.inference import colorizer
 from colorgan.spaces import get_space
 
@@ -33,6 +36,17 @@ class Orange:
 @pytest.fixture
 def orange() -> Colorizer:
     return Colorizer(Orange())
+
+
+def test_a_model_that_gives_no_numbers_is_refused(orange: Colorizer) -> None:
+    weights = orange.network
+    orange.network = type(
+        "Broken",
+        (Orange,),
+        {"predict": lambda self, input: Orange.predict(weights, input) * np.nan},
+    )()
+    with pytest.raises(ColorganError, match="--model orange: its output is not finite"):
+        orange.colorize(np.zeros((8, 8), np.uint8))
 
 
 def hue(rgb: UInt8Array) -> float:
@@ -93,6 +107,33 @@ def test_a_sequence_keeps_its_order_and_kinds(orange: Colorizer) -> None:
     network = orange.network
     assert isinstance(network, Orange)
     assert sorted(network.shapes) == [(1, 1, 32, 128), (2, 1, 32, 32)]
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (torch.rand(3, 64, 80), r"Tensor is no picture; .* such as tensor.permute\(1, 2, 0\)"),
+        ([torch.rand(64, 80)], "Tensor is no picture; it should be a Pillow image, a NumPy array"),
+        (np.zeros((3, 64, 80)), r"shape \(3, 64, 80\) is no picture; it should be \(H, W\)"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "at least one pixel"),
+        (np.full((8, 8), np.nan), "values from nan to nan"),
+        (np.zeros((8, 8), np.int64), "an array of int64"),
+        (Image.new("L", (0, 5)), "an image without a pixel"),
+        ("scan.tif", "str is no picture"),
+        ([[0, 1], [1, 0]], "list is no picture"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_a_sentence(
+    orange: Colorizer, source: Any, sentence: str
+) -> None:
+    with pytest.raises(ColorganError, match=sentence):
+        orange.colorize(source)
+
+
+def test_the_saturation_has_a_range(orange: Colorizer) -> None:
+    for saturation in (float("nan"), -1, 5):
+        with pytest.raises(ValueError, match="a number from 0 to 4"):
+            orange.colorize(np.zeros((8, 8)), saturation=saturation)
 
 
 def test_the_bundled_weights_are_simply_there(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from drawn import (
     pixels,
 )
 from PIL import Image
+
+from colorgan.inference import files
 
 Colorize = Callable[..., Any]
 
@@ -117,6 +120,82 @@ def test_failures_are_said_whatever_else_is_read(model: Path) -> None:
     first, last = ended.stderr.splitlines()
     assert first.startswith("colorgan: scans/zz.png: unreadable: not a ")
     assert last == "colorgan: 1 could not be coloured"
+
+
+def test_a_photo_whose_comparison_fails_is_coloured(
+    colorize: Colorize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "compare", fails)
+    draw("a.png")
+    said = colorize("a.png", "-o", "out", "--compare", "side")
+    assert (said.code, said.out) == (1, "colorize: 1 coloured, in out\n")
+    assert said.err == (
+        "colorgan: a.png: coloured, but out/a_compare.jpg cannot be written: No space left on "
+        "device\n"
+    )
+    assert names_in("out") == ["a.png"]
+
+
+def test_memory_follows_the_largest_picture(
+    colorize: Colorize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of few pixels share a batch, one of many is alone; a file as large is not read."""
+    monkeypatch.setattr(files, "PIXELS_AT_ONCE", 6000)
+    batches = []
+    color = files._Run.color
+    monkeypatch.setattr(
+        files._Run, "color", lambda run, batch: batches.append(len(batch)) or color(run, batch)
+    )
+    for i, side in enumerate((50, 40, 90, 90, 50, 40)):
+        draw(f"scans/{i}.png", gray(side, side))
+    Path("scans/z.jpg").write_bytes(bytes(200_001))
+    said = colorize("scans", "-o", "out", "--max-megapixels", "0.0125")
+    assert said.out == "colorize: 6 coloured, in out\n"
+    assert batches == [2, 1, 1, 2, 1]
+    assert "scans/z.jpg: too large: over 0.0125 megapixels" in said.err
+
+
+STOPPED = """
+import os, signal, sys
+from colorgan import cli
+from colorgan.inference import files
+recombine = files.recombine
+def recombine_or_stop(picture, *rest):
+    if picture.width == 90:
+        os.kill(os.getpid(), signal.{signal})
+        __import__("time").sleep(30)
+    return recombine(picture, *rest)
+files.recombine = recombine_or_stop
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_ends_it_in_seconds_and_says_what_is_done(
+    model: Path, name: str, code: int
+) -> None:
+    draw("scans/a.png")
+    Path("scans/b.png").write_bytes(b"no picture")
+    for i in range(3):
+        draw(f"scans/large {i}.png", gray(90, 90))
+    script = STOPPED.format(signal=name)
+    command = [sys.executable, "-c", script, "colorize", "scans", "-o", "out", "--batch-size", "2"]
+    start = time.monotonic()
+    ended = subprocess.run(
+        [*command, "--model", model], capture_output=True, text=True, check=False, timeout=25
+    )
+    assert time.monotonic() - start < 25
+    assert (ended.returncode, ended.stdout) == (code, "colorize: 1 coloured, in out\n")
+    first, *last = ended.stderr.splitlines()
+    assert first.startswith("colorgan: scans/b.png: unreadable")
+    assert last == [
+        "colorgan: 1 could not be coloured",
+        "colorgan: stopped; the same command colours the rest",
+    ]
+    assert names_in("out") == ["a.png"]
 
 
 @pytest.mark.parametrize("inputs", [["scans/a.png"], ["other/a.png", "scans/a.png"]])

@@ -150,7 +150,7 @@ def test_a_page_that_fails_is_named_and_nothing_is_written(colorize: Colorize) -
         tif.write(gray().astype(np.int16), metadata=None)
     said = colorize("a.tif", "-o", "out")
     assert said.code == 1
-    assert "a.tif: page 2 of 2: a TIFF of 16-bit signed integers" in said.err
+    assert "page 2 of 2: a TIFF of 16-bit signed integers" in said.err
     assert names_in("out") == []
 
 

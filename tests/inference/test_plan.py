@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn import chroma, draw, encoded, gray, names_in, pixels
+from drawn import chroma, draw, gray, names_in, pixels
 from PIL import Image
+
+from colorgan.inference import plan
 
 Colorize = Callable[..., Any]
 
@@ -22,25 +24,60 @@ def test_a_folder_keeps_its_structure(colorize: Colorize) -> None:
     Path("scans/empty").mkdir()
     said = colorize("scans", "-o", "out")
     assert (said.code, said.err) == (0, "")
-    assert said.out == "colorize: 4 coloured, in out\n"
+    assert said.out == (
+        "colorize: 4 coloured, in out\ncolorize: 1 left out: suffix not read (.txt)\n"
+    )
     assert names_in("out") == ["1950/D.JPG", "1950/Sommer am Meer/c.tif", "1950/b.jpg", "a.png"]
     assert all(chroma(pixels(Path("out") / name)) > 5 for name in names_in("out"))
+
+
+def test_every_file_is_coloured_counted_or_named(colorize: Colorize) -> None:
+    """As network drives and Macs leave a folder, with links, a pipe and a link to nothing."""
+    for name in ("a.png", "._a.png", "@eaDir/a.png/XL.png", ".thumbnails/1.png", "far/b.png"):
+        draw(f"scans/{name}" if name != "far/b.png" else name)
+    for name in ("notes.txt", "more.txt", "clip.mp4"):
+        Path("scans", name).touch()
+    Path("scans/link.png").symlink_to("a.png")
+    Path("scans/gone.png").symlink_to("nowhere")
+    Path("scans/far").symlink_to("../far")
+    Path("far/loop").symlink_to("../scans")
+    os.mkfifo("scans/pipe.png")
+    said = colorize("scans", "-o", "out")
+    assert said.code == 1
+    assert names_in("out") == ["a.png", "far/b.png", "link.png"]
+    assert sorted(said.out.splitlines()) == [
+        "colorize: 1 left out: a folder of the system (@eaDir)",
+        "colorize: 1 left out: a hidden file",
+        "colorize: 1 left out: a hidden folder (.thumbnails)",
+        "colorize: 1 left out: a link to a folder above it (loop)",
+        "colorize: 3 coloured, in out",
+        "colorize: 3 left out: suffix not read (.mp4, .txt)",
+    ]
+    assert said.err.splitlines() == [
+        "colorgan: scans/gone.png: unreadable: a broken link",
+        "colorgan: scans/pipe.png: unreadable: not a regular file",
+        "colorgan: 2 could not be coloured",
+    ]
 
 
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
-        ("scans/**/*.png", ["1950/b.png", "1951/c.png", "a.png"]),
-        ("**/d.*", ["scans/1951/d.jpg"]),
+        ("scans/**/*.png", ["1950/b.png", "[1951]/c.png", "a.png"]),
+        ("scans/19*", ["1950/b.png"]),
+        ("scans/[1951]/*.jpg", ["d.jpg"]),
+        ("**/d.*", ["scans/[1951]/d.jpg"]),
+        ("*/[1951]/?.png", ["scans/[1951]/c.png"]),
     ],
 )
 def test_a_pattern_keeps_the_structure_below_its_fixed_part(
     colorize: Colorize, pattern: str, names: list[str]
 ) -> None:
-    for name in ("a.png", "1950/b.png", "1951/c.png", "1951/d.jpg"):
+    for name in ("a.png", "1950/b.png", "1950/.b.png", "[1951]/c.png", "[1951]/d.jpg"):
         draw(f"scans/{name}")
     for given in (pattern, Path.cwd() / pattern):
-        assert colorize(given, "-o", "out").code == 0
+        said = colorize(given, "-o", "out")
+        assert (said.code, said.err) == (0, "")
         assert names_in("out") == names
         shutil.rmtree("out")
 
@@ -56,6 +93,16 @@ def test_names_of_all_kinds(colorize: Colorize, name: str) -> None:
     # As it is written, though it could be a pattern.
     assert colorize(f"alte Bilder/{name}", "-o", "out").code == 0
     assert names_in("out") == [name]
+
+
+def test_a_result_whose_name_is_too_long_fails_alone(colorize: Colorize) -> None:
+    draw("scans/" + "n" * 252, format="PNG")
+    draw("scans/" + "n" * 250 + ".png")
+    draw("scans/a.png")
+    said = colorize(*Path("scans").iterdir(), "-o", "out", "--compare", "side")
+    assert said.out == "colorize: 1 coloured, in out\n"
+    assert said.err.count("cannot be written: File name too long") == 2
+    assert names_in("out") == ["a.png", "a_compare.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +130,9 @@ def test_the_suffix_follows_the_content(
         ("missing.png", "missing.png: it does not exist"),
         ("empty", "empty: it holds no picture"),
         (300 * "x", "x: File name too long"),
+        ("pipe", "pipe: unreadable: not a regular file"),
+        ("broken", "broken: unreadable: a broken link"),
+        ("empty/*.png", "empty/*.png: nothing that it fits is a picture"),
     ],
 )
 def test_an_input_with_nothing_in_it_stops_nothing_else(
@@ -90,6 +140,8 @@ def test_an_input_with_nothing_in_it_stops_nothing_else(
 ) -> None:
     Path("empty").mkdir()
     Path("empty/notes.txt").write_text("no picture")
+    os.mkfifo("pipe")
+    Path("broken").symlink_to("nowhere")
     draw("good.png")
     said = colorize("good.png", bad, "-o", "out")
     assert said.code == 1
@@ -100,7 +152,10 @@ def test_an_input_with_nothing_in_it_stops_nothing_else(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("a.png", "-o", "b.gif"), "-o b.gif: .gif is not written; it should be one of .jpg, "),
+        (("a.png", "-o", "b.heic"), "-o b.heic: .heic is not written; it should be one of .jpg, "),
+        (("a.png", "-o", "b.jxl"), "-o b.jxl: .jxl is not written; "),
+        (("a.png", "-o", "mine"), "-o mine: a file without a suffix is not written; "),
+        (("a.png", "b.png", "-o", "c.png"), "-o c.png is the name of a picture; for several "),
         (
             ("a.png", "-o", "b.jpg", "--format", "png"),
             "-o b.jpg is a JPEG by its suffix and --format says",
@@ -125,6 +180,20 @@ def test_where_nothing_can_be_written(
     assert Path("mine").read_text() == "mine"
 
 
+@pytest.mark.parametrize(("ignores_case", "n"), [(False, 2), (True, 1)])
+def test_names_that_differ_in_case(
+    colorize: Colorize, monkeypatch: pytest.MonkeyPatch, ignores_case: bool, n: int
+) -> None:
+    """Are one file where the file system ignores case, and would replace each other."""
+    draw("x/a.png")
+    draw("y/A.png", gray()[::-1])
+    prepare = plan._prepare_folder
+    monkeypatch.setattr(plan, "_prepare_folder", lambda folder: prepare(folder) or ignores_case)
+    said = colorize("x/a.png", "y/A.png", "-o", "out")
+    assert said.out == f"colorize: {n} coloured, in out\n"
+    assert ("x/a.png becomes out/A.png already" in said.err) == ignores_case
+
+
 def test_two_that_become_one_file(colorize: Colorize) -> None:
     draw("x/a.png")
     draw("y/a.gif", gray()[::-1])
@@ -139,17 +208,17 @@ def test_two_that_become_one_file(colorize: Colorize) -> None:
     assert names_in("out") == ["a.png", "other.png"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="names are text on Windows")
-def test_a_name_that_is_no_text(colorize: Colorize) -> None:
-    Path("scans").mkdir()
+def test_names_that_are_no_text_or_no_line(colorize: Colorize) -> None:
+    name = os.fsdecode(b"\xff\n\x1b[2J.png")
     try:
-        with open(b"scans/\xff.png", "wb") as file:  # noqa: PTH123 - no path has such a name
-            file.write(encoded(Image.fromarray(gray()), "PNG"))
+        draw("scans/good.png").rename(f"scans/{name}")
     except OSError:
         pytest.skip("this file system wants text")
     said = colorize("scans", "-o", "out", "--compare", "slider")
     assert (said.code, said.err) == (0, "")
-    assert [os.fsencode(path.name) for path in Path("out").glob("*.png")] == [b"\xff.png"]
+    assert [path.name for path in Path("out").glob("*.png")] == [name]
+    said = colorize("scans", "-o", "scans")
+    assert said.err.splitlines()[0].startswith(r"colorgan: scans/\udcff\n\x1b[2J.png: it would be")
 
 
 def test_a_single_picture_may_go_to_a_file(colorize: Colorize) -> None:
@@ -165,5 +234,9 @@ def test_a_picture_is_coloured_once(colorize: Colorize) -> None:
     said = colorize("scans", Path.cwd() / "scans/../scans/a.png", "-o", "scans/coloured")
     assert (said.out, said.err) == ("colorize: 1 coloured, in scans/coloured\n", "")
     draw("scans/b.png")
-    assert colorize("scans", "-o", "scans/coloured").out.startswith("colorize: 1 coloured")
+    assert colorize("scans", "-o", "scans/coloured").out == (
+        "colorize: 1 coloured, in scans/coloured\n"
+        "colorize: 1 were there already; --overwrite makes them anew\n"
+        "colorize: 1 left out: in the folder of the results\n"
+    )
     assert names_in("scans") == ["a.png", "b.png", "coloured/a.png", "coloured/b.png"]

@@ -43,9 +43,6 @@ KEEP_SIDES = frozenset(UPRIGHT[i] for i in (2, 3, 4))
 OPAQUE_FROM = 250
 """Alpha from which on a pixel counts as opaque; scanners and editors leave 254 behind."""
 
-ICC_PROFILE, XMP, IPTC, PHOTOSHOP = 34675, 700, 33723, 34377
-"""TIFF tags."""
-
 # Pillow logs oddities of a TIFF; without any handler, logging would print them to the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -300,13 +297,7 @@ def _tiff_page(content: bytes, page: Any) -> Page:
     """Return a page of a TIFF, left to Pillow where that reads it right."""
     size = page.imagewidth, page.imagelength
     _check_size(size)
-    turn = UPRIGHT.get(_number(page, ORIENTATION, 1))
-
-    def exif() -> Image.Exif:
-        exif = Image.Exif()
-        exif.endian, exif.bigtiff = page.parent.byteorder, page.parent.is_bigtiff
-        exif.load_from_fp(io.BytesIO(content), page.offset)
-        return exif
+    turn = UPRIGHT.get(tiff.number(page, ORIENTATION, 1))
 
     def load(this: Page, _side: int) -> tuple[Image.Image, UInt8Array | None]:
         # Pillow opens no file of which the first page is too much for it.
@@ -328,39 +319,10 @@ def _tiff_page(content: bytes, page: Any) -> Page:
         size=size if turn is None or turn in KEEP_SIDES else size[::-1],
         is_gray=page.photometric in (tiff.WHITE_IS_ZERO, tiff.BLACK_IS_ZERO),
         orientation=1,
-        info=_tiff_info(page),
-        exif=exif,
+        info=tiff.info(page),
+        exif=partial(tiff.exif, content, page),
         decoder=load,
     )
-
-
-def _tiff_info(page: Any) -> dict[Any, Any]:
-    """Return what the tags say, under the names that Pillow has for it."""
-    names = {"icc_profile": ICC_PROFILE, "xmp": XMP, "iptc": IPTC, "photoshop": PHOTOSHOP}
-    info: dict[Any, Any] = {
-        name: _bytes(page, code) for name, code in names.items() if code in page.tags
-    }
-    inches = {2: 1.0, 3: 2.54}.get(_number(page, 296, 2))
-    if inches and 282 in page.tags and 283 in page.tags:
-        info["dpi"] = tuple(_number(page, code, 0) * inches for code in (282, 283))
-    return info
-
-
-def _bytes(page: Any, code: int) -> bytes:
-    tag = page.tags[code]
-    handle = page.parent.filehandle
-    handle.seek(tag.valueoffset)
-    content: bytes = handle.read(tag.valuebytecount)
-    return content
-
-
-def _number(page: Any, code: int, default: float) -> Any:
-    """Return the number of a tag, the default where it is missing or damaged."""
-    value = page.tags.valueof(code, default)
-    try:
-        return value[0] / value[1] if isinstance(value, tuple) else value
-    except (IndexError, TypeError, ZeroDivisionError):
-        return default
 
 
 def orientation(image: Image.Image) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -37,6 +38,8 @@ ASSOCIATED, UNASSOCIATED = 1, 2
 """Values of ExtraSamples that mean alpha; the first is multiplied into the colours."""
 OVERSHOOT = 0.1
 """By how much floats may lie outside 0..1, as they do after resizing."""
+ICC_PROFILE, XMP, IPTC, PHOTOSHOP = 34675, 700, 33723, 34377
+"""TIFF tags."""
 SUBFILE_TYPE, INK_SET, SMIN, SMAX = 255, 332, 340, 341
 
 # tifffile logs oddities; without any handler, logging would print them to the terminal.
@@ -108,6 +111,55 @@ def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
     if channels == 1:
         return Image.fromarray(1 - plane if page.photometric == WHITE_IS_ZERO else plane), alpha8
     return Image.fromarray(np.dstack(planes), "CMYK" if channels == 4 else "RGB"), alpha8
+
+
+def exif(content: bytes, page: Any) -> Image.Exif:
+    """Read the tags of a page, also of a big-endian BigTIFF, which Pillow does not know."""
+    head = b"II*\0\0\0\0\0" if page.parent.byteorder == "<" else b"MM\0*\0\0\0\0"
+
+    def tags(offset: int) -> dict[int, Any]:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head)
+        directory._bigtiff = page.parent.is_bigtiff
+        file = io.BytesIO(content)
+        file.seek(offset)
+        directory.load(file)
+        return dict(directory)
+
+    found, main = Image.Exif(), tags(page.offset)
+    for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if tag in main:
+            found.get_ifd(tag).update(tags(main.pop(tag)))
+    found.update(main)
+    return found
+
+
+def info(page: Any) -> dict[Any, Any]:
+    """Return what the tags say, under the names that Pillow has for it."""
+    names = {"icc_profile": ICC_PROFILE, "xmp": XMP, "iptc": IPTC, "photoshop": PHOTOSHOP}
+    found: dict[Any, Any] = {
+        name: _bytes(page, code) for name, code in names.items() if code in page.tags
+    }
+    inches = {2: 1.0, 3: 2.54}.get(number(page, 296, 2))
+    if inches and 282 in page.tags and 283 in page.tags:
+        found["dpi"] = tuple(number(page, code, 0) * inches for code in (282, 283))
+    return found
+
+
+def _bytes(page: Any, code: int) -> bytes:
+    tag = page.tags[code]
+    handle = page.parent.filehandle
+    handle.seek(tag.valueoffset)
+    content: bytes = handle.read(tag.valuebytecount)
+    return content
+
+
+def number(page: Any, code: int, default: float) -> Any:
+    """Return the number of a tag, the default where it is missing or damaged."""
+    value = page.tags.valueof(code, default)
+    try:
+        return value[0] / value[1] if isinstance(value, tuple) else value
+    except (IndexError, TypeError, ZeroDivisionError):
+        return default
 
 
 def to_uint8(unit: FloatArray) -> UInt8Array:

@@ -102,8 +102,8 @@ class Colorizer:
         Args:
             picture: a Pillow image of any mode; an array, gray `(H, W)` or `(H, W, 1)` or RGB
                 `(H, W, 3)`, or with alpha as one channel more, of uint8, uint16, or floating point
-                in 0..1; a batch of arrays `(N, H, W, C)`; or a sequence of any of these.
-            saturation: factor of the predicted chroma.
+                in 0..1; a batch of arrays `(N, H, W, C)`; or a list or tuple of any of these.
+            saturation: factor of the predicted chroma, 0 to MAX_SATURATION.
 
         Returns:
             An RGB or RGBA image for an image; uint8 `(H, W, 3)`, or `(H, W, 4)` with alpha, for an
@@ -111,17 +111,18 @@ class Colorizer:
 
         Raises:
             ColorganError: it is no picture.
+            ValueError: the saturation is out of range.
         """
-        is_array = isinstance(picture, np.ndarray)
-        if isinstance(picture, Image.Image) or (is_array and picture.ndim < 4):
+        if isinstance(picture, Image.Image):
             return self._colorize_several([picture], saturation)[0]
-        if isinstance(picture, (str, bytes, Path)) or not hasattr(picture, "__len__"):
-            raise ColorganError(
-                f"{type(picture).__name__} is no picture; it should be a Pillow image, an array, "
-                "or a sequence of them"
-            )
-        results = self._colorize_several(picture, saturation)
-        return np.stack(results) if is_array else results
+        if isinstance(picture, np.ndarray):
+            # Not a batch of none, of which the size of a result could not be said.
+            if picture.ndim < 4 or not len(picture):
+                return self._colorize_several([picture], saturation)[0]
+            return np.stack(self._colorize_several(list(picture), saturation))
+        if isinstance(picture, (list, tuple)):
+            return self._colorize_several(picture, saturation)
+        raise _no_picture(picture)
 
     def colorize_bytes(
         self, content: bytes, *, saturation: float = 1.0, format: str = "", quality: int = 95
@@ -139,9 +140,6 @@ class Colorizer:
             UnreadablePhoto: it is no picture, damaged, or larger than `Image.MAX_IMAGE_PIXELS`.
             ValueError: the picture is too large for the format, or the saturation out of range.
         """
-        # Written so that NaN is refused too.
-        if not 0 <= saturation <= MAX_SATURATION:
-            raise ValueError(f"saturation should be a number from 0 to {MAX_SATURATION:g}")
         first = next(self.colored_pages(content, saturation))
         picture, pixels, metadata = first
         format = format or written_as(metadata.format)
@@ -166,7 +164,14 @@ class Colorizer:
     def colorize_pictures(
         self, pictures: Sequence[Picture], saturation: float = 1.0
     ) -> list[UInt8Array]:
-        """Return the pictures in colour, sRGB `(H, W, 3)`, not turned upright."""
+        """Return the pictures in colour, sRGB `(H, W, 3)`, not turned upright.
+
+        Raises:
+            ValueError: the saturation is not in 0 to MAX_SATURATION.
+        """
+        # Written so that NaN is refused too.
+        if not 0 <= saturation <= MAX_SATURATION:
+            raise ValueError(f"saturation should be a number from 0 to {MAX_SATURATION:g}")
         prepared = [self.prepare(picture) for picture in pictures]
         return [
             recombine(picture, one.small, ab, saturation, one.box)
@@ -199,14 +204,26 @@ class Colorizer:
         return [predicted[i] for i in range(len(inputs))]
 
     def _colorize_several(self, sources: Sequence[Any], saturation: float) -> list[Any]:
-        pictures = [
-            Picture.from_image(source)
-            if isinstance(source, Image.Image)
-            else Picture.from_array(source)
-            for source in sources
-        ]
+        pictures = list(map(_picture, sources))
         colored = self.colorize_pictures(pictures, saturation)
         return list(map(_like_source, sources, pictures, colored))
+
+
+def _picture(source: Any) -> Picture:
+    if isinstance(source, np.ndarray):
+        return Picture.from_array(source)
+    if isinstance(source, Image.Image) and all(source.size):
+        return Picture.from_image(source)
+    raise _no_picture(source)
+
+
+def _no_picture(source: Any) -> ColorganError:
+    what = "an image without a pixel" if isinstance(source, Image.Image) else type(source).__name__
+    advice = ", such as tensor.permute(1, 2, 0).numpy()" if what == "Tensor" else ""
+    return ColorganError(
+        f"{what} is no picture; it should be a Pillow image, a NumPy array (H, W) or (H, W, C)"
+        f"{advice}, or a list of them"
+    )
 
 
 def _like_source(source: Any, picture: Picture, colored: UInt8Array) -> Image.Image | UInt8Array:

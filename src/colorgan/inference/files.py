@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import chain
+from operator import methodcaller
 from pathlib import Path
-from tempfile import TemporaryFile
+from threading import Event
+from typing import IO, Any, TypeVar
 
 from PIL import Image
 from rich.console import Console
@@ -19,17 +22,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from colorgan import io
 from colorgan.color import FloatArray
 from colorgan.data.decode import UnreadablePhoto
-from colorgan.errors import ColorganError
+from colorgan.data.photo_files import FoundFile
 from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.formats import Comparison, compare, decode, write
 from colorgan.inference.image import Picture
 from colorgan.inference.metadata import Metadata
-from colorgan.inference.plan import Failure, Plan, plan_files
+from colorgan.inference.plan import Failure, PlannedPicture, plan_files
 from colorgan.inference.prepare import PreparedInput
 from colorgan.inference.recombine import recombine
 
-PIXELS_AT_ONCE = 100_000_000
-"""Decoded pixels held in memory at once, unless a single picture has more."""
+T = TypeVar("T")
+
+PIXELS_AT_ONCE = 6_000_000
+"""Pixels of the pictures held in memory at once, unless a single picture has more."""
+BYTES_A_PIXEL = 16
+"""Files with more bytes than that for each pixel allowed are not read."""
+STOP_SECONDS = 2
+"""How long what is being written when the run is stopped may take."""
 
 
 @dataclass(frozen=True)
@@ -55,28 +64,32 @@ class Options:
     quality: int = 95
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
     """The result of a run.
 
     Attributes:
-        colored: number of pictures coloured.
+        failures: what could not be coloured, or have its comparison written.
+        left_out: files in folders that are no pictures.
         skipped: number of pictures whose results existed already.
-        failures: what could not be coloured.
+        colored: the pictures coloured.
         notes: what should be said of coloured pictures: damage, further pictures in a file.
         lost: kinds of metadata that a format could not keep, as "IPTC in PNG".
+        exit_code: if the run was stopped by a signal, the exit status that says so; else 0.
     """
 
-    colored: int
-    skipped: int
     failures: list[Failure]
-    notes: list[Failure]
-    lost: list[str]
+    left_out: list[FoundFile]
+    skipped: int
+    colored: list[Path] = field(default_factory=list)
+    notes: list[Failure] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+    exit_code: int = 0
 
 
 @dataclass(frozen=True)
 class _Opened:
-    plan: Plan
+    plan: PlannedPicture
     picture: Picture
     metadata: Metadata
     prepared: PreparedInput
@@ -88,7 +101,8 @@ def colorize_files(
     """Colour the pictures that `inputs` name into `out`; existing results are skipped.
 
     A batch is read in threads, goes through the network, and is written in threads. One picture
-    that fails does not stop the others.
+    that fails does not stop the others. SIGTERM and Ctrl-C end the run within seconds, with an
+    outcome; threads may then still be running, but write nothing more.
 
     Args:
         inputs: files, folders and glob patterns.
@@ -100,42 +114,132 @@ def colorize_files(
     Raises:
         ColorganError: nothing can be written to `out`.
     """
-    plans, failures = plan_files(inputs, out, options.format, options.comparison)
-    if plans:
-        _check_writable(out.parent if plans[0].target == out else out)
-    waiting = [plan for plan in plans if options.overwrite or not _is_done(plan)]
-    n_colored = 0
-    notes: list[Failure] = []
-    lost: set[str] = set()
+    plan = plan_files(inputs, out, options.format, options.comparison)
+    waiting = [
+        one for one in plan.pictures
+        if options.overwrite or not all(output.exists() for output in one.outputs)
+    ]  # fmt: skip
+    outcome = Outcome(plan.failures, plan.left_out, len(plan.pictures) - len(waiting))
+    run = _Run(colorizer, options, outcome)
     columns = (TextColumn("colouring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    threads = max(1, min(8, os.cpu_count() or 1))
-    with (
-        _pixel_limit(options.max_megapixels),
-        ThreadPoolExecutor(threads) as pool,
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-    ):
-        task = progress.add_task("", total=len(waiting))
-        for batch in _batches(waiting, options.batch_size):
-            results = list(pool.map(lambda plan: _open(plan, colorizer, options), batch))
-            opened = [result for result in results if isinstance(result, _Opened)]
-            failures += [result for result in results if isinstance(result, Failure)]
-            predicted = colorizer.predict([one.prepared for one in opened], options.batch_size)
-            written = list(
-                pool.map(lambda one, ab: _write(one, ab, colorizer, options), opened, predicted)
-            )
-            failures += filter(None, written)
-            for one in opened:
-                format = one.plan.format
-                notes += [Failure(one.plan.source, note) for note in one.metadata.notes(format)]
-                lost |= {f"{kind} in {format}" for kind in one.metadata.lost(format)}
-            n_colored += written.count(None)
-            progress.advance(task, len(batch))
-    return Outcome(n_colored, len(plans) - len(waiting), failures, notes, sorted(lost))
+    progress = Progress(*columns, console=console, disable=not console.is_terminal)
+    try:
+        with _pixel_limit(options.max_megapixels), progress:
+            task = progress.add_task("", total=len(waiting))
+            for batch in _batches(waiting, options.batch_size):
+                run.color(batch)
+                progress.advance(task, len(batch))
+    except (KeyboardInterrupt, SystemExit) as stop:
+        outcome.exit_code = 128 + (
+            signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+        )
+        run.stop(waiting)
+    finally:
+        run.pool.shutdown(wait=False, cancel_futures=True)
+    outcome.failures.sort(key=lambda failure: failure.source)
+    outcome.notes.sort(key=lambda note: note.source)
+    return outcome
 
 
-def _batches(plans: Sequence[Plan], batch_size: int) -> Iterator[list[Plan]]:
+class _Run:
+    """Colours batches in threads, and notes in an outcome what became of each picture."""
+
+    def __init__(self, colorizer: Colorizer, options: Options, outcome: Outcome) -> None:
+        self.pool = ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1)))
+        self._colorizer, self._options, self._outcome = colorizer, options, outcome
+        self._tasks: list[Future[Any]] = []
+        self._stopped = Event()
+
+    def color(self, batch: Sequence[PlannedPicture]) -> None:
+        """Colour pictures and write their files."""
+        opened = [one for one in self._in_threads(self._open, batch) if one]
+        inputs = [one.prepared for one in opened]
+        # In a thread too: a signal is handled only when the main thread does nothing but wait.
+        [predicted] = self._in_threads(self._colorizer.predict, [inputs], [len(batch)])
+        self._in_threads(self._write, opened, predicted)
+
+    def stop(self, plans: Sequence[PlannedPicture]) -> None:
+        """Let what is being written be finished, and remove what is not finished in time."""
+        self._stopped.set()
+        with suppress(KeyboardInterrupt, SystemExit):
+            wait(self._tasks, STOP_SECONDS)
+        for folder in {output.parent for plan in plans for output in plan.outputs}:
+            io.remove_asides(folder, f"*.{os.getpid()}")
+
+    def _in_threads(self, function: Callable[..., T], *arguments: Sequence[Any]) -> list[T]:
+        tasks = [self.pool.submit(function, *each) for each in zip(*arguments, strict=True)]
+        self._tasks = list(tasks)
+        return [task.result() for task in tasks]
+
+    def _open(self, plan: PlannedPicture) -> _Opened | None:
+        """Read a picture and prepare the network's input."""
+        limit = self._options.max_megapixels
+        with self._noted(plan.source):
+            if (size := plan.source.stat().st_size) > limit * 1_000_000 * BYTES_A_PIXEL:
+                raise UnreadablePhoto(f"too large: {size} bytes")
+            picture, metadata = decode(plan.source.read_bytes())
+            return _Opened(plan, picture, metadata, self._colorizer.prepare(picture))
+        return None
+
+    def _write(self, opened: _Opened, ab: FloatArray) -> None:
+        """Colour a picture at its own size and write its files, each aside and then renamed."""
+        plan, picture, prepared = opened.plan, opened.picture, opened.prepared
+        target, options = plan.outputs[0], self._options
+        with self._noted(plan.source, f"{target} cannot be written: "):
+            colored = recombine(picture, prepared.small, ab, options.saturation, prepared.box)
+            if self._is_wanted(target):
+                pages = iter([(picture, colored, opened.metadata)])
+                if plan.format == "TIFF" and opened.metadata.n_pages:
+                    content = plan.source.read_bytes()
+                    further = self._colorizer.colored_pages(content, options.saturation, start=1)
+                    pages = chain(pages, further)
+                self._put(target, lambda file: write(file, pages, plan.format, options.quality))
+            self._note_colored(plan, opened.metadata)
+            for output in filter(self._is_wanted, plan.outputs[1:]):
+                with self._noted(plan.source, f"coloured, but {output} cannot be written: "):
+                    assert options.comparison
+                    data = compare(options.comparison, picture, colored, plan.source.name)
+                    self._put(output, methodcaller("write", data))
+
+    def _is_wanted(self, output: Path) -> bool:
+        return self._options.overwrite or not output.exists()
+
+    def _put(self, path: Path, write_into: Callable[[IO[bytes]], Any]) -> None:
+        if self._stopped.is_set():
+            raise CancelledError
+        with io.file_aside(path) as aside, aside.open("wb") as file:
+            write_into(file)
+
+    def _note_colored(self, plan: PlannedPicture, metadata: Metadata) -> None:
+        outcome = self._outcome
+        outcome.colored.append(plan.source)
+        outcome.notes += [Failure(plan.source, note) for note in metadata.notes(plan.format)]
+        outcome.lost |= {f"{kind} in {plan.format}" for kind in metadata.lost(plan.format)}
+
+    @contextmanager
+    def _noted(self, source: Path, before: str = "") -> Iterator[None]:
+        """Note a fault as a failure: whatever it is, the other pictures must be coloured."""
+        try:
+            yield
+        except CancelledError:
+            return
+        except OSError as error:
+            reason = error.strerror or str(error)  # Pillow's own errors have no strerror
+        except MemoryError:
+            reason = "too large for the memory of this machine"
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            if reason.startswith("too large"):
+                limit = f"{self._options.max_megapixels:g} megapixels"
+                reason = f"too large: over {limit}; --max-megapixels lifts the limit"
+        else:
+            return
+        self._outcome.failures.append(Failure(source, before + reason))
+
+
+def _batches(plans: Sequence[PlannedPicture], batch_size: int) -> Iterator[list[PlannedPicture]]:
     """Yield up to `batch_size` plans at a time, fewer if together they exceed PIXELS_AT_ONCE."""
-    batch: list[Plan] = []
+    batch: list[PlannedPicture] = []
     n_pixels = 0
     for plan in plans:
         if batch and (len(batch) == batch_size or n_pixels + plan.n_pixels > PIXELS_AT_ONCE):
@@ -145,57 +249,6 @@ def _batches(plans: Sequence[Plan], batch_size: int) -> Iterator[list[Plan]]:
         n_pixels += plan.n_pixels
     if batch:
         yield batch
-
-
-def _open(plan: Plan, colorizer: Colorizer, options: Options) -> _Opened | Failure:
-    """Read a picture and prepare the network's input."""
-    try:
-        picture, metadata = decode(plan.source.read_bytes())
-        return _Opened(plan, picture, metadata, colorizer.prepare(picture))
-    except UnreadablePhoto as error:
-        reason = str(error)
-        if reason.startswith("too large"):
-            limit = f"{options.max_megapixels:g} megapixels"
-            reason = f"too large: over {limit}; --max-megapixels lifts the limit"
-        return Failure(plan.source, reason)
-    except OSError as error:
-        return Failure(plan.source, error.strerror or str(error))
-    except MemoryError:
-        return Failure(plan.source, "too large for the memory of this machine")
-
-
-def _write(
-    opened: _Opened, ab: FloatArray, colorizer: Colorizer, options: Options
-) -> Failure | None:
-    """Colour a picture at its own size and write its files, each aside and then renamed."""
-    plan, picture, prepared = opened.plan, opened.picture, opened.prepared
-    try:
-        colored = recombine(picture, prepared.small, ab, options.saturation, prepared.box)
-        if options.overwrite or not plan.target.exists():
-            pages = iter([(picture, colored, opened.metadata)])
-            if opened.metadata.n_pages and plan.format == "TIFF":
-                content = plan.source.read_bytes()
-                pages = chain(pages, colorizer.colored_pages(content, options.saturation, 1))
-            with io.file_aside(plan.target) as aside, aside.open("wb") as file:
-                write(file, pages, plan.format, options.quality)
-        comparison = plan.comparison
-        if options.comparison and comparison and (options.overwrite or not comparison.exists()):
-            with io.file_aside(comparison) as aside:
-                aside.write_bytes(compare(options.comparison, picture, colored, plan.source.name))
-    except UnreadablePhoto as error:
-        return Failure(plan.source, str(error))
-    except OSError as error:
-        # Pillow's own errors have no strerror.
-        reason = f"{plan.target} cannot be written: {error.strerror or error}"
-        return Failure(plan.source, reason)
-    except Exception as error:
-        # Encoders raise nearly anything; the other pictures must be coloured all the same.
-        return Failure(plan.source, f"it cannot be written as {plan.format}: {error}")
-    return None
-
-
-def _is_done(plan: Plan) -> bool:
-    return all(output.exists() for output in plan.outputs)
 
 
 @contextmanager
@@ -209,14 +262,3 @@ def _pixel_limit(megapixels: float) -> Iterator[None]:
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ColorganError(
-            f"-o {folder} cannot be written to ({error.strerror}); it should be a folder, new or "
-            "your own"
-        ) from None

@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import ExifTags, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from colorgan.data.decode import ICC_PROFILE, IPTC, ORIENTATION, PHOTOSHOP, XMP, Page
+from colorgan.data.decode import ORIENTATION, Page
+from colorgan.data.tiff import ICC_PROFILE, IPTC, PHOTOSHOP, XMP
 
 KEPT = {
     "JPEG": ("EXIF", "XMP", "IPTC", "comment", "resolution", "colour profile"),
@@ -185,8 +186,8 @@ def _exif(page: Page) -> Tags:
             dropped.add(ORIENTATION)  # its pixels are turned upright
         tags: Tags = {tag: value for tag, value in exif.items() if tag not in dropped}
         for tag in SUB_IFDS:
-            if tag in exif:
-                tags[tag] = _with_bytes(exif.get_ifd(tag))
+            if inside := exif.get_ifd(tag):
+                tags[tag] = _with_bytes(inside)
         if ExifTags.IFD.Interop in (inner := tags.get(ExifTags.IFD.Exif, {})):
             inner[ExifTags.IFD.Interop] = dict(exif.get_ifd(ExifTags.IFD.Interop))
         tags = _with_bytes(tags)

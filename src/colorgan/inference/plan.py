@@ -2,72 +2,61 @@
 
 from __future__ import annotations
 
-import glob
+import os
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from glob import has_magic
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from colorgan.data import decode
+from colorgan.data.photo_files import SUFFIXES, FoundFile, find_files
 from colorgan.errors import ColorganError
 from colorgan.inference.formats import FORMAT_OF, SUFFIX_OF, Comparison, written_as
 
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".gif",
-    ".mpo",
-    ".avif",
-    ".heic",
-    ".jp2",
-    ".pgm",
-    ".jfif",
-    ".jpe",
-)
-"""Files with these are found in folders and by patterns; a file given by name is always tried."""
 COMPARISON_ENDINGS: dict[Comparison, str] = {"side": "_compare.jpg", "slider": "_compare.html"}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that was not coloured, and why."""
+    """An input that was not coloured, or whose comparison was not written, and why."""
 
     source: Path
     reason: str
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedPicture:
     """What is to be done with one picture.
 
     Attributes:
         source: its file.
-        target: the file to write.
-        comparison: the file with before and after, if one is wanted.
-        format: of `target`, one of SUFFIX_OF.
-        n_pixels: according to the head of the file; 0 if it has none that can be read.
+        outputs: the file to write, and that with before and after, if one is wanted.
+        format: to write, one of SUFFIX_OF.
+        n_pixels: according to the head of the file; its bytes if it has none that can be read.
     """
 
     source: Path
-    target: Path
-    comparison: Path | None
+    outputs: list[Path]
     format: str
     n_pixels: int
 
-    @property
-    def outputs(self) -> list[Path]:
-        """The files to write."""
-        return [self.target] if self.comparison is None else [self.target, self.comparison]
+
+@dataclass
+class Plan:
+    """The pictures to colour, the files left out, and the inputs that cannot be coloured."""
+
+    pictures: list[PlannedPicture] = field(default_factory=list)
+    left_out: list[FoundFile] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
 
 def plan_files(
     inputs: Sequence[str], out: Path, format: str, comparison: Comparison | None
-) -> tuple[list[Plan], list[Failure]]:
+) -> Plan:
     """Find the pictures of files, folders (recursively) and glob patterns, and plan their outputs.
 
     Folders keep their structure below `out`, and so does what a pattern finds. If `out` lies in a
@@ -75,96 +64,170 @@ def plan_files(
 
     Args:
         inputs: files, folders and patterns.
-        out: a folder; for a single file it may be a file name with the suffix of a picture.
+        out: a folder, which is created; for a single file it may be a file name.
         format: of SUFFIX_OF; empty keeps that of each picture.
         comparison: what to write beside each picture, if anything.
 
-    Returns:
-        The plans, sorted by source, and the inputs that cannot be coloured.
-
     Raises:
-        ColorganError: `out` is a file where a folder is needed, or its suffix does not fit.
+        ColorganError: `out` is a file where a folder is needed, its suffix does not fit, or it
+            cannot be written to.
     """
-    if _is_single_file(inputs, out):
+    plan = Plan()
+    if _is_file_name(inputs, out):
         format = _format_of_name(out, format)
-        named, failures = [(Path(inputs[0]), out)], list[Failure]()
+        found, folder = {Path(inputs[0]): out}, out.parent
     else:
-        named, failures = _find(inputs, out)
-    sources = {source.resolve() for source, _ in named}
-    taken: dict[Path, Path] = {}
-    plans = []
-    for source, wanted in named:
+        found, folder = _find(inputs, out, plan), out
+    place = _place_ignoring_case if found and _prepare_folder(folder) else _place
+    sources = set(map(place, found))
+    taken: dict[str, Path] = {}
+
+    def problem_of(output: Path) -> str:
+        if place(output) in sources:
+            return f"it would be written over {output}, an input; use another folder"
+        if place(output) in taken:
+            return f"{taken[place(output)]} becomes {output} already; colour them into two folders"
+        try:
+            return f"{output} is a folder" if output.is_dir() else ""
+        except OSError as error:
+            return f"{output} cannot be written: {error.strerror}"  # its name is too long
+
+    for source, wanted in sorted(found.items()):
         kept_format, n_pixels = _read_head(source)
         written = format or kept_format or FORMAT_OF.get(wanted.suffix.lower(), "PNG")
-        target = _with_suffix_of(wanted, written)
-        beside = _comparison_name(target, comparison, taken) if comparison else None
-        plan = Plan(source, target, beside, written, n_pixels)
-        problems = (_problem(output, sources, taken) for output in plan.outputs)
-        if problem := next(filter(None, problems), ""):
-            failures.append(Failure(source, problem))
+        outputs = [_with_suffix_of(wanted, written)]
+        if comparison:
+            beside = outputs[0].with_name(outputs[0].stem + COMPARISON_ENDINGS[comparison])
+            # If a.jpg has taken it, a.png becomes a.png_compare.
+            stem = outputs[0].name if place(beside) in taken else outputs[0].stem
+            outputs.append(beside.with_name(stem + COMPARISON_ENDINGS[comparison]))
+        if problem := next(filter(None, map(problem_of, outputs)), ""):
+            plan.failures.append(Failure(source, problem))
         else:
-            plans.append(plan)
-            taken |= {output.resolve(): source for output in plan.outputs}
-    return plans, failures
+            plan.pictures.append(PlannedPicture(source, outputs, written, n_pixels))
+            taken |= {place(output): source for output in outputs}
+    return plan
 
 
-def _is_single_file(inputs: Sequence[str], out: Path) -> bool:
-    is_file = len(inputs) == 1 and Path(inputs[0]).is_file()
-    return is_file and not out.is_dir() and out.suffix.lower() in SUFFIXES
-
-
-def _find(inputs: Sequence[str], out: Path) -> tuple[list[tuple[Path, Path]], list[Failure]]:
-    """Return (source, target) of each picture, its target with the source's suffix."""
-    if out.exists() and not out.is_dir():
+def _is_file_name(inputs: Sequence[str], out: Path) -> bool:
+    """Whether `out` is the name of a single result; refuse it where several need a folder."""
+    if out.is_dir():
+        return False
+    suffix = out.suffix.lower()
+    looks_like_file = out.exists() or suffix in SUFFIXES
+    if len(inputs) == 1 and Path(inputs[0]).is_file():
+        # Not the end of "Foto Nr. 1" or "v1.2".
+        return looks_like_file or (suffix[1:].isalnum() and not suffix[1:].isdigit())
+    if looks_like_file:
+        what = "is a file" if out.exists() else "is the name of a picture"
         raise ColorganError(
-            f"-o {out} is a file; for several pictures it should be a folder, for a single one a "
-            f"new name with {', '.join(SUFFIXES)}"
+            f"-o {out} {what}; for several pictures it should be a folder, for a single one a new "
+            f"name with {', '.join(FORMAT_OF)}"
         )
-    found: dict[Path, tuple[Path, Path]] = {}
-    failures = []
+    return False
+
+
+def _format_of_name(target: Path, wanted: str) -> str:
+    """Return the format of a file that the user named."""
+    named = FORMAT_OF.get(target.suffix.lower())
+    if named is None:
+        raise ColorganError(
+            f"-o {target}: {target.suffix or 'a file without a suffix'} is not written; it should "
+            f"be one of {', '.join(FORMAT_OF)}, or a folder that exists"
+        )
+    if wanted and named != wanted:
+        raise ColorganError(
+            f"-o {target} is a {named} by its suffix and --format says {wanted}; leave one out"
+        )
+    return named
+
+
+def _prepare_folder(folder: Path) -> bool:
+    """Create the folder, check that it can be written to; return whether names ignore case."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder, prefix=".colorgan") as file:
+            return Path(file.name).with_name(Path(file.name).name.upper()).exists()
+    except OSError as error:
+        raise ColorganError(
+            f"-o {folder} cannot be written to ({error.strerror}); it should be a folder, new or "
+            "your own"
+        ) from None
+
+
+def _find(inputs: Sequence[str], out: Path, plan: Plan) -> dict[Path, Path]:
+    """Return the target of each picture, with the source's suffix; add the rest to the plan."""
+    found: dict[Path, Path] = {}
+    seen: set[Path] = set()
     for text in inputs:
+        n_photos = 0
+        problem = ""
         try:
-            pairs = {source.resolve(): (source, target) for source, target in _pairs(text, out)}
-            problem = "" if pairs else _why_nothing(text)
+            for file, target in _files(text, out):
+                n_photos += file.kind != "left out"
+                # Not the whole path resolved: a link is a picture of its own.
+                place = file.path.parent.resolve() / file.path.name
+                if place in seen:  # named twice: the first name counts
+                    continue
+                seen.add(place)
+                if file.kind == "photo":
+                    found[file.path] = target
+                elif file.kind == "unreadable":
+                    plan.failures.append(Failure(file.path, file.reason))
+                else:
+                    plan.left_out.append(file)
+            if not n_photos:
+                problem = _why_nothing(text)
         except OSError as error:
-            # A folder without permission, or a name that is too long.
-            pairs, problem = {}, error.strerror or str(error)
+            problem = error.strerror or str(error)  # such as a name that is too long
         if problem:
-            failures.append(Failure(Path(text), problem))
-        # Of a picture that is named twice the first name counts.
-        found = pairs | found
-    return sorted(found.values()), failures
+            plan.failures.append(Failure(Path(text), problem))
+    return found
 
 
-def _pairs(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
-    path = Path(text)
-    if path.is_dir():
-        for source in _pictures(path.rglob("*"), path, out):
-            yield source, out / source.relative_to(path)
-    elif path.exists():
-        yield path, out / path.name
-    elif glob.has_magic(text):
-        root = path
-        while glob.has_magic(str(root)):
-            root = root.parent
-        for source in _pictures(root.glob(str(path.relative_to(root))), root, out):
-            yield source, out / source.relative_to(root)
-
-
-def _pictures(paths: Iterator[Path], root: Path, out: Path) -> Iterator[Path]:
+def _files(text: str, out: Path) -> Iterator[tuple[FoundFile, Path]]:
+    """Yield what a file, folder or pattern names, and the target of each."""
+    path = root = Path(text)
+    if path.is_file():
+        yield FoundFile(path), out / path.name
+        return
+    if path.exists() and not path.is_dir():
+        yield FoundFile(path, "unreadable", "unreadable: not a regular file"), out
+        return
+    # A pattern begins with a folder as it is written, whatever characters are in its name.
+    while not root.is_dir():
+        root = root.parent
+    pattern = path.relative_to(root).parts
     results = out.resolve()
-    has_results = root.resolve() in results.parents
-    for path in paths:
-        is_picture = path.suffix.lower() in SUFFIXES and path.is_file()
-        if is_picture and not (has_results and results in path.resolve().parents):
-            yield path
+    holds_results = root.resolve() in results.parents
+
+    def wanted(path: Path, is_folder: bool) -> bool:
+        return _fits(path.relative_to(root).parts, pattern, is_folder)
+
+    for file in find_files(root, wanted):
+        if holds_results and file.path.parent.resolve().is_relative_to(results):
+            file = FoundFile(file.path, "left out", "in the folder of the results")
+        yield file, out / file.path.relative_to(root)
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str], is_folder: bool) -> bool:
+    """Whether a pattern fits a path, a folder above it or, for a folder, something below it."""
+    if not pattern:
+        return True
+    if not parts:
+        return is_folder
+    if pattern[0] == "**":
+        rests = (parts[i:] for i in range(len(parts) + 1))
+        return any(_fits(rest, pattern[1:], is_folder) for rest in rests)
+    is_same = parts[0] == pattern[0] or fnmatch(parts[0], pattern[0])
+    return is_same and _fits(parts[1:], pattern[1:], is_folder)
 
 
 def _why_nothing(text: str) -> str:
     if Path(text).is_dir():
-        return f"it holds no picture ({', '.join(SUFFIXES)})"
-    if glob.has_magic(text):
-        return f"nothing that it fits is a picture ({', '.join(SUFFIXES)})"
+        return "it holds no picture"
+    if has_magic(text):
+        return "nothing that it fits is a picture"
     return "it does not exist; it should be a picture, a folder, or a pattern as 'scans/**/*.tif'"
 
 
@@ -178,22 +241,7 @@ def _read_head(source: Path) -> tuple[str, int]:
             return written_as(format), n_pixels
     except Exception:
         # Decoders of damaged files raise nearly anything.
-        return "", 0
-
-
-def _format_of_name(target: Path, wanted: str) -> str:
-    """Return the format of a file that the user named."""
-    named = FORMAT_OF.get(target.suffix.lower())
-    if named is None:
-        raise ColorganError(
-            f"-o {target}: {target.suffix} is not written; it should be one of "
-            f"{', '.join(FORMAT_OF)}"
-        )
-    if wanted and named != wanted:
-        raise ColorganError(
-            f"-o {target} is a {named} by its suffix and --format says {wanted}; leave one out"
-        )
-    return named
+        return "", source.stat().st_size
 
 
 def _with_suffix_of(target: Path, format: str) -> Path:
@@ -205,17 +253,9 @@ def _with_suffix_of(target: Path, format: str) -> Path:
     return target.with_name(name + SUFFIX_OF[format])
 
 
-def _comparison_name(target: Path, comparison: Comparison, taken: dict[Path, Path]) -> Path:
-    ending = COMPARISON_ENDINGS[comparison]
-    beside = target.with_name(target.stem + ending)
-    # If a.jpg has taken it, a.png becomes a.png_compare.
-    return target.with_name(target.name + ending) if beside.resolve() in taken else beside
+def _place(path: Path) -> str:
+    return os.path.realpath(path)
 
 
-def _problem(output: Path, sources: set[Path], taken: dict[Path, Path]) -> str:
-    place = output.resolve()
-    if place in sources:
-        return f"it would be written over {output}, an input; use another folder"
-    if place in taken:
-        return f"{taken[place]} becomes {output} already; colour them into two folders"
-    return f"{output} is a folder" if output.is_dir() else ""
+def _place_ignoring_case(path: Path) -> str:
+    return unicodedata.normalize("NFC", _place(path)).casefold()

@@ -1,0 +1,103 @@
+"""Find the photos in a folder: the one rule, for colouring and for training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Literal
+
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp",
+    ".bmp", ".dib", ".gif", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".j2c",
+    ".jpc", ".jpf", ".jpx", ".pgm", ".ppm", ".pnm", ".pbm", ".pfm",
+)  # fmt: skip
+SYSTEM_FOLDERS = frozenset(
+    {"__macosx", "system volume information", "recycler", "recycled", "#recycle", "#snapshot",
+     "~snapshot", "lost+found", "network trash folder", "temporary items"}
+)  # fmt: skip
+"""Folders of network drives and operating systems: their pictures are thumbnails or deleted."""
+SYSTEM_PREFIXES = ("@", "$")
+"""First characters of further ones, such as @eaDir, @Recycle and $RECYCLE.BIN."""
+
+Kind = Literal["photo", "left out", "unreadable"]
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file of a searched folder, or a folder in it whose content is left out.
+
+    Attributes:
+        path: below the searched folder; it identifies the file, so a link is a photo of its own.
+        kind: `photo`; `left out`: not meant to be used; `unreadable`: may be or hold photos.
+        reason: why it is no photo, as "what: which"; empty for a photo.
+    """
+
+    path: Path
+    kind: Kind = "photo"
+    reason: str = ""
+
+
+def find_files(
+    root: Path, wanted: Callable[[Path, bool], bool] = lambda *_: True
+) -> Iterator[FoundFile]:
+    """Yield every file below a folder in the order of the paths; links to folders are followed.
+
+    A hidden folder, and one of a system, is yielded itself, not its files. The name of `root` does
+    not matter.
+
+    Args:
+        root: the folder.
+        wanted: says of a path, and whether it is a folder, if it is looked at.
+    """
+    waiting = [(root, frozenset(_identity(folder.stat()) for folder in root.resolve().parents))]
+    while waiting:
+        path, above = waiting.pop()
+        hidden = path != root and path.name.startswith(".")
+        is_folder = False
+        try:
+            about = path.stat()
+            is_folder = S_ISDIR(about.st_mode)
+            if not wanted(path, is_folder):
+                continue
+            if not is_folder:
+                yield _file(path, hidden, S_ISREG(about.st_mode))
+            elif path != root and (reason := _why_left_out(path.name)):
+                yield FoundFile(path, "left out", reason)
+            elif _identity(about) in above:
+                yield FoundFile(path, "left out", f"a link to a folder above it: {path.name}")
+            else:
+                children = sorted(path.iterdir(), reverse=True)
+                waiting += [(child, above | {_identity(about)}) for child in children]
+        except OSError as error:
+            if hidden:
+                yield FoundFile(path, "left out", "a hidden file")
+            elif wanted(path, is_folder):
+                reason = "a broken link" if path.is_symlink() else error.strerror or str(error)
+                yield FoundFile(path, "unreadable", f"unreadable: {reason}")
+
+
+def _why_left_out(name: str) -> str:
+    """Return why a folder of this name is left out, or an empty string."""
+    if name.startswith("."):
+        return f"a hidden folder: {name}"
+    if name.lower() in SYSTEM_FOLDERS or name.startswith(SYSTEM_PREFIXES):
+        return f"a folder of the system: {name}"
+    return ""
+
+
+def _file(path: Path, hidden: bool, regular: bool) -> FoundFile:
+    suffix = path.suffix.lower()
+    if hidden:  # macOS leaves `._x.jpg` beside `x.jpg`
+        return FoundFile(path, "left out", "a hidden file")
+    if suffix not in SUFFIXES:
+        return FoundFile(path, "left out", f"suffix not read: {suffix or 'none'}")
+    if not regular:  # opening a pipe would wait for ever
+        return FoundFile(path, "unreadable", "unreadable: not a regular file")
+    return FoundFile(path)
+
+
+def _identity(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino
