@@ -40,11 +40,17 @@ def test_a_missing_end_is_mended(format: str, options: dict[str, Any], cuts: Any
 
 @pytest.mark.parametrize(
     ("format", "options"),
-    [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {})],
-    ids=["jpeg", "progressive", "png"],
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("JPEG", {"restart_marker_rows": 1}),
+        ("PNG", {}),
+    ],
+    ids=["jpeg", "progressive", "restart markers", "png"],
 )
 def test_missing_pixels_are_refused(format: str, options: dict[str, Any]) -> None:
     content = encoded(format, **options)
-    for cut in (200, 1000, len(content) // 2, len(content) - 700):
+    restarts = [len(content) - i for i in range(len(content) - 1) if content[i] == 0xFF]
+    for cut in (200, 1000, *restarts[-9:-1], len(content) // 2, len(content) - 700):
         with pytest.raises(UnreadablePhoto, match="unreadable"):
-            decode(content[:-cut], 8)
+            decode(content[:-cut], 90)

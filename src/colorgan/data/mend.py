@@ -12,6 +12,11 @@ from PIL import Image
 PNG_START = b"\x89PNG\r\n\x1a\n"
 END_OF_PNG = b"\0\0\0\0IEND\xaeB`\x82"
 END_OF_JPEG = b"\xff\xd9"
+PROGRESSIVE = 0xC2
+NOISE = b"\x5a\xc3\x96\x3a" * 64
+TAILS = (b"", *(NOISE + b"\xff" + marker + NOISE for marker in (b"\xd0", b"\xd2", b"\xd4")))
+"""What may follow a JPEG without its end. After one of these three restart markers any scan would
+go on."""
 
 
 def mended_png(content: bytes) -> tuple[bytes, str]:
@@ -51,13 +56,24 @@ def mended_png(content: bytes) -> tuple[bytes, str]:
 def whole_jpeg(content: bytes, draft: Any) -> Image.Image | None:
     """Decode a JPEG that lacks its last bytes, None if pixels are lost with them.
 
-    Where a decoder needs more than there is, it depends on what follows: nothing or noise.
+    Where a decoder needs more than there is, it depends on what follows: nothing or noise. The
+    last scan must be one of a finished picture: up to coefficient 63 with all its bits, of all
+    components or, in a progressive JPEG, of the first.
     """
+    content = content.rstrip(b"\xff")
+    scan = content.rfind(b"\xff\xda")
+    frame = max(content.rfind(bytes((0xFF, kind))) for kind in (0xC0, 0xC1, 0xC2))
+    end = content[scan + 4 : scan + 8 + 2 * content[scan + 4]][-2:]
+    if scan < frame or end[:1] != b"\x3f" or end[1:] not in (b"\x00", b"\x10"):
+        return None
+    n_components = 1 if content[frame + 1] == PROGRESSIVE else content[frame + 9]
+    if content[scan + 4] != n_components or content[scan + 5] != content[frame + 10]:
+        return None
     images: list[Image.Image] = []
-    for noise in (b"", b"\x5a\xc3\x96\x3a" * 64):
-        image = Image.open(io.BytesIO(content + noise + END_OF_JPEG), formats=("JPEG",))
+    for tail in TAILS:
+        image = Image.open(io.BytesIO(content + tail + END_OF_JPEG), formats=("JPEG",))
         if draft:
             image.draft(*draft)
         image.load()
         images.append(image)
-    return images[0] if images[0].tobytes() == images[1].tobytes() else None
+    return images[0] if len({image.tobytes() for image in images}) == 1 else None
