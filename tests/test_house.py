@@ -22,7 +22,7 @@ LAYERS = (
     "serving verify",
     "data evaluation inference reporting training",
     "data.loader evaluation.frechet evaluation.metrics model pictures presets runs tracking",
-    "data.arrays data.decode data.photo_files data.sources networks spaces",
+    "data.arrays data.decode data.mend data.photo_files data.sources data.tiff networks spaces",
     "color config errors io paths",
 )
 

@@ -181,7 +181,7 @@ def colorize(
     ],
     model: Model = "pretrained",
     format: Annotated[
-        Literal["keep", "jpeg", "png", "webp", "tiff", "bmp"],
+        Literal["keep", "jpeg", "png", "webp", "tiff", "bmp", "avif"],
         typer.Option(help="Format of the results; `keep` is that of each picture"),
     ] = "keep",
     saturation: Annotated[
@@ -232,6 +232,11 @@ def colorize(
         shown = sorted(set(filter(None, all_details)))
         which = f" ({', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''})" if shown else ""
         typer.echo(_printable(f"colorize: {len(all_details)} left out: {reason}{which}"))
+    for note in outcome.notes:
+        typer.echo(_printable(f"colorize: {note.source}: {note.reason}"))
+    if outcome.lost:
+        lost = ", ".join(sorted(outcome.lost))
+        typer.echo(f"colorize: not kept, for want of a place: {lost}")
     for failure in outcome.failures:
         typer.echo(_printable(f"colorgan: {failure.source}: {failure.reason}"), err=True)
     if failed := {failure.source for failure in outcome.failures}.difference(outcome.colored):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from colorgan.data.decode import RawPhoto, UnreadablePhoto, decode
+from colorgan.data.decode import RawPhoto, UnreadablePhoto, decode, opened, read_head
+from colorgan.inference.image import Picture
 
 ROOT = Path(__file__).parents[2]
 SRGB = ImageCms.createProfile("sRGB")
@@ -196,6 +200,78 @@ def test_16_bits_a_channel_become_8(photo: Image.Image) -> None:
     assert mean_error(content, photo) == 0
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png_of_16_bits(channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (9, 12, channels), np.uint16)
+    with opened(imagecodecs.png_encode(values.squeeze())) as pages:
+        picture = Picture.from_page(pages[0])
+    color = values[..., :3] if channels >= 3 else values[..., 0]
+    shown = picture.pixels / (255 if channels >= 3 else 1)
+    assert np.abs(shown - color / 65535).max() < (0.51 / 255 if channels >= 3 else 1e-6)
+    assert (picture.alpha is None) == (channels in (1, 3))
+    if channels in (2, 4):
+        assert (picture.alpha == np.rint(values[..., -1] / 257)).all()
+
+
+def test_the_transparent_colour_of_16_bits() -> None:
+    rgb = np.full((9, 12, 3), (300, 40000, 500), ">u2")
+    rgb[2, 3] = (301, 40000, 500)
+    rows = b"".join(b"\0" + row.tobytes() for row in rgb)
+    content = png(12, 9, 16, rows)
+    end = content.index(b"IDAT") - 4
+    content = content[:end] + chunk(b"tRNS", rgb[2, 3].tobytes()) + content[end:]
+    with opened(content) as pages:
+        _, alpha = pages[0].load()
+    assert alpha is not None
+    assert (alpha == np.where((rgb == rgb[2, 3]).all(-1), 0, 255)).all()
+
+
+@pytest.mark.parametrize("format", ["AVIF", "HEIF", "JPEG2000", "PPM"])
+def test_formats_of_phones_and_archives(photo: Image.Image, format: str) -> None:
+    if format == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    options = {} if format in ("JPEG2000", "PPM") else {"quality": 95}
+    assert mean_error(encoded(photo, format, **options), photo) < 3
+    assert read_head(io.BytesIO(encoded(photo, format, **options))) == (format, 200 * 140)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_avif_above_8_bits(photo: Image.Image, bits: int) -> None:
+    deep = np.asarray(photo).astype(np.uint16) << bits - 8
+    content = imagecodecs.avif_encode(deep, level=95, bitspersample=bits)
+    assert mean_error(content, photo) < 3
+
+
+@pytest.mark.parametrize("most", [255, 4095, 65535])
+def test_pgm_and_jpeg_2000_are_scaled_by_their_type(most: int) -> None:
+    gray = np.linspace(0, most // 4, 120).round().astype(np.uint16).reshape(10, 12)
+    dtype = ">u2" if most > 255 else "u1"
+    contents = [f"P5 12 10 {most}\n".encode() + gray.astype(dtype).tobytes()]
+    samples = gray.astype(np.uint16 if most > 255 else np.uint8)
+    bits = most.bit_length()
+    contents.append(imagecodecs.jpeg2k_encode(samples, level=0, bitspersample=bits))
+    for content in contents:
+        with opened(content) as pages:
+            shown = Picture.from_page(pages[0]).pixels
+        unit = shown / 255 if shown.dtype == np.uint8 else shown
+        assert np.abs(unit - gray / most).max() < 0.001
+
+
+def test_heic_without_its_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)
+    assert reason(content) == (
+        "not read: HEIC needs pillow-heif, which is not installed: pip install pillow-heif"
+    )
+
+
+def test_deep_decoders_are_imported_when_needed() -> None:
+    code = "import sys, colorgan.inference.colorizer as _; "
+    code += "print({'tifffile', 'imagecodecs'} & {*sys.modules})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "set()\n"
+
+
 def test_transparent_pictures_are_refused(photo: Image.Image) -> None:
     half = photo.convert("RGBA")
     half.putalpha(Image.new("L", photo.size, 255))
@@ -220,7 +296,7 @@ def test_gray_pictures_are_refused(photo: Image.Image, kind: str, mode: str) -> 
     if mode == "I;16":
         gray = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     content = encoded(gray if mode == "I;16" else gray.convert(mode), kind)
-    assert reason(content) == f"gray: mode {mode} has no colour to learn from"
+    assert reason(content) == "gray: it has no colour to learn from"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])

@@ -163,13 +163,13 @@ STOPPED = """
 import os, signal, sys
 from colorgan import cli
 from colorgan.inference import files
-encode = files.encode
-def encode_or_stop(picture, *rest):
+recombine = files.recombine
+def recombine_or_stop(picture, *rest):
     if picture.width == 90:
         os.kill(os.getpid(), signal.{signal})
         __import__("time").sleep(30)
-    return encode(picture, *rest)
-files.encode = encode_or_stop
+    return recombine(picture, *rest)
+files.recombine = recombine_or_stop
 cli.main()
 """
 

@@ -1,7 +1,7 @@
-"""Encoded pictures (JPEG, PNG, ...): opened and decoded to upright sRGB, or refused with a reason.
+"""Encoded pictures (JPEG, PNG, TIFF, ...): opened, decoded, or refused with a reason.
 
-Training and colouring share the steps `opened`, `orientation` and `srgb`; `decode` does all of
-them for a photo to train on.
+Colouring and training read pictures here and nowhere else: `opened` gives the pages of a file, and
+`decode` makes of the first one a photo to train on.
 """
 
 from __future__ import annotations
@@ -11,16 +11,22 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
+from functools import lru_cache, partial
+from typing import IO, Any, Literal
 
+import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-"""The formats that are tried, whatever the file's name. Not all that Pillow knows: EPS runs
-Ghostscript, and some formats are plain text, for which any text file could be taken."""
+from colorgan.data import mend, tiff
+from colorgan.data.tiff import UInt8Array
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
+"""The formats that are tried, whatever the file's name, besides HEIC. Not all that Pillow knows:
+EPS runs Ghostscript, and some formats are plain text, for which any text file could be taken."""
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 ORIENTATION = 0x0112
 UPRIGHT = {
@@ -33,6 +39,7 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """How a picture with an EXIF orientation is turned upright."""
+KEEP_SIDES = frozenset(UPRIGHT[i] for i in (2, 3, 4))
 OPAQUE_FROM = 250
 """Alpha from which on a pixel counts as opaque; scanners and editors leave 254 behind."""
 
@@ -42,6 +49,40 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 class UnreadablePhoto(Exception):  # noqa: N818 - a finding about a photo, not a fault
     """A photo cannot be used; its text is the reason, the same whenever the bytes are."""
+
+
+@dataclass
+class Page:
+    """A picture of a file, opened; `load` decodes it.
+
+    Attributes:
+        format: as Pillow calls it.
+        size: width and height as stored.
+        is_gray: whether it has no colours.
+        orientation: of EXIF, 1 if there is none.
+        info: what the file says of it, as in `Image.info`; complete after `load`.
+        exif: reads its EXIF data.
+        decoder: see `load`.
+        n_left: further pictures of the file that `opened` does not give.
+        warning: what is damaged, though the picture is whole; known after `load`.
+    """
+
+    format: str
+    size: tuple[int, int]
+    is_gray: bool
+    orientation: int
+    info: dict[Any, Any]
+    exif: Callable[[], Image.Exif]
+    decoder: Callable[[Page, int], tuple[Image.Image, UInt8Array | None]]
+    n_left: int = 0
+    warning: str = ""
+
+    def load(self, side: int = 0) -> tuple[Image.Image, UInt8Array | None]:
+        """Decode it to an image without palette and alpha, and its alpha `(H, W)` if it has one.
+
+        A JPEG much larger than `side` comes at a half, quarter or eighth of its size.
+        """
+        return self.decoder(self, side)
 
 
 @dataclass(frozen=True)
@@ -69,19 +110,17 @@ def decode(content: bytes, side: int) -> DecodedPhoto:
     Raises:
         UnreadablePhoto: with the reason.
     """
-    with opened(content) as image:
-        if image.mode in GRAY_MODES:
-            raise UnreadablePhoto(f"gray: mode {image.mode} has no colour to learn from")
-        size, turn = image.size, orientation(image)
-        # MPO is a JPEG with another picture after it, as many phones write.
-        if image.format in ("JPEG", "MPO"):
-            # Both sides stay at least `side` long.
-            image.draft(None, (side, side))
-        image.load()
-        upright = srgb(_opaque(image))
-        if turn in UPRIGHT:
-            upright = upright.transpose(UPRIGHT[turn])
-            size = size[::-1] if turn >= 5 else size
+    with opened(content) as pages:
+        page = pages[0]
+        if page.is_gray:
+            raise UnreadablePhoto("gray: it has no colour to learn from")
+        image, alpha = page.load(side)
+        if alpha is not None and alpha.min() < OPAQUE_FROM:
+            raise UnreadablePhoto("transparent: parts of the picture are not there")
+        upright, size = srgb(image), page.size
+        if page.orientation in UPRIGHT:
+            upright = upright.transpose(UPRIGHT[page.orientation])
+            size = size[::-1] if page.orientation >= 5 else size
         return DecodedPhoto(upright, "srgb", size)
 
 
@@ -126,8 +165,8 @@ class RawPhoto:
 
 
 @contextmanager
-def opened(content: bytes) -> Iterator[Image.Image]:
-    """Open a picture file without decoding its pixels.
+def opened(content: bytes) -> Iterator[list[Page]]:
+    """Open a picture file without decoding its pixels: all pages of a TIFF, else the first picture.
 
     Any exception inside the block counts as a fault of the file.
 
@@ -141,15 +180,17 @@ def opened(content: bytes) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Half-known metadata is no reason to leave a photo out.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                # Up to twice its limit, Pillow only warns.
-                limit = Image.MAX_IMAGE_PIXELS
-                if limit is not None and image.width * image.height > limit:
-                    raise Image.DecompressionBombError
-                if image.format == "PNG":
-                    # Unless its checksums are verified, a damaged PNG may come out black.
-                    Image.open(io.BytesIO(content), formats=FORMATS).verify()
-                yield image
+            file, warning = io.BytesIO(content), ""
+            if content.startswith(TIFF_STARTS):
+                with tiff.opened(file) as pages:
+                    yield [_tiff_page(content, page) for page in pages]
+                return
+            if content.startswith(mend.PNG_START):
+                content, warning = mend.mended_png(content)
+                file = io.BytesIO(content)
+            with _image(file) as image:
+                _check_size(image.size)
+                yield [_pillow_page(content, image, warning)]
     except UnreadablePhoto:
         raise
     except Exception as error:
@@ -159,18 +200,137 @@ def opened(content: bytes) -> Iterator[Image.Image]:
             reason = f"too large: over {Image.MAX_IMAGE_PIXELS} pixels"
         elif isinstance(error, UnidentifiedImageError):
             # Pillow's own text holds an address in memory, another one each time.
-            reason = f"unreadable: not a {', '.join(FORMATS)}, or a damaged one"
+            reason = f"unreadable: not a {', '.join(FORMATS)} or HEIC, or a damaged one"
+            if content.startswith(b"\xff\xd8\xff"):
+                reason = "unreadable: a JPEG that is damaged, or not of 8 bits"
         raise UnreadablePhoto(reason) from error
+
+
+def read_head(file: IO[bytes]) -> tuple[str, int]:
+    """Return the format of a picture file, as Pillow calls it, and the pixels of its largest page.
+
+    Raises:
+        Exception: it is no picture, or damaged; decoders raise nearly anything.
+    """
+    start = file.read(4)
+    file.seek(0)
+    if start in TIFF_STARTS:
+        with tiff.opened(file) as pages:
+            return "TIFF", max(page.imagewidth * page.imagelength for page in pages)
+    with _image(file) as image:
+        return image.format or "", image.width * image.height
+
+
+def _image(file: IO[bytes]) -> Image.Image:
+    """Open a file with Pillow."""
+    start, formats = file.read(64), list(FORMATS)
+    file.seek(0)
+    if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS and b"avif" not in start:
+        try:
+            import pillow_heif
+        except ModuleNotFoundError:
+            raise UnreadablePhoto(
+                "not read: HEIC needs pillow-heif, which is not installed: pip install pillow-heif"
+            ) from None
+        pillow_heif.register_heif_opener()
+        formats = ["HEIF"]
+    return Image.open(file, formats=formats)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    # Up to twice its limit, Pillow only warns.
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and size[0] * size[1] > limit:
+        raise Image.DecompressionBombError
+
+
+def _pillow_page(content: bytes, image: Image.Image, warning: str) -> Page:
+    # MPO is a JPEG with another picture after it, a preview or a map of depth, as phones write.
+    n_left = 0 if image.format == "MPO" else getattr(image, "n_frames", 1) - 1
+    is_png16 = image.format == "PNG" and content[24] == 16
+    return Page(
+        format=image.format or "",
+        size=image.size,
+        is_gray=image.mode in GRAY_MODES or (is_png16 and content[25] in (0, 4)),
+        orientation=orientation(image),
+        info=image.info,
+        exif=image.getexif,
+        decoder=partial(_load_png16 if is_png16 else _load, content, image),
+        n_left=n_left,
+        warning=warning,
+    )
+
+
+def _load(
+    content: bytes, image: Image.Image, page: Page, side: int
+) -> tuple[Image.Image, UInt8Array | None]:
+    # Both sides stay at least `side` long.
+    draft = (None, (side, side)) if side and image.format in ("JPEG", "MPO") else None
+    if draft:
+        image.draft(*draft)
+    try:
+        image.load()
+    except OSError:
+        whole = mend.whole_jpeg(content, draft) if image.format == "JPEG" else None
+        if whole is None:
+            raise
+        image, page.warning = whole, "damaged: its end is missing"
+    return split_alpha(image)
+
+
+def _load_png16(
+    content: bytes, image: Image.Image, page: Page, _side: int
+) -> tuple[Image.Image, UInt8Array | None]:
+    """Decode a PNG of 16 bits: Pillow drops the lower 8, and takes transparency for that of 8."""
+    import imagecodecs
+
+    image.load()  # what the file says of it may stand after the pixels
+    samples = imagecodecs.png_decode(content)
+    unit = np.atleast_3d(samples).astype(np.float32) / np.float32(65535)
+    alpha = tiff.to_uint8(unit[..., -1]) if unit.shape[2] in (2, 4) else None
+    colors = Image.fromarray(unit[..., 0] if unit.shape[2] <= 2 else tiff.to_uint8(unit[..., :3]))
+    colors.info = page.info
+    return colors, alpha
+
+
+def _tiff_page(content: bytes, page: Any) -> Page:
+    """Return a page of a TIFF, left to Pillow where that reads it right."""
+    size = page.imagewidth, page.imagelength
+    _check_size(size)
+    turn = UPRIGHT.get(tiff.number(page, ORIENTATION, 1))
+
+    def load(this: Page, _side: int) -> tuple[Image.Image, UInt8Array | None]:
+        # Pillow opens no file of which the first page is too much for it.
+        with suppress(UnidentifiedImageError):
+            if tiff.is_plain(page):
+                stored = Image.open(io.BytesIO(content), formats=("TIFF",))
+                stored.seek(page.index)
+                stored.load()  # turns it upright
+                return split_alpha(stored)
+        image, alpha = tiff.load(page)
+        if turn is not None:
+            image = image.transpose(turn)
+            alpha = alpha if alpha is None else np.asarray(Image.fromarray(alpha).transpose(turn))
+        image.info = this.info
+        return image, alpha
+
+    return Page(
+        format="TIFF",
+        size=size if turn is None or turn in KEEP_SIDES else size[::-1],
+        is_gray=page.photometric in (tiff.WHITE_IS_ZERO, tiff.BLACK_IS_ZERO),
+        orientation=1,
+        info=tiff.info(page),
+        exif=partial(tiff.exif, content, page),
+        decoder=load,
+    )
 
 
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 if there is none or the metadata is damaged.
 
     Not `ImageOps.exif_transpose`: it copies every picture, and fails where it cannot write the
-    other metadata back. Pillow itself turns a TIFF upright.
+    other metadata back.
     """
-    if image.format == "TIFF":
-        return 1
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:
@@ -181,34 +341,42 @@ def srgb(image: Image.Image) -> Image.Image:
     """Convert to sRGB by the embedded profile; by Pillow's formula where none fits."""
     profile = image.info.get("icc_profile")
     transform = _transform(profile, image.mode) if profile else None
+    if transform is None and image.mode == "LAB":
+        transform = _transform(b"", "LAB")
     if transform is not None:
         return transform.apply(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _opaque(image: Image.Image) -> Image.Image:
-    """Return the picture without palette and alpha; refuse one with transparent parts."""
-    if "transparency" in image.info and image.mode in ("P", "RGB"):
-        image = image.convert("RGBA")
+def split_alpha(image: Image.Image) -> tuple[Image.Image, UInt8Array | None]:
+    """Split an image into one without palette and alpha, and its alpha `(H, W)`."""
+    profile, transparent = (image.info.get(name) for name in ("icc_profile", "transparency"))
+    if transparent is not None and image.mode in ("I", "I;16"):
+        return image, np.where(np.asarray(image) == transparent, 0, 255).astype(np.uint8)
+    if transparent is not None and image.mode in ("1", "L", "P", "RGB"):
+        image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
     elif image.mode == "P":
         image = image.convert("RGB")
-    if image.mode in ("RGBA", "RGBa", "PA"):
-        image = image.convert("RGBA")
-        lowest, _ = image.getchannel("A").getextrema()
-        if float(lowest) < OPAQUE_FROM:  # type: ignore[arg-type]
-            raise UnreadablePhoto("transparent: parts of the picture are not there")
-        image = image.convert("RGB")
-    return image
+    if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa"):
+        return image, None
+    image = image.convert({"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}.get(image.mode, image.mode))
+    alpha = np.asarray(image.getchannel("A"))
+    opaque = image.convert("L" if image.mode == "LA" else "RGB")
+    if profile:
+        opaque.info["icc_profile"] = profile
+    return opaque, alpha
 
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return the transform from a profile to sRGB; cached, for photos of a camera share theirs.
 
-    None for a damaged profile, or one for another mode: the pixels are still a photo.
+    None for a damaged profile, or one for another mode: the pixels are still a photo. No bytes
+    stand for CIE Lab.
     """
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        lab = ImageCms.createProfile("LAB")
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile) if profile else lab)
         return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None

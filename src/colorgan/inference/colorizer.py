@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,8 +18,9 @@ from colorgan import paths
 from colorgan.color import FloatArray, UInt8Array
 from colorgan.errors import ColorganError
 from colorgan.inference.backends import Network, load_network
-from colorgan.inference.formats import SUFFIX_OF, decode, encode, srgb_profile
+from colorgan.inference.formats import SUFFIX_OF, pages, write, written_as
 from colorgan.inference.image import Picture
+from colorgan.inference.metadata import Metadata, srgb_profile
 from colorgan.inference.prepare import PreparedInput, prepare_input
 from colorgan.inference.recombine import recombine
 
@@ -32,16 +35,18 @@ class ColoredFile:
     """A coloured picture as a file.
 
     Attributes:
-        picture: the source.
+        picture: the source, its first page if it has several.
         pixels: its colours, sRGB `(H, W, 3)`, not turned upright.
         format: of formats.SUFFIX_OF.
         content: the bytes of the file.
+        notes: what should be said of it, such as damage or pictures left out.
     """
 
     picture: Picture
     pixels: UInt8Array
     format: str
     content: bytes
+    notes: tuple[str, ...] = ()
 
     @property
     def suffix(self) -> str:
@@ -131,14 +136,30 @@ class Colorizer:
             quality: of JPEG and WebP, 1 to 100.
 
         Raises:
+            ColorganError: the model's output is not finite.
             UnreadablePhoto: it is no picture, damaged, or larger than `Image.MAX_IMAGE_PIXELS`.
             ValueError: the picture is too large for the format, or the saturation out of range.
         """
-        picture, metadata = decode(content)
-        [pixels] = self.colorize_pictures([picture], saturation)
-        format = format or metadata.format
-        result = encode(picture, pixels, metadata, format, quality)
-        return ColoredFile(picture, pixels, format, result)
+        first = next(self.colored_pages(content, saturation))
+        picture, pixels, metadata = first
+        format = format or written_as(metadata.format)
+        further = self.colored_pages(content, saturation, start=1)
+        buffer = BytesIO()
+        write(buffer, chain([first], further), format, quality)
+        notes = tuple(metadata.notes(format))
+        return ColoredFile(picture, pixels, format, buffer.getvalue(), notes)
+
+    def colored_pages(
+        self, content: bytes, saturation: float = 1.0, start: int = 0
+    ) -> Iterator[tuple[Picture, UInt8Array, Metadata]]:
+        """Colour the pages of a TIFF one by one, or the one picture of another file.
+
+        Raises:
+            UnreadablePhoto: a page cannot be decoded.
+        """
+        for picture, metadata in pages(content, start):
+            [colored] = self.colorize_pictures([picture], saturation)
+            yield picture, colored, metadata
 
     def colorize_pictures(
         self, pictures: Sequence[Picture], saturation: float = 1.0
@@ -173,6 +194,11 @@ class Colorizer:
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]
                 outputs = self.network.predict(np.stack([inputs[i].input for i in batch]))
+                if not np.isfinite(outputs).all():
+                    raise ColorganError(
+                        f"--model {self.network.name}: its output is not finite (NaN), so its "
+                        "weights are damaged or its training failed; use another model"
+                    )
                 for i, output in zip(batch, outputs, strict=True):
                     predicted[i] = inputs[i].ab(output, self.network.space)
         return [predicted[i] for i in range(len(inputs))]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -22,8 +23,9 @@ from colorgan.color import FloatArray
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.data.photo_files import FoundFile
 from colorgan.inference.colorizer import Colorizer
-from colorgan.inference.formats import Comparison, Metadata, compare, decode, encode
+from colorgan.inference.formats import Comparison, compare, decode, write
 from colorgan.inference.image import Picture
+from colorgan.inference.metadata import Metadata
 from colorgan.inference.plan import Failure, PlannedPicture, plan_files
 from colorgan.inference.prepare import PreparedInput
 from colorgan.inference.recombine import recombine
@@ -70,6 +72,8 @@ class Outcome:
         left_out: files in folders that are no pictures.
         skipped: number of pictures whose results existed already.
         colored: the pictures coloured.
+        notes: what should be said of coloured pictures: damage, further pictures in a file.
+        lost: kinds of metadata that a format could not keep, as "IPTC in PNG".
         exit_code: if the run was stopped by a signal, the exit status that says so; else 0.
     """
 
@@ -77,6 +81,8 @@ class Outcome:
     left_out: list[FoundFile]
     skipped: int
     colored: list[Path] = field(default_factory=list)
+    notes: list[Failure] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
     exit_code: int = 0
 
 
@@ -130,6 +136,7 @@ def colorize_files(
     finally:
         run.pool.shutdown(wait=False, cancel_futures=True)
     outcome.failures.sort(key=lambda failure: failure.source)
+    outcome.notes.sort(key=lambda note: note.source)
     return outcome
 
 
@@ -181,10 +188,14 @@ class _Run:
         with self._noted(plan.source, f"{target} cannot be written: "):
             colored = recombine(picture, prepared.small, ab, options.saturation, prepared.box)
             if self._is_wanted(target):
-                data = encode(picture, colored, opened.metadata, plan.format, options.quality)
-                with self._aside(target) as aside:
-                    aside.write_bytes(data)
-            self._outcome.colored.append(plan.source)
+                pages = iter([(picture, colored, opened.metadata)])
+                if plan.format == "TIFF" and opened.metadata.n_pages:
+                    content = plan.source.read_bytes()
+                    further = self._colorizer.colored_pages(content, options.saturation, start=1)
+                    pages = chain(pages, further)
+                with self._aside(target) as aside, aside.open("wb") as file:
+                    write(file, pages, plan.format, options.quality)
+            self._note_colored(plan, opened.metadata)
             for output in filter(self._is_wanted, plan.outputs[1:]):
                 with self._noted(plan.source, f"coloured, but {output} cannot be written: "):
                     assert options.comparison
@@ -202,6 +213,12 @@ class _Run:
             yield aside
             if self._stopped.is_set():
                 raise CancelledError
+
+    def _note_colored(self, plan: PlannedPicture, metadata: Metadata) -> None:
+        outcome = self._outcome
+        outcome.colored.append(plan.source)
+        outcome.notes += [Failure(plan.source, note) for note in metadata.notes(plan.format)]
+        outcome.lost |= {f"{kind} in {plan.format}" for kind in metadata.lost(plan.format)}
 
     @contextmanager
     def _noted(self, source: Path, before: str = "") -> Iterator[None]:

@@ -5,84 +5,45 @@ from __future__ import annotations
 import base64
 import html
 import io
-import sys
-from dataclasses import dataclass
-from typing import Any, Literal
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from typing import IO, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from colorgan.color import UInt8Array, uint8_from_unit
-from colorgan.data.decode import ORIENTATION, opened
+from colorgan.data.decode import UnreadablePhoto, opened
 from colorgan.inference.image import Picture, turn_upright
+from colorgan.inference.metadata import Metadata, directory
 
 Comparison = Literal["side", "slider"]
 
-SUFFIX_OF = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
-FORMAT_OF = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF",
-    ".tiff": "TIFF", ".bmp": "BMP",
+SUFFIX_OF = {
+    "JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "AVIF": ".avif",
 }  # fmt: skip
-WRITTEN_AS = {"MPO": "JPEG", "GIF": "PNG"}
-"""Formats that are read but not written: MPO is several JPEGs, GIF has 256 colours."""
-HOLDS_ALPHA = ("PNG", "WEBP", "TIFF")
-LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
-JPEG_SEGMENT = 65_000
-"""Bytes of metadata that fit into a segment of a JPEG."""
-SUB_IFDS = (0x8769, 0x8825)
-"""EXIF tags that hold further tags: Exif and GPS."""
+FORMAT_OF = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG",
+    ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".avif": "AVIF",
+}  # fmt: skip
+WRITTEN_AS = {"MPO": "JPEG", "HEIF": "JPEG", "GIF": "PNG", "JPEG2000": "PNG", "PPM": "PNG"}
+"""Formats that are read but not written."""
+HOLDS_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"subsampling": 0, "optimize": True},
-    "PNG": {},
     "WEBP": {"method": 4, "exact": True},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-    "BMP": {},
 }
-LAYOUT_TAGS = frozenset(
-    {*range(254, 267), 273, *range(277, 282), 284, *range(288, 294), *range(317, 326), 330}
-    | {*range(332, 348), *range(512, 522), *range(529, 533)}
-)
-"""TIFF tags that say how pixels are stored; the new file has its own. Thumbnails are among them."""
+STRIP_BYTES = 1 << 20
+MOST_OF_TIFF = 2**32 - 2**24
+"""Bytes of the largest TIFF, with room for the tags of a page."""
 
 GAP = 8
 """Pixels between the pictures side by side."""
 LONGEST_SIDE_BY_SIDE = 32_000
 LONGEST_ON_PAGE = 1600
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a coloured picture keeps of its source file.
-
-    Attributes:
-        format: the format to write, of SUFFIX_OF.
-        exif: EXIF data without tags of the pixel layout and without the (gray) thumbnail.
-        has_sub_ifds: whether `exif` has one of SUB_IFDS.
-        dpi: horizontal and vertical resolution.
-        xmp: XMP packet.
-        had_profile: whether an ICC profile was embedded.
-    """
-
-    format: str
-    exif: bytes
-    has_sub_ifds: bool
-    dpi: tuple[float, float] | None
-    xmp: bytes | None
-    had_profile: bool
-
-    @classmethod
-    def from_image(cls, image: Image.Image) -> Metadata:
-        """Read it from an opened image."""
-        exif = _exif(image)
-        xmp = image.info.get("xmp")
-        return cls(
-            format=written_as(image.format),
-            exif=exif.tobytes() if exif else b"",
-            has_sub_ifds=any(tag in exif for tag in SUB_IFDS),
-            dpi=_resolution(image),
-            xmp=xmp.encode() if isinstance(xmp, str) else xmp,
-            had_profile="icc_profile" in image.info,
-        )
 
 
 def written_as(format: str | None) -> str:
@@ -91,51 +52,74 @@ def written_as(format: str | None) -> str:
 
 
 def decode(content: bytes) -> tuple[Picture, Metadata]:
-    """Decode a picture file.
+    """Decode a picture file, its first full-size page if it has several.
 
     Raises:
         UnreadablePhoto: it is no picture, damaged, or larger than `Image.MAX_IMAGE_PIXELS`.
     """
-    with opened(content) as image:
-        picture = Picture.from_image(image)
-        # After the pixels: Pillow turns a TIFF upright only while its orientation tag is there.
-        return picture, Metadata.from_image(image)
+    return next(pages(content))
+
+
+def pages(content: bytes, start: int = 0) -> Iterator[tuple[Picture, Metadata]]:
+    """Decode the pages of a TIFF one by one; of another file its first picture.
+
+    Raises:
+        UnreadablePhoto: as `decode`.
+    """
+    with opened(content) as found:
+        for number, page in enumerate(found[start:], start + 1):
+            try:
+                picture = Picture.from_page(page)
+            except Exception as error:
+                if number == 1:
+                    raise
+                raise UnreadablePhoto(f"page {number} of {len(found)}: {error}") from error
+            # After the pixels: texts of a PNG may stand behind them.
+            yield picture, Metadata.from_page(page, len(found) - number)
 
 
 def encode(
     picture: Picture, colored: UInt8Array, metadata: Metadata, format: str, quality: int
 ) -> bytes:
-    """Encode a coloured picture `(H, W, 3)` with the alpha and metadata of its source.
+    """Encode one coloured picture; see `write`."""
+    buffer = io.BytesIO()
+    write(buffer, [(picture, colored, metadata)], format, quality)
+    return buffer.getvalue()
+
+
+def write(
+    file: IO[bytes],
+    pages: Iterable[tuple[Picture, UInt8Array, Metadata]],
+    format: str,
+    quality: int,
+) -> None:
+    """Write coloured pictures `(H, W, 3)` with the alpha and metadata of their sources.
 
     JPEG and BMP have no alpha: the picture is laid over white. BMP has no orientation: the picture
     is turned upright.
 
     Args:
-        picture: the source.
-        colored: its colours, sRGB.
-        metadata: of the source.
+        file: a new file, open to write bytes.
+        pages: source, colours in sRGB, and metadata of the source; only a TIFF holds several.
         format: of SUFFIX_OF.
-        quality: of JPEG and WebP, 1 to 100.
+        quality: of JPEG, WebP and AVIF, 1 to 100.
 
     Raises:
-        ValueError: the picture is too large for the format.
+        ValueError: a picture is too large for the format.
     """
-    longest = LONGEST_SIDE.get(format, max(colored.shape))
-    if max(colored.shape) > longest:
+    if format == "TIFF":
+        _write_tiff(file, pages)
+        return
+    picture, colored, metadata = next(iter(pages))
+    if max(colored.shape) > (longest := LONGEST_SIDE.get(format, max(colored.shape))):
         raise ValueError(f"its longest side is {longest} pixels")
-    pixels = colored
-    if picture.alpha is not None and format in HOLDS_ALPHA:
-        pixels = np.dstack((colored, picture.alpha))
-    elif picture.alpha is not None:
-        pixels = _over_white(colored, picture.alpha)
+    pixels = _with_alpha(picture, colored, format)
     if format == "BMP":
         pixels = turn_upright(pixels, picture.orientation)
-    options = SAVE_OPTIONS[format] | _metadata_options(metadata, format)
-    if format in ("JPEG", "WEBP"):
+    options = SAVE_OPTIONS.get(format, {}) | metadata.save_options(format)
+    if format in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = quality
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format, **options)
-    return buffer.getvalue()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, format, **options)
 
 
 def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str) -> bytes:
@@ -167,57 +151,44 @@ def previews(picture: Picture, colored: UInt8Array) -> tuple[bytes, bytes]:
     return _jpeg(_shrunk(before, LONGEST_ON_PAGE)), _jpeg(_shrunk(after, LONGEST_ON_PAGE))
 
 
-def srgb_profile() -> bytes:
-    """Return the ICC profile of sRGB."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+def _write_tiff(file: IO[bytes], pages: Iterable[tuple[Picture, UInt8Array, Metadata]]) -> None:
+    """Write pages as a TIFF, each as soon as it comes.
+
+    Not with Pillow: it makes ASCII of captions, and cannot compress a picture that has EXIF.
+    """
+    file.write(b"II*\0\0\0\0\0")
+    link = 4  # where the place of the next page is noted
+    for picture, colored, metadata in pages:
+        pixels = np.ascontiguousarray(_with_alpha(picture, colored, "TIFF"))
+        height, width, channels = pixels.shape
+        n_rows = max(1, STRIP_BYTES // (width * channels))
+        strips = [
+            zlib.compress(pixels[top : top + n_rows].data) for top in range(0, height, n_rows)
+        ]
+        sizes = [len(strip) for strip in strips]
+        tags = metadata.tiff_tags() | {
+            256: width, 257: height, 258: (8,) * channels, 259: 8, 262: 2, 277: channels,
+            # Pillow adds where the tags end, and there the strips begin.
+            273: tuple(accumulate(sizes[:-1], initial=0)), 278: n_rows, 279: tuple(sizes),
+        }  # fmt: skip
+        if channels == 4:
+            tags[338] = 2
+        start = file.tell() + file.write(b"\0" * (file.tell() % 2))
+        if start + sum(sizes) > MOST_OF_TIFF:
+            raise ValueError("its TIFF would have over 4 GB")
+        file.writelines([directory(tags).tobytes(start), *strips])
+        file.seek(link)
+        file.write(struct.pack("<L", start))
+        file.seek(0, io.SEEK_END)
+        link = start + 2 + 12 * len(tags)
 
 
-def _metadata_options(metadata: Metadata, format: str) -> dict[str, Any]:
-    """Return the metadata that a format can hold, as arguments of `Image.save`."""
-    options: dict[str, Any] = {}
-    most = JPEG_SEGMENT if format == "JPEG" else sys.maxsize
-    if metadata.dpi and format != "WEBP":
-        options["dpi"] = metadata.dpi
-    if format == "BMP":
-        return options
-    if metadata.had_profile:
-        options["icc_profile"] = srgb_profile()
-    if 0 < len(metadata.exif) <= most:
-        options["exif"] = metadata.exif
-        if format == "TIFF" and metadata.has_sub_ifds:
-            # libtiff, which compresses, cannot write them.
-            options["compression"] = None
-    if format in ("JPEG", "WEBP") and metadata.xmp and len(metadata.xmp) <= most:
-        options["xmp"] = metadata.xmp
-    return options
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    try:
-        exif = image.getexif()
-        for tag in LAYOUT_TAGS & set(exif):
-            del exif[tag]
-        # Pillow has turned a TIFF upright.
-        if image.format == "TIFF":
-            exif.pop(ORIENTATION, None)
-        for tags in (exif, *(exif.get_ifd(tag) for tag in SUB_IFDS if tag in exif)):
-            for tag, value in list(tags.items()):
-                if isinstance(value, str) and not value.isascii():
-                    # Back to the bytes of the file: Pillow would replace all but ASCII.
-                    tags[tag] = value.encode("latin-1", "replace")
-        exif.tobytes()
-    except Exception:
-        # Damaged metadata must not stop a picture from being coloured.
-        return Image.Exif()
-    return exif
-
-
-def _resolution(image: Image.Image) -> tuple[float, float] | None:
-    try:
-        x, y = map(float, image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    return (x, y) if 0 < x < 1e6 and 0 < y < 1e6 else None
+def _with_alpha(picture: Picture, colored: UInt8Array, format: str) -> UInt8Array:
+    if picture.alpha is None:
+        return colored
+    if format in HOLDS_ALPHA:
+        return np.dstack((colored, picture.alpha))
+    return _over_white(colored, picture.alpha)
 
 
 def _over_white(colored: UInt8Array, alpha: UInt8Array) -> UInt8Array:

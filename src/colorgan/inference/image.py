@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from colorgan.color import FloatArray, UInt8Array, uint8_from_unit
 from colorgan.data import decode
-from colorgan.data.decode import GRAY_MODES
+from colorgan.data.decode import GRAY_MODES, Page
+from colorgan.data.tiff import OVERSHOOT
 from colorgan.errors import ColorganError
 
 Pixels = UInt8Array | FloatArray
@@ -58,21 +59,33 @@ class Picture:
         return int(self.pixels.shape[0])
 
     @classmethod
+    def from_page(cls, page: Page) -> Picture:
+        """Decode a page of a file.
+
+        Raises:
+            ValueError: its values have no known range.
+        """
+        image, alpha = page.load()
+        return cls(_srgb(image), alpha, page.orientation if page.orientation in TURNS else 1)
+
+    @classmethod
     def from_image(cls, image: Image.Image) -> Picture:
-        """Convert a Pillow image of any mode; an embedded colour profile is converted to sRGB."""
-        orientation = decode.orientation(image)
+        """Convert a Pillow image of any mode; an embedded colour profile is converted to sRGB.
+
+        Raises:
+            ColorganError: Pillow reads it wrongly, or its values have no known range.
+        """
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_misread(image):
+            raise ColorganError(
+                "Pillow reads this kind of TIFF wrongly; give the file's bytes to colorize_bytes"
+            )
+        orientation = 1 if image.format == "TIFF" else decode.orientation(image)
         image.load()
-        image, alpha = _split_alpha(image)
-        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-            values = np.asarray(image)
-            if (transparent := image.info.get("transparency")) is not None:
-                alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
-            pixels: Pixels = _gray_in_srgb(_unit(values), image.info.get("icc_profile"))
-        elif image.mode in GRAY_MODES and "icc_profile" not in image.info:
-            pixels = np.asarray(image.convert("L"))
-        else:
-            pixels = np.asarray(decode.srgb(image))
-        return cls(pixels, alpha, orientation if orientation in TURNS else 1)
+        image, alpha = decode.split_alpha(image)
+        try:
+            return cls(_srgb(image), alpha, orientation if orientation in TURNS else 1)
+        except ValueError as error:
+            raise ColorganError(str(error)) from None
 
     @classmethod
     def from_array(cls, array: npt.NDArray[Any]) -> Picture:
@@ -133,21 +146,20 @@ def _uint8(array: Pixels) -> UInt8Array:
     return rounded
 
 
-def _split_alpha(image: Image.Image) -> tuple[Image.Image, UInt8Array | None]:
-    """Split an image into one without palette and alpha, and its alpha."""
+def _is_misread(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Return whether Pillow does not invert the samples, or takes planes for pixels."""
+    bits, photometric, planes = (image.tag_v2.get(code) for code in (258, 262, 284))
+    return max(bits or (1,)) > 8 and (photometric == 0 or planes == 2)
+
+
+def _srgb(image: Image.Image) -> Pixels:
+    """Return the pixels in sRGB of an image without palette and alpha."""
     profile = image.info.get("icc_profile")
-    if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
-        image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
-    elif image.mode == "P":
-        image = image.convert("RGB")
-    if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa"):
-        return image, None
-    image = image.convert({"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}.get(image.mode, image.mode))
-    alpha = np.asarray(image.getchannel("A"))
-    opaque = image.convert("L" if image.mode == "LA" else "RGB")
-    if profile:
-        opaque.info["icc_profile"] = profile
-    return opaque, alpha
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _gray_in_srgb(_unit(np.asarray(image)), profile)
+    if image.mode in GRAY_MODES and profile is None:
+        return np.asarray(image.convert("L"))
+    return np.asarray(decode.srgb(image))
 
 
 def _gray_in_srgb(gray: FloatArray, profile: bytes | None) -> FloatArray:
@@ -162,13 +174,20 @@ def _gray_in_srgb(gray: FloatArray, profile: bytes | None) -> FloatArray:
 
 
 def _unit(values: npt.NDArray[Any]) -> FloatArray:
-    """Scale gray to 0..1: integers by 65535, floats by 1, 255 or 65535, the first that fits.
+    """Scale gray to 0..1: integers by 65535, floats are there already.
 
-    Larger values are scaled by the largest one.
+    Raises:
+        ValueError: the values are outside; their range is unknown.
     """
-    unit = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    scales = (65535.0,) if np.issubdtype(values.dtype, np.integer) else (1.0, 255.0, 65535.0)
-    highest = float(unit.max())
-    scale = next((scale for scale in scales if highest <= scale), highest)
-    clipped: FloatArray = np.clip(unit / np.float32(scale), 0, 1)
+    is_integer = np.issubdtype(values.dtype, np.integer)
+    unit = values.astype(np.float32) / np.float32(65535 if is_integer else 1)
+    unit = np.nan_to_num(unit, nan=0.0, posinf=0.0, neginf=0.0)
+    lowest, highest = float(unit.min()), float(unit.max())
+    if lowest < -OVERSHOOT or highest > 1 + OVERSHOOT:
+        wanted = "0..65535" if is_integer else "0..1"
+        raise ValueError(
+            f"a picture with values from {values.min():g} to {values.max():g}; {values.dtype} "
+            f"should be in {wanted}"
+        )
+    clipped: FloatArray = np.clip(unit, 0, 1)
     return clipped

@@ -12,8 +12,6 @@ from glob import has_magic
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from PIL import Image
-
 from colorgan.data import decode
 from colorgan.data.photo_files import SUFFIXES, FoundFile, find_files
 from colorgan.errors import ColorganError
@@ -238,8 +236,9 @@ def _read_head(source: Path) -> tuple[str, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(source, formats=decode.FORMATS) as image:
-                return written_as(image.format), image.width * image.height
+            with source.open("rb") as file:
+                format, n_pixels = decode.read_head(file)
+            return written_as(format), n_pixels
     except Exception:
         # Decoders of damaged files raise nearly anything.
         return "", source.stat().st_size

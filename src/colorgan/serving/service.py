@@ -112,7 +112,7 @@ class ColorizeService:
             media_type=f"image/{colored.format.lower()}",
             size=(colored.picture.width, colored.picture.height),
             seconds=seconds,
-            notes=getattr(colored, "notes", ()),
+            notes=colored.notes,
         )
         return self._keep(result), result
 

@@ -1,0 +1,185 @@
+"""Each format keeps each kind of metadata that docs/colorize.md says it keeps."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from drawn import Colorize, draw, encoded, gray, names_in
+from PIL import Image, PngImagePlugin
+
+from colorgan.data.decode import opened
+from colorgan.inference.metadata import KEPT, Metadata, srgb_profile
+
+DOCS = Path(__file__).parents[2] / "docs" / "colorize.md"
+KINDS = ("EXIF", "XMP", "IPTC", "comment", "text", "resolution", "colour profile")
+SUFFIX = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "AVIF": "avif", "BMP": "bmp"}
+XMP_PACKET = "<x:xmpmeta xmlns:x='adobe:ns:meta/'>Größe</x:xmpmeta>".encode()
+IPTC_RECORDS = b"\x1c\x02x\x00\x0aOma Gr\xc3\xb6\xc3\x9fe"
+CAPTIONS = {"UTF-8": "Omaöß 1931".encode(), "Latin-1": "Omaöß 1931".encode("latin-1")}
+TAKEN = "1931:06:01 12:00:00"
+
+
+def photoshop(iptc: bytes) -> bytes:
+    block = b"8BIM\x04\x04\0\0" + struct.pack(">L", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
+    content = b"Photoshop 3.0\0" + block
+    return b"\xff\xed" + struct.pack(">H", len(content) + 2) + content
+
+
+def source(format: str, caption: bytes = CAPTIONS["UTF-8"]) -> Path:
+    """Write a picture with all the metadata that a format can hold."""
+    data = Image.Exif()
+    data[0x10F], data[0x10E] = "Leica", caption
+    data.get_ifd(0x8769)[0x9003] = TAKEN
+    options: dict[str, Any] = {"dpi": (300, 300), "icc_profile": srgb_profile()}
+    options |= {"exif": data.tobytes(), "xmp": XMP_PACKET}
+    image = Image.fromarray(gray()).convert("RGB")
+    if format == "JPEG":
+        options |= {"comment": b"box 7", "extra": photoshop(IPTC_RECORDS)}
+    if format == "PNG":
+        texts = PngImagePlugin.PngInfo()
+        texts.add_text("Comment", "box 7")
+        texts.add_itxt("Title", "Größe")
+        texts.add_itxt("XML:com.adobe.xmp", XMP_PACKET.decode())
+        options["pnginfo"] = texts
+    if format != "TIFF":
+        return draw(f"a.{SUFFIX[format]}", image, **options)
+    path = Path("a.tif")
+    tags = [
+        (270, "s", 0, caption, True), (271, "s", 0, b"Leica", True),
+        (700, "B", 0, XMP_PACKET, True), (33723, "B", 0, IPTC_RECORDS, True),
+    ]  # fmt: skip
+    resolution = {"resolution": (300, 300), "resolutionunit": "inch"}
+    tifffile.imwrite(
+        path, np.asarray(image), extratags=tags, metadata=None, iccprofile=srgb_profile(),
+        photometric="rgb", **resolution,
+    )  # fmt: skip
+    return path
+
+
+def metadata(path: Path) -> Metadata:
+    with opened(path.read_bytes()) as pages:
+        pages[0].load()
+        return Metadata.from_page(pages[0])
+
+
+def documented() -> dict[str, dict[str, bool]]:
+    """Return the table of docs/colorize.md: kinds of metadata by format."""
+    rows = [line.strip("| ").split(" | ") for line in DOCS.read_text().splitlines()]
+    [head] = [row for row in rows if row[0] == "kept in"]
+    table = {row[0]: row[1:] for row in rows if row[0] in KINDS}
+    names = {"JPEG": "JPEG", "PNG": "PNG", "WebP": "WEBP", "TIFF": "TIFF", "AVIF": "AVIF"}
+    names["BMP"] = "BMP"
+    return {
+        names[format]: {kind: table[kind][i].startswith("yes") for kind in KINDS}
+        for i, format in enumerate(head[1:])
+    }
+
+
+@pytest.mark.parametrize("into", KEPT)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_table_is_true(colorize: Colorize, kind: str, into: str) -> None:
+    kept = documented()[into][kind]
+    assert kept == (kind in KEPT[into])
+    path = source("PNG" if kind == "text" else "JPEG")
+    said = colorize(path, "-o", f"out/a.{SUFFIX[into]}")
+    assert said.code == 0
+    assert (f"{kind} in {into}" in said.out) == (not kept)
+    before, after = metadata(path), metadata(Path("out", f"a.{SUFFIX[into]}"))
+    if kind == "EXIF":
+        assert after.exif.get(0x10F, "") == ("Leica" if kept else "")
+        assert after.exif.get(0x8769, {}).get(0x9003) == (TAKEN if kept else None)
+    elif kind == "resolution":
+        exif_x = after.exif.get(282, 0)
+        assert round(float(after.dpi[0] if after.dpi else exif_x)) == 300
+    else:
+        name = {"colour profile": "had_profile"}.get(kind, kind.lower())
+        assert getattr(before, name)
+        assert getattr(after, name) == (
+            getattr(before, name) if kept else type(getattr(before, name))()
+        )
+
+
+@pytest.mark.parametrize("caption", CAPTIONS.values(), ids=CAPTIONS)
+@pytest.mark.parametrize("into", ["TIFF", "JPEG", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("of", ["TIFF", "JPEG", "PNG", "WEBP"])
+def test_a_caption_stays_byte_for_byte(
+    colorize: Colorize, of: str, into: str, caption: bytes
+) -> None:
+    result = Path("out", f"a.{SUFFIX[into]}")
+    assert colorize(source(of, caption), "-o", result).code == 0
+    assert metadata(result).exif[0x10E] == caption
+    assert metadata(result).xmp == XMP_PACKET
+
+
+@pytest.mark.parametrize("into", ["TIFF", "JPEG"])
+def test_iptc_of_a_tiff_stays(colorize: Colorize, into: str) -> None:
+    result = Path("out", f"a.{SUFFIX[into]}")
+    assert colorize(source("TIFF"), "-o", result).code == 0
+    assert metadata(result).iptc == IPTC_RECORDS
+
+
+def test_a_tiff_is_coloured_page_by_page(colorize: Colorize) -> None:
+    pages = [gray(40, 30), gray(33, 64)[::-1], np.uint16(257) * gray(50, 41)]
+    with tifffile.TiffWriter("a.tif", bigtiff=True, byteorder=">") as tif:
+        tif.write(gray(10, 8), subfiletype=1, metadata=None)
+        for number, page in enumerate(pages):
+            tif.write(page, description=f"page {number}", metadata=None)
+    said = colorize("a.tif", "-o", "out")
+    assert (said.code, said.out) == (0, "colorize: 1 coloured, in out\n")
+    with Image.open("out/a.tif") as result:
+        assert getattr(result, "n_frames", 1) == 3
+        for number, page in enumerate(pages):
+            result.seek(number)
+            assert result.size == page.shape[::-1]
+            assert result.tag_v2[270] == f"page {number}"
+            shown = np.asarray(result.convert("L")).astype(int)
+            assert np.abs(shown - page // (257 if page.dtype == np.uint16 else 1)).mean() < 8
+    said = colorize("a.tif", "-o", "first.jpg")
+    assert "a.tif: its first picture was coloured, 2 more were not" in said.out
+
+
+def test_a_page_that_fails_is_named_and_nothing_is_written(colorize: Colorize) -> None:
+    with tifffile.TiffWriter("a.tif") as tif:
+        tif.write(gray(), metadata=None)
+        tif.write(gray().astype(np.int16), metadata=None)
+    said = colorize("a.tif", "-o", "out")
+    assert said.code == 1
+    assert "page 2 of 2: a TIFF of 16-bit signed integers" in said.err
+    assert names_in("out") == []
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_what_is_left_of_an_animation_is_said(colorize: Colorize, format: str) -> None:
+    frames = [Image.fromarray(gray()[::-1]), Image.fromarray(gray() // 3)]
+    image = Image.fromarray(gray()).convert("RGB")
+    path = Path(f"a.{format.lower()}")
+    path.write_bytes(encoded(image, format, save_all=True, append_images=frames, duration=100))
+    said = colorize(path, "-o", "out", "--format", "tiff")
+    assert said.code == 0
+    assert f"{path}: its first picture was coloured, 2 more were not" in said.out
+
+
+def test_damage_that_leaves_the_picture_whole_is_said(colorize: Colorize) -> None:
+    Path("scans").mkdir()
+    jpeg, png = encoded(Image.fromarray(gray()), "JPEG"), io.BytesIO()
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Title", "Oma")
+    Image.fromarray(gray()).save(png, "PNG", pnginfo=texts)
+    Path("scans/end.jpg").write_bytes(jpeg[:-2])
+    Path("scans/end.png").write_bytes(png.getvalue()[:-12])
+    Path("scans/text.png").write_bytes(png.getvalue().replace(b"Oma", b"Opa"))
+    said = colorize("scans", "-o", "out")
+    assert (said.code, said.err) == (0, "")
+    for name, damage in (
+        ("end.jpg", "its end is missing"),
+        ("end.png", "its end is missing"),
+        ("text.png", "its chunk tEXt is broken"),
+    ):
+        assert f"colorize: scans/{name}: damaged: {damage}; coloured all the same\n" in said.out
+    assert names_in("out") == ["end.jpg", "end.png", "text.png"]
