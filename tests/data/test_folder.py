@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from colorgan.config import DataParams, Params
-from colorgan.data.decode import UnreadablePhoto
+from colorgan.data.decode import FORMATS, UnreadablePhoto
 from colorgan.data.sources import folder as module
 from colorgan.data.sources import get_source
 from colorgan.data.sources.parquet import ParquetPhotos
@@ -156,7 +156,7 @@ def test_files_that_cannot_be_read_are_kept_with_the_reason(fetched, home, monke
         "large.jpg": "too large: a file of 5 MiB",
         "pipe.jpg": "unreadable: not a regular file",
         "round.jpg": "unreadable: Too many levels of symbolic links",
-        "text.jpg": "unreadable: not a JPEG, PNG, WEBP, TIFF, BMP, GIF, or a damaged one",
+        "text.jpg": f"unreadable: not a {', '.join(FORMATS)} or HEIC, or a damaged one",
     }
     assert len({photo.id for photo in photos.read(range(6))}) == 6
 
