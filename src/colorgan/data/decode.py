@@ -285,10 +285,15 @@ def _load_png16(
     import imagecodecs
 
     image.load()  # what the file says of it may stand after the pixels
-    samples = imagecodecs.png_decode(content)
-    unit = np.atleast_3d(samples).astype(np.float32) / np.float32(65535)
-    alpha = tiff.to_uint8(unit[..., -1]) if unit.shape[2] in (2, 4) else None
-    colors = Image.fromarray(unit[..., 0] if unit.shape[2] <= 2 else tiff.to_uint8(unit[..., :3]))
+    samples = np.atleast_3d(imagecodecs.png_decode(content))
+    planes = (
+        samples[..., i].astype(np.float32) / np.float32(65535) for i in range(samples.shape[2])
+    )
+    if samples.shape[2] <= 2:
+        colors = Image.fromarray(next(planes))
+    else:
+        colors = Image.fromarray(np.dstack([tiff.to_uint8(next(planes)) for _ in range(3)]))
+    alpha = next((tiff.to_uint8(plane) for plane in planes), None)
     colors.info = page.info
     return colors, alpha
 

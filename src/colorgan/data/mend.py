@@ -28,7 +28,8 @@ def mended_png(content: bytes) -> tuple[bytes, str]:
     Raises:
         SyntaxError: a chunk that matters is damaged.
     """
-    view, kept = memoryview(content), [PNG_START]
+    view = memoryview(content)
+    kept: list[bytes | memoryview] = [PNG_START]
     position, damaged = len(PNG_START), ""
     while position + 8 <= len(content):
         length = int.from_bytes(view[position : position + 4], "big")
@@ -44,7 +45,7 @@ def mended_png(content: bytes) -> tuple[bytes, str]:
             damaged = f"its chunk {kind.decode()} is broken"
         elif not is_cut or kind == b"IDAT":
             # Whether a chunk that is cut holds all pixels turns out when it is decoded.
-            kept.append(struct.pack(">I", len(chunk) - 4) + chunk + checksum)
+            kept += struct.pack(">I", len(chunk) - 4), chunk, checksum
         if kind == b"IEND":
             break
     else:

@@ -66,6 +66,8 @@ def full_size_pages(pages: Iterable[TiffPage]) -> list[TiffPage]:
         group = [page] if _is_full_size(page) else [page, *(page.pages or ())]
         found += filter(_is_full_size, group)
         others += group
+    if not others:
+        raise ValueError("a TIFF without a page that can be found")
     return found or [max(others, key=lambda page: page.imagewidth * page.imagelength)]
 
 
@@ -88,7 +90,10 @@ def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
     """
     _check_kind(page)
     _check_tiles(page)
-    array = page.asarray(squeeze=False, maxworkers=1)[:, 0]
+    array = page.asarray(squeeze=False, maxworkers=1)
+    if not array.size:
+        raise ValueError("a TIFF without pixels")
+    array = array[:, 0]
     samples = np.moveaxis(array[..., 0], 0, -1) if len(array) > 1 else array[0]
     channels = CHANNELS[page.photometric]
     if page.photometric == PALETTE:
