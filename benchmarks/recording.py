@@ -108,7 +108,7 @@ def main(
 ) -> None:
     """Measure and print the cost of recording."""
     base = check_params(presets.content("scratch")).space(SPACE)
-    train = base.train.model_copy(update={"epochs": epochs, "decay_epochs": 0})
+    train = base.train.model_copy(update={"epochs": epochs, "decay_start": 1.0})
     own = base.model_copy(update={"train": train})
     folder = paths.processed(SPACE).resolve()
     rows = []

@@ -42,8 +42,8 @@ REFUSED = [
     ),
     ("train.init", "", "is ''; it should have at least 1 character"),
     ("train.init", None, "is None; it should be a valid string"),
+    ("train.gan_start", 1.5, "is 1.5; it should be less than or equal to 1"),
     ("train.init", "a\0b", r"is 'a\x00b'; it should match pattern '^[^\x00]*$'"),
-    ("train.decay_epochs", 3, "is 3; it should be at most epochs (2)"),
     ("model.ngf", 100_000, "is 100000; it should be less than or equal to 1024"),
     ("model.encoder", "hf-hub:a/b", "is 'hf-hub:a/b'; it should match pattern '^[A-Za-z0-9_.-]+$'"),
     ("lab.image_size", 100, "is 100; it should be a multiple of 32"),
@@ -76,7 +76,7 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(
     ("path", "start"),
     [
         ("train.batchsize", "train.batchsize is not a parameter; did you mean batch_size? the "),
-        ("train.zzz", "train.zzz is not a parameter; the names here are init, batch_size, "),
+        ("train.zzz", "train.zzz is not a parameter; the names here are init, init_discrim"),
         ("lab.sauce", "lab.sauce is not a parameter; did you mean source? the names here "),
         ("lab.train.lrr", "lab.train.lrr is not a parameter; did you mean lr? the names here"),
         ("modle", "modle is not a parameter; did you mean model? the names here are rgb, lab, "),

@@ -21,7 +21,8 @@ LAYERS = (
     "cli __main__",
     "serving verify",
     "data evaluation inference reporting training",
-    "data.loader evaluation.frechet evaluation.metrics model pictures presets runs tracking",
+    "data.loader evaluation.equal_colorfulness evaluation.frechet evaluation.metrics model "
+    "pictures presets runs tracking",
     "data.arrays data.decode data.mend data.photo_files data.sources data.tiff networks spaces",
     "color config errors io paths",
 )

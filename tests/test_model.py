@@ -47,9 +47,10 @@ def test_a_model_is_weights_and_a_config(folder: Path, params: Params) -> None:
         "generator.safetensors",
     ]
     assert json.loads((folder / "config.json").read_text()) == {
-        "version": 4,
+        "version": 5,
         "space": folder.name,
         "image_size": SIDE,
+        "gain": 1.0,
         "model": params.rgb.model.model_dump(),
     }
 
@@ -130,8 +131,8 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"version": 5}, "is of version 5, this code reads 4"),
-        ({"version": "4"}, "is of version '4', this code reads 4"),
+        ({"version": 6}, "is of version 6, this code reads 5"),
+        ({"version": "5"}, "is of version '5', this code reads 5"),
         ({"space": "hsv"}, "space is 'hsv'; it should be 'rgb' or 'lab'"),
         ({"image_size": 100}, "image_size is 100; it should be a multiple of 32"),
         ({"image_size": -32}, "image_size is -32; it should be greater than or equal to 32"),
@@ -192,7 +193,7 @@ def test_damaged_files(folder: Path) -> None:
         (b"\xff\xfe", "is not valid JSON: "),
         (b"[" * 100_000, "is not valid JSON: "),
         (b"9" * 5000, "is not valid JSON: "),
-        (b"[]", "is of version None, this code reads 4"),
+        (b"[]", "is of version None, this code reads 5"),
     ):
         config.write_bytes(content)
         refused(folder, f"{config} {sentence}")

@@ -26,7 +26,7 @@ def tiny_params(changes: Mapping[str, Any]) -> dict[str, Any]:
     for space in SPACES:
         content[space] |= {"image_size": SIDE, "min_side": 16}
     content["model"] |= {"ngf": 2, "ndf": 2, "n_layers": 1}
-    content["train"] |= {"batch_size": 4, "epochs": 2, "decay_epochs": 1}
+    content["train"] |= {"batch_size": 4, "epochs": 2, "decay_start": 0.5}
     content["train"] |= {"amp": "off", "compile": "off"}
     content["logging"] |= {"log_every": 2, "sample_photos": 2}
     content["runtime"] |= {"device": "cpu", "num_workers": 0, "progress": "none"}

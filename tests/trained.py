@@ -45,6 +45,6 @@ def record_training(
     run = RunDescription(f"train_{space}", token, {"train.keep": keep}, tags)
     with open_recorder(run, place) as recorder:
         for epoch, score in enumerate(scores, start=1):
-            recorder.log_validation(epoch, {"score": score})
+            recorder.log_validation(epoch, {"ciede2000_ecf": score})
         recorder.log_model(generator, sha256)
     return sha256

@@ -31,6 +31,7 @@ Channels = Annotated[int, Field(ge=1, le=1024)]
 ImageSize = Annotated[int, Field(ge=32, le=512, multiple_of=32)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Workers = Annotated[int, Field(ge=0, le=64)]
 
 
@@ -103,6 +104,8 @@ class ModelParams(Section):
     tf_efficientnet_lite0), `imagenet` (downloaded by timm), a safetensors file, or `none`."""
     color_queries: Annotated[int, Field(ge=0, le=1024)]
     """Number of learnt colour queries in the decoder of `encoder_unet` (DDColor); 0 is none."""
+    decoder_blocks: Annotated[int, Field(ge=3, le=4)]
+    """Blocks of its decoder: with 4 it predicts colours at half the side, with 3 at a quarter."""
     ngf: Channels
     """Channels of the first layer of `unet` (64 in the paper), or of the last of `encoder_unet`."""
     dropout: Fraction
@@ -110,8 +113,7 @@ class ModelParams(Section):
     norm: Literal["batch", "instance", "none"]
     """Normalisation in `unet` and `patch`; `batch` in the paper."""
     discriminator: Literal["patch", "projected"]
-    """`patch`: pix2pix's PatchGAN. `projected`: small convolutions on ImageNet features, better
-    against a generator that is already trained (pretrain_epochs)."""
+    """`patch`: pix2pix's PatchGAN. `projected`: small convolutions on ImageNet features."""
     ndf: Channels
     """Channels of the first layer of `patch` (64 in the paper), or of all layers of `projected`."""
     n_layers: Annotated[int, Field(ge=1, le=6)]
@@ -124,19 +126,37 @@ class TrainParams(Section):
     init: Name
     """Initial weights of the generator: `none` (random, but for the backbone: encoder_weights),
     `pretrained` (the model that comes with colorgan), a model folder, or an MLflow run id."""
+    init_discriminator: Literal["none", "pretrained"]
+    """Initial weights of the discriminator: random, or those that come with colorgan."""
     batch_size: Count
     """Photos in a batch, all devices together."""
     epochs: Count
     """Passes over the training photos."""
-    pretrain_epochs: CountOrZero
-    """The first epochs, in which the generator trains without the discriminator; 0 in the paper."""
+    gan_start: Share
+    """Share of the epochs after which the discriminator joins; 0 in the paper, 1 trains no GAN."""
+    discriminator_first: Share
+    """Share of the epochs, from gan_start on, in which it alone learns; 0 in the paper."""
+    gan_gate: Weight
+    """The adversarial loss of a batch counts only if its loss_D is lower (0.69 is guessing); 0
+    counts all, as in the paper."""
+    real_chroma: Annotated[float, Field(gt=0, le=2)]
+    fake_chroma: Annotated[float, Field(gt=0, le=4)]
+    """Factors on the chroma of the real and the generated photos that the discriminator sees; 1 in
+    the paper. Without them it would tell pale pictures by their strength alone."""
+    freeze_encoder: bool
+    """Keep the weights of the backbone of `encoder_unet`, and the statistics of its batch norm."""
     keep: Literal["last", "best"]
-    """Weights to keep: of the last epoch, or of the validation with the best score."""
+    """Weights to keep: of the last epoch, or the best at equal colourfulness (docs/training.md)."""
+    calibrate_gain: bool
+    """Multiply the colours by the gain that makes them as strong as those of photographs."""
     lr: Annotated[float, Field(gt=0)]
-    """Learning rate of Adam, for both networks."""
+    """Learning rate of Adam."""
+    lr_d_factor: Annotated[float, Field(gt=0)]
+    """Learning rate of the discriminator, as a multiple of lr; 1 in the paper."""
     lr_schedule: Literal["linear", "cosine", "constant"]
-    decay_epochs: CountOrZero
-    """How the learning rate falls towards 0 over the last epochs; `linear` in the paper."""
+    decay_start: Share
+    """Share of the epochs after which the learning rate falls towards 0, and how; 0.5 and `linear`
+    in the paper."""
     warmup_iterations: CountOrZero
     """The first iterations, in which the learning rate rises from 0."""
     grad_clip: Weight
@@ -147,6 +167,9 @@ class TrainParams(Section):
     beta1: Fraction
     beta2: Fraction
     """Betas of Adam (0.5 and 0.999 in the paper)."""
+    beta1_d: Fraction
+    beta2_d: Fraction
+    """Betas for the discriminator; the same in the paper."""
     lambda_l1: Weight
     """Weight of the L1 loss beside the adversarial loss (100 in the paper)."""
     lambda_color: Weight
@@ -184,13 +207,6 @@ class TrainParams(Section):
     """Epochs between two validations; the last epoch is always validated."""
     val_photos: CountOrZero
     """Number of validation photos to use, spread evenly over the split; 0 uses all."""
-
-    @model_validator(mode="after")
-    def _parts_fit_into_the_epochs(self) -> Self:
-        for name in ("pretrain_epochs", "decay_epochs"):
-            if (value := getattr(self, name)) > self.epochs:
-                raise ValueError(f"{name} is {value}; it should be at most epochs ({self.epochs})")
-        return self
 
 
 class LoggingParams(Section):
@@ -280,6 +296,8 @@ OVERRIDABLE = ("model", "train")
 """Shared sections of params.yaml that a space may override."""
 MOVED = {
     **{f"train.{name}": f"is now logging.{name}" for name in LoggingParams.model_fields},
+    "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
+    "train.decay_epochs": "is now train.decay_start, the share of the epochs after which it falls",
     "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
     "does not fit into memory",
 }

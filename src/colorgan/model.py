@@ -7,10 +7,10 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -34,12 +34,13 @@ from colorgan.spaces import Space, get_space
 
 WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
-CONFIG_VERSION = 4
+CONFIG_VERSION = 5
 # Parameters of the model since each version, with their values in older models.
 SINCE = {
     2: {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none"},
     3: {"discriminator": "patch"},
     4: {"color_queries": 0},
+    5: {"decoder_blocks": 4},
 }
 
 
@@ -49,6 +50,7 @@ class ModelConfig(Section):
     version: int
     space: SpaceName
     image_size: ImageSize
+    gain: Annotated[float, Field(ge=0, le=4)]
     model: ModelParams
 
 
@@ -57,7 +59,9 @@ def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Mod
     channels = space.in_channels, space.out_channels
     match model.generator:
         case "encoder_unet":
-            return EncoderUNet(*channels, model.ngf, model.encoder, model.color_queries)
+            return EncoderUNet(
+                *channels, model.ngf, model.encoder, model.color_queries, model.decoder_blocks
+            )
         case "unet":
             return UNet(*channels, model.ngf, image_size, model.dropout, model.norm)
 
@@ -72,6 +76,7 @@ class Model:
         image_size: side in pixels of its training photos.
         sha256: SHA-256 of its weights file; MLflow tags the training run with it.
         device: the device it runs on.
+        gain: factor on the colours that the network predicts.
     """
 
     generator: nn.Module
@@ -79,6 +84,7 @@ class Model:
     image_size: int
     sha256: str
     device: torch.device
+    gain: float = 1.0
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> Model:
@@ -110,7 +116,8 @@ class Model:
         generator = build_generator(space, config.model, image_size)
         generator.load_state_dict(state)
         generator.to(device).eval().requires_grad_(False)
-        return cls(generator, space, image_size, io.sha256(weights), torch.device(device))
+        device = torch.device(device)
+        return cls(generator, space, image_size, io.sha256(weights), device, config.gain)
 
     @property
     def multiple(self) -> int:
@@ -120,7 +127,8 @@ class Model:
     @torch.inference_mode()
     def predict(self, input: Tensor) -> Tensor:
         """Run the generator: encoded inputs `(N, I, H, W)` to encoded outputs `(N, C, H, W)`."""
-        output: Tensor = self.generator(channels_last(input.to(self.device)))
+        input = input.to(self.device)
+        output: Tensor = WithGain(self.generator, self.space, self.gain)(channels_last(input))
         return output
 
     def colorize_batch(self, input: Tensor) -> Tensor:
@@ -135,22 +143,47 @@ class Model:
             # Copied, because torch does not take a read-only memory map.
             input = torch.from_numpy(split.input[rows].copy())
             target = torch.from_numpy(split.target[rows].copy())
-            generated = self.colorize_batch(input)
+            seen = self.space.encode_input(input.to(self.device))
+            output = self.predict(seen)
+            lightness, ab = self.space.lab_of(seen, output)
             encoded, wanted = self.space.encode(input, target)
             yield ColoredBatch(
                 gray=pictures(self.space, encoded, self.space.gray_output(encoded)).numpy(),
                 truth=pictures(self.space, encoded, wanted).numpy(),
-                generated=generated.cpu().numpy(),
+                generated=pictures(self.space, seen, output).cpu().numpy(),
+                lightness=lightness.cpu(),
+                ab=ab.cpu(),
             )
+
+
+class WithGain(nn.Module):
+    """A generator whose colours are multiplied by a factor."""
+
+    def __init__(self, generator: nn.Module, space: Space, gain: float) -> None:
+        super().__init__()
+        self.generator, self.space, self.gain = generator, space, gain
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map encoded inputs `(N, I, H, W)` to encoded outputs `(N, C, H, W)`."""
+        output: Tensor = self.generator(input)
+        # Not multiplied by 1, which would round.
+        return output if self.gain == 1 else self.space.with_chroma(input, output, self.gain)
 
 
 @dataclass(frozen=True)
 class ColoredBatch:
-    """The same photos in gray, as they are and as generated, each `(N, H, W, 3)` uint8 sRGB."""
+    """The same photos in gray, as they are and as generated, each `(N, H, W, 3)` uint8 sRGB.
+
+    Attributes:
+        lightness: L / 50 - 1 of the gray photos, `(N, 1, H, W)`.
+        ab: generated ab / 110, `(N, 2, H, W)`.
+    """
 
     gray: UInt8Array
     truth: UInt8Array
     generated: UInt8Array
+    lightness: Tensor
+    ab: Tensor
 
 
 def pictures(space: Space, encoded: Tensor, output: Tensor) -> Tensor:
@@ -160,7 +193,12 @@ def pictures(space: Space, encoded: Tensor, output: Tensor) -> Tensor:
 
 
 def save_model(
-    folder: Path, generator: nn.Module, space: Space, model: ModelParams, image_size: int
+    folder: Path,
+    generator: nn.Module,
+    space: Space,
+    model: ModelParams,
+    image_size: int,
+    gain: float = 1.0,
 ) -> None:
     """Write generator.safetensors and config.json into `folder`."""
     state = {name: tensor.contiguous().cpu() for name, tensor in generator.state_dict().items()}
@@ -172,6 +210,7 @@ def save_model(
             "version": CONFIG_VERSION,
             "space": space.name,
             "image_size": image_size,
+            "gain": gain,
             "model": model.model_dump(),
         },
     )
@@ -190,6 +229,7 @@ def _read_config(path: Path) -> ModelConfig:
             f"{path} is of version {shortened(version)}, this code reads {CONFIG_VERSION}"
         )
     for later in range(version + 1, CONFIG_VERSION + 1):
+        config.setdefault("gain", 1.0)
         if isinstance(config.get("model"), dict):
             config["model"] = SINCE[later] | config["model"]
     try:

@@ -63,6 +63,10 @@ class Space(ABC):
         """Convert encoded inputs and generator outputs to sRGB in 0..1 `(N, H, W, 3)`."""
 
     @abstractmethod
+    def lab_of(self, input: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Return L / 50 - 1 `(N, 1, H, W)` of inputs and ab / 110 `(N, 2, H, W)` of outputs."""
+
+    @abstractmethod
     def from_ab(self) -> Tensor:
         """Return the `(C, 2)` matrix that maps outputs of LAB to residuals to gray in this space.
 
@@ -84,6 +88,11 @@ class Space(ABC):
     def gray_output(self, input: Tensor) -> Tensor:
         """Return the output that decodes to the gray photo: the baseline of all metrics."""
         return input.new_zeros(len(input), self.out_channels, *input.shape[2:])
+
+    def with_chroma(self, input: Tensor, output: Tensor, factor: float) -> Tensor:
+        """Multiply the colours of an output by `factor`: its difference from gray."""
+        gray = self.gray_output(input)
+        return gray + factor * (output - gray)
 
 
 class RGB(Space):
@@ -110,6 +119,12 @@ class RGB(Space):
     def decode(self, input: Tensor, output: Tensor) -> Tensor:
         """Scale the output to 0..1; the input is not used."""
         return ((output.float() + 1) / 2).clamp(0, 1).movedim(1, -1)
+
+    def lab_of(self, input: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Convert the gray input and the RGB output to Lab; the output's L is not used."""
+        gray, lab = (color.lab_from_rgb(self.decode(input, x)) for x in (input, output))
+        lightness, ab = gray[..., :1] / (color.L_MAX / 2) - 1, lab[..., 1:] / color.AB_SCALE
+        return lightness.movedim(-1, 1), ab.movedim(-1, 1)
 
     def from_ab(self) -> Tensor:
         """Return the derivative of RGB by ab at a medium gray, an approximation elsewhere."""
@@ -169,6 +184,10 @@ class LAB(Space):
         lab = torch.cat((lightness, output.float() * color.AB_SCALE), dim=1)
         rgb: Tensor = color.rgb_from_lab(lab.movedim(1, -1))
         return rgb
+
+    def lab_of(self, input: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Return them as they are."""
+        return input.float(), output.float()
 
     def network_input(self, srgb: FloatArray) -> FloatArray:
         """Scale L to [-1, 1]: L / 50 - 1."""

@@ -105,20 +105,27 @@ def test_the_reports_hold_the_measures_of_the_photos_and_their_means(make_projec
     assert summary["gray"]["hue_share"] == 0
 
 
-def test_gray_photos_without_labels(make_project, params, photos, recorded) -> None:
+def test_pale_photos_without_labels(make_project, params, photos, recorded) -> None:
     """What cannot be measured is null and not recorded; no label is a class of its own."""
-    make_project("rgb", np.repeat(photos[:2, ..., :1], 3, axis=-1), labels=["", ""])
+    tint = np.array([3, 0, -3])
+    make_project("rgb", (photos[:2, ..., :1] + tint).clip(0, 255).astype(np.uint8), labels=["", ""])
     evaluate(params, ["rgb"])
     summary = read_metrics()["rgb"]
     # No photo has a chromatic pixel, and two photos have no confidence interval.
     assert summary["generated"]["hue_share"] is None
     assert summary["generated"]["shift_a_low"] is None
-    assert summary["gray"]["psnr"] == 100
     assert "test/hue_share" not in recorded[0]["metrics"]
     assert all(math.isfinite(value) for value in recorded[0]["metrics"].values())
     assert pd.read_csv(paths.PER_PHOTO)["hue_share"].isna().all()
     classes = pd.read_csv(paths.PER_CLASS, keep_default_na=False)
     assert classes[["label", "n"]].to_numpy().tolist() == [["", 2]]
+
+
+def test_gray_photos_are_refused(make_project, params, photos) -> None:
+    make_project("rgb", np.repeat(photos[:2, ..., :1], 3, axis=-1))
+    with pytest.raises(ColorganError, match=r"the photos are gray \(mean colourfulness 0.00\)"):
+        evaluate(params, ["rgb"])
+    assert not paths.REPORTS.exists()
 
 
 def test_an_empty_test_split_names_its_parameter(make_project, params) -> None:

@@ -23,7 +23,6 @@ from colorgan.evaluation.frechet import (
     NetworkDistances,
     frechet_distance,
 )
-from colorgan.model import ColoredBatch
 
 CPU = torch.device("cpu")
 
@@ -65,7 +64,7 @@ def test_gray_is_farther_from_the_truth_than_a_little_noise(
     for rows in (slice(0, 4), slice(4, None)):
         photos = real_photos[rows]
         gray = np.repeat(photos.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
-        distances.update(ColoredBatch(gray=gray, truth=photos, generated=noised[rows]))
+        distances.update({"gray": gray, "truth": photos, "generated": noised[rows]})
     values = distances.compute()
     assert 1 < values["generated"]["frechet_lite2"] < 0.9 * values["gray"]["frechet_lite2"]
 
@@ -117,7 +116,7 @@ def test_fid_and_lpips_have_the_values_of_known_features(make_params, offline) -
     distances = NetworkDistances(make_params(fid=True, lpips=True).evaluate, CPU)
     for start in range(0, 6, 2):
         rows = slice(start, start + 2)
-        distances.update(ColoredBatch(gray=truth[rows], truth=truth[rows], generated=redder[rows]))
+        distances.update({"gray": truth[rows], "truth": truth[rows], "generated": redder[rows]})
     values = distances.compute()
     assert values["gray"] == pytest.approx({"fid": 0, "lpips": 0}, abs=1e-3)
     assert values["generated"]["fid"] == pytest.approx(30**2, rel=1e-3)

@@ -26,7 +26,7 @@ def test_the_interval_covers_the_mean_and_shrinks_with_more_photos() -> None:
 
 
 def printed(path: Path) -> str:
-    console = Console(width=100, force_terminal=False)
+    console = Console(width=114, force_terminal=False)
     with console.capture() as capture:
         console.print(metrics_table(22.5, path))
     return capture.get()
@@ -43,6 +43,9 @@ def test_the_table_has_a_row_for_each_space_and_picture_and_fits(tmp_path: Path)
         "shift_a": -1.26,
         "shift_b": 12.34,
         "frechet_lite2": 153.2,
+        "gain": 1.634,
+        "ciede2000_ecf": 13.456,
+        "frechet_lite2_ecf": 151.9,
         "fid": 123.4,
         "lpips": 0.234,
     }
@@ -54,7 +57,20 @@ def test_the_table_has_a_row_for_each_space_and_picture_and_fits(tmp_path: Path)
     rows = [line.split() for line in text.splitlines() if line.startswith(("rgb g", "lab g"))]
     kinds = [["rgb", "generated"], ["rgb", "gray"], ["lab", "generated"], ["lab", "gray"]]
     assert [row[:2] for row in rows] == kinds
-    for value in ("21.23", "0.912", "12.35", "45.1%", "-1.3", "+12.3", "153.2", "123.4", "0.234"):
+    for value in (
+        "21.23",
+        "0.912",
+        "12.35",
+        "45.1%",
+        "-1.3",
+        "+12.3",
+        "153.2",
+        "1.63",
+        "13.46",
+        "151.9",
+        "123.4",
+        "0.234",
+    ):
         assert value in rows[0]
     assert "–" in rows[1]
     assert "rgb: 8000 photos, colourfulness of the truth 38.8" in text

@@ -22,7 +22,7 @@ SMALL = {
     "PIPELINE": "quick",
     "EXPERIMENT": ["+lab.train.batch_size=32", "+lab.train.epochs=2"],
     "GPU_PRESETS": ["photos --path data/sample", "encoder", "quick"],
-    "GPU_VALUES": ["train.epochs=1", "train.decay_epochs=0"],
+    "GPU_VALUES": ["train.epochs=1"],
 }
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 SECONDS_TO_WAIT = 240
 # In the place of the page's epochs, and LAB alone.
-SHORT = "-S train.epochs=1 -S train.decay_epochs=0 train_lab"
+SHORT = "-S train.epochs=1 train_lab"
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_models_of_the_project_and_of_its_runs_colour(place: Project) -> None:
 
 def test_the_best_run_is_promoted_and_colours(place: Project) -> None:
     said = place.shell("python -m colorgan promote lab")
-    assert "colorgan-lab version 1 is now the champion: score" in said
+    assert "colorgan-lab version 1 is now the champion: CIEDE2000" in said
     assert "is already the champion" in place.shell("python -m colorgan promote lab")
     place.shell("python -m colorgan colorize scans -o out --model models:/colorgan-lab@champion")
     pixels(place.folder / "out" / "1924" / "a boat.tif")

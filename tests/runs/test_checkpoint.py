@@ -29,7 +29,7 @@ EVERYTHING = {
 CPU = torch.device("cpu")
 PROJECTED = {"model__discriminator": "projected", "train__gan_loss": "hinge"}
 # Nothing is known of an optimizer that has never updated.
-JOINS_LATER = {"train__pretrain_epochs": 1, "per_epoch": 5}
+JOINS_LATER = {"train__gan_start": 0.5, "per_epoch": 5}
 
 
 def of(step: Pix2Pix, position: Position) -> Checkpoint:

@@ -73,7 +73,7 @@ TOTAL = 160
 LOGGED = [*range(3, TOTAL, 3), TOTAL]
 CHANGES = {
     "train.epochs": 8,
-    "train.decay_epochs": 4,
+    "train.decay_start": 0.5,
     "logging.log_every": 3,
     "runtime.devices": 2,
     "runtime.checkpoint_minutes": 60,

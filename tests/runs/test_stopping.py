@@ -24,7 +24,7 @@ TOTAL = 30
 LOGGED = [*range(4, TOTAL, 4), TOTAL]
 CHANGES = {
     "train.epochs": 6,
-    "train.decay_epochs": 4,
+    "train.decay_start": 0.34,
     "train.ema_decay": 0.9,
     "train.keep": "best",
     "logging.log_every": 4,

@@ -54,7 +54,9 @@ def test_the_best_score_on_the_same_data_wins(train: Train) -> None:
     train(0.7, seed=4)
     promotion = promote("lab")
     assert (promotion.name, promotion.version, promotion.moved) == ("colorgan-lab", "1", True)
-    assert promotion.because.startswith("score 0.6000, the best of 3 runs on the data aaaaaaaaaaaa")
+    assert promotion.because.startswith(
+        "CIEDE2000 0.6000 at equal colourfulness, the best of 3 runs on the data aaaaaaaaaaaa"
+    )
     version = champion()
     assert version.tags["colorgan.generator_sha256"] == best
     assert version.tags["promoted.because"] == promotion.because
@@ -85,7 +87,7 @@ def test_the_command_says_why(train: Train, colorgan: Callable[..., Any]) -> Non
     train(0.8, seed=1)
     said = colorgan("promote", "lab")
     assert said.code == 0
-    assert "colorgan-lab version 1 is now the champion: score 0.8000" in said.out
+    assert "colorgan-lab version 1 is now the champion: CIEDE2000 0.8000" in said.out
     assert "is already the champion" in colorgan("promote", "lab").out
     assert len(MlflowClient().search_model_versions("name = 'colorgan-lab'")) == 1
     better = train(0.5, seed=2)

@@ -240,7 +240,7 @@ def test_a_run_of_an_older_version_is_read(client: MlflowClient, tmp_path: Path)
     tags = {"stage": "train_lab", "colorgan.training": "f" * 32, "resumed": "1", SHA256_TAG: SHA}
     run = client.create_run(experiment, tags=tags, run_name="batch-32 / train_lab").info.run_id
     for step, score in ((1, 0.5), (2, 0.75)):
-        client.log_metric(run, "val/score", score, step=step)
+        client.log_metric(run, "val/ciede2000_ecf", score, step=step)
     client.log_param(run, "train.keep", "best")
     there = TrainingRuns()
     found = there.made("train_lab", SHA)

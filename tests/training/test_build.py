@@ -45,13 +45,19 @@ def test_given_weights_are_the_generators_alone(make_step: Callable[..., Pix2Pix
 
 
 def test_optimizers_are_those_of_the_parameters(make_step: Callable[..., Pix2Pix]) -> None:
-    step = make_step(train__lr=0.01, train__beta1=0.4, train__beta2=0.98)
-    for network, optimizer in (
-        (step.generator, step.optimizer_g),
-        (step.discriminator, step.optimizer_d),
+    step = make_step(
+        train__lr=0.01,
+        train__beta1=0.4,
+        train__beta2=0.98,
+        train__beta1_d=0.3,
+        train__beta2_d=0.9,
+    )
+    for network, optimizer, betas in (
+        (step.generator, step.optimizer_g, (0.4, 0.98)),
+        (step.discriminator, step.optimizer_d, (0.3, 0.9)),
     ):
         [group] = optimizer.param_groups
-        assert (group["lr"], group["betas"], group["fused"]) == (0.01, (0.4, 0.98), True)
+        assert (group["lr"], group["betas"], group["fused"]) == (0.01, betas, True)
         assert [id(w) for w in group["params"]] == [id(w) for w in network.parameters()]
     assert not step.scaler.is_enabled()
 

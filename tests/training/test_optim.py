@@ -26,7 +26,7 @@ def schedule(make_params: Callable[..., Params]) -> Callable[..., list[float]]:
             {
                 "train.lr": 1.0,
                 "train.epochs": epochs,
-                "train.decay_epochs": decay,
+                "train.decay_start": 1 - decay / epochs,
                 "train.lr_schedule": name,
                 "train.warmup_iterations": warmup,
             }

@@ -128,7 +128,7 @@ def test_the_generator_runs_once(make_step: Callable[..., Pix2Pix], batch: Batch
 def test_the_discriminator_joins_after_the_first_epochs(
     make_step: Callable[..., Pix2Pix], batch: Batch
 ) -> None:
-    step = make_step(train__pretrain_epochs=1, per_epoch=2)
+    step = make_step(train__gan_start=0.5, per_epoch=2)
     before_d, before_g = weights(step.discriminator), weights(step.generator)
     for iteration in range(2):
         loss_d, loss_gan, loss_l1 = step.train_step(*batch(), iteration).tolist()
@@ -138,6 +138,42 @@ def test_the_discriminator_joins_after_the_first_epochs(
     assert not any(map(torch.equal, before_g, weights(step.generator)))
     assert step.train_step(*batch(), 2)[:2].min() > 0
     assert not same(before_d, weights(step.discriminator))
+
+
+def test_the_generator_waits_while_the_discriminator_learns_alone(
+    make_step: Callable[..., Pix2Pix], batch: Batch
+) -> None:
+    step = make_step(train__discriminator_first=0.5, train__ema_decay=0.5, per_epoch=2)
+    before_d, before_g = weights(step.discriminator), weights(step.generator)
+    for iteration in range(2):
+        assert step.train_step(*batch(), iteration).min() > 0
+    assert not same(before_d, weights(step.discriminator))
+    assert same(before_g, weights(step.generator))
+    step.train_step(*batch(), 2)
+    assert not same(before_g, weights(step.generator))
+
+
+def test_a_discriminator_that_guesses_is_not_heard(
+    make_step: Callable[..., Pix2Pix], batch: Batch
+) -> None:
+    """Only the L1 loss, whose weight is 0, is left for the generator."""
+    for gate, moves in ((0.0, True), (100.0, True), (1e-6, False)):
+        step = make_step(train__gan_gate=gate, train__lambda_l1=0)
+        before = weights(step.generator)
+        step.train_step(*batch(), 0)
+        assert same(before, weights(step.generator)) != moves
+
+
+def test_the_discriminator_sees_real_photos_with_more_chroma(
+    make_step: Callable[..., Pix2Pix], batch: Batch
+) -> None:
+    seen: list[Tensor] = []
+    step = make_step(train__real_chroma=1.5)
+    step.discriminator.register_forward_pre_hook(lambda network, given: seen.append(given[1]))
+    input, target = batch()
+    step.train_step(input, target, 0)
+    gray = input[:, : target.shape[1]] if target.shape[1] == 3 else 0
+    torch.testing.assert_close(seen[1], gray + 1.5 * (target - gray))
 
 
 def length(network: nn.Module) -> float:

@@ -58,7 +58,9 @@ def test_a_model_and_its_curves(
     assert losses["epoch"].tolist() == [1, 2]
     assert np.isfinite(losses).all(axis=None)
     validation = pd.read_csv(paths.validation(space))
-    assert list(validation) == ["epoch", "l1", "psnr", "ciede2000", "colorfulness_gap", "score"]
+    assert list(validation) == [
+        "epoch", "l1", "psnr", "ciede2000", "colorfulness_gap", "gain", "ciede2000_ecf"
+    ]  # fmt: skip
     assert validation["epoch"].tolist() == [1, 2]
 
 

@@ -18,7 +18,7 @@ from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
 from colorgan.training import trainer
 from colorgan.training.step import Pix2Pix
-from colorgan.training.validate import sample_grid, validate
+from colorgan.training.validate import Validator, sample_grid
 
 
 class Notes(Recorder):
@@ -73,7 +73,7 @@ def test_both_optimizers_follow_the_learning_rate(
         return train_step(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Pix2Pix, "train_step", observed)
-    run("lab", {"train.epochs": 3, "train.decay_epochs": 2, "train.lr": 0.3})
+    run("lab", {"train.epochs": 3, "train.decay_start": 0.34, "train.lr": 0.3})
     expected = [0.3, 0.3, 0.2, 0.2, 0.1, 0.1]
     assert rates == [pytest.approx((rate, rate)) for rate in expected]
 
@@ -118,11 +118,13 @@ def test_so_many_validation_photos(
     write_arrays("lab", train=4, val=5)
     used: list[Split] = []
 
-    def observed(model: Model, split: Split, *given: object) -> dict[str, float]:
-        used.append(split)
-        return validate(model, split, *given)  # type: ignore[arg-type]
+    measure = Validator.__call__
 
-    monkeypatch.setattr(trainer, "validate", observed)
+    def observed(self: Validator, model: Model) -> dict[str, float]:
+        used.append(self.split)
+        return measure(self, model)
+
+    monkeypatch.setattr(Validator, "__call__", observed)
     run("lab", {"train.val_photos": asked})
     assert [split.index["id"].tolist() for split in used] == [[f"val{i}" for i in rows]] * 2
 
@@ -147,15 +149,16 @@ def test_the_average_is_what_is_drawn_validated_and_kept(
         return losses
 
     def observed(call: Callable[..., object]) -> Callable[..., object]:
-        def observe(model: Model, *given: object) -> object:
+        def observe(*given: object) -> object:
+            [model] = [one for one in given if isinstance(one, Model)]
             assert not model.generator.training
             seen.append({name: x.clone() for name, x in model.generator.named_parameters()})
-            return call(model, *given)
+            return call(*given)
 
         return observe
 
     monkeypatch.setattr(Pix2Pix, "train_step", observed_step)
-    monkeypatch.setattr(trainer, "validate", observed(validate))
+    monkeypatch.setattr(Validator, "__call__", observed(Validator.__call__))
     monkeypatch.setattr(trainer, "sample_grid", observed(sample_grid))
     run("lab", {"train.ema_decay": decay, "train.lr": 0.01, "logging.sample_every": 2})
     # The first grid, the validation after 2 iterations, the last validation and grid after 4.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,7 @@ from colorgan.config import Params
 from colorgan.data.arrays import open_split
 from colorgan.model import WEIGHTS, Model, build_generator
 from colorgan.spaces import get_space
-from colorgan.training import trainer
-from colorgan.training.validate import BestWeights, sample_grid, validate
+from colorgan.training.validate import BestWeights, Validator, sample_grid
 
 Run = Callable[..., None]
 
@@ -33,8 +32,8 @@ def model(make_params: Callable[..., Params]) -> Model:
 
 def test_validation_figures(model: Model, write_arrays: Callable[..., Path]) -> None:
     split = open_split(write_arrays("rgb", val=5), "val")
-    figures = validate(model, split, 2)
-    assert figures == pytest.approx(validate(model, split, 5), rel=1e-3)
+    figures = Validator(split, 2, frechet=True)(model)
+    assert figures == pytest.approx(Validator(split, 5, frechet=True)(model), rel=1e-3)
     generated = model.colorize_batch(torch.from_numpy(split.input[:].copy())).numpy()
     difference = generated.astype(float) - split.target
     assert figures["l1"] == pytest.approx(np.abs(difference).mean(), rel=1e-3)
@@ -55,27 +54,36 @@ def test_a_grid_shows_photos_from_all_over_the_split(
     assert sample_grid(model, split, 50).height > sheet.shape[0]
 
 
-def test_leaving_photos_gray_scores_one_and_a_half(write_arrays: Callable[..., Path]) -> None:
-    split = open_split(write_arrays("rgb", val=5), "val")
-    gray = Model(torch.nn.Identity(), get_space("rgb"), 32, "", torch.device("cpu"))
-    figures = validate(gray, split, 2)
-    assert figures["score"] == pytest.approx(1.5, abs=1e-3)
-    assert figures["ciede2000"] > 10
+def test_of_about_equal_weights_the_most_natural_are_kept(tmp_path: Path) -> None:
+    best = BestWeights(tmp_path / "best")
+    assert best.best() is None
+    scores = [(10.0, 50.0), (9.0, 49.0), (9.05, 40.0), (9.06, 45.0), (8.99, 60.0), (9.5, 1.0)]
+    for epoch, (ecf, frechet) in enumerate(scores):
+        figures = {"ciede2000_ecf": ecf, "frechet_ecf": frechet}
+        best.offer({"x": torch.tensor([float(epoch)])}, f"epoch {epoch}", figures)
+    again = BestWeights(tmp_path / "best")
+    assert again.best() == "epoch 2"
+    assert again.weights("epoch 2")["x"].item() == 2
+    files = sorted(file.stem for file in (tmp_path / "best").iterdir())
+    assert files == ["epoch 1", "epoch 2", "epoch 4"]
 
 
-def network(value: float) -> torch.nn.Module:
-    layer = torch.nn.Linear(2, 1)
-    torch.nn.init.constant_(layer.weight, value)
-    return layer
+def test_the_earlier_of_two_alike_and_a_single_photo(tmp_path: Path) -> None:
+    best = BestWeights(tmp_path / "best")
+    for epoch in (1, 2):
+        figures = {"ciede2000_ecf": 9.0, "frechet_ecf": float("nan")}
+        best.offer({"x": torch.zeros(1)}, f"epoch {epoch}", figures)
+    assert best.best() == "epoch 1"
 
 
-def test_the_lowest_score_is_kept_the_earlier_of_two(tmp_path: Path) -> None:
-    best = BestWeights(tmp_path / "best.safetensors")
-    for epoch, score in ((1, 1.5), (2, 1.2), (3, 1.2), (4, 1.9)):
-        best.offer(network(epoch), epoch, score)
-    taken = network(0)
-    assert BestWeights(tmp_path / "best.safetensors").restore(taken) == (2, 1.2)
-    assert taken.weight.unique().item() == 2
+def scripted(monkeypatch: pytest.MonkeyPatch, ecf: Sequence[float]) -> None:
+    """Let validations find these figures, one after the other, then worse ones."""
+    left = iter(ecf)
+
+    def figures(self: Validator, model: Model) -> dict[str, float]:
+        return {"ciede2000_ecf": next(left, 99.0), "frechet_ecf": 1.0}
+
+    monkeypatch.setattr(Validator, "__call__", figures)
 
 
 def test_weights_that_came_are_kept_where_nothing_better_comes(
@@ -88,34 +96,59 @@ def test_weights_that_came_are_kept_where_nothing_better_comes(
     write_arrays("lab", train=8)
     run_anew("lab", {"train.epochs": 1})
     shutil.copytree(paths.model("lab"), "own")
-    scores = iter((0.5, 0.9, 0.8))
-    monkeypatch.setattr(trainer, "validate", lambda *given: {"score": next(scores)})
+    scripted(monkeypatch, (0.5, 0.9, 0.8))
     changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines"}
     run_anew("lab", {**changes, "train.ema_decay": 0.5})
     table = pd.read_csv(paths.validation("lab"))
-    assert table.to_dict("list") == {"epoch": [0, 1, 2], "score": [0.5, 0.9, 0.8]}
-    assert "keeps the weights of epoch 0, score 0.500" in capsys.readouterr().out
+    assert table["epoch"].tolist() == [0, 1, 2]
+    assert table["ciede2000_ecf"].tolist() == [0.5, 0.9, 0.8]
+    assert "keeps the weights of epoch 00000" in capsys.readouterr().out
     first, kept = (load_file(folder / WEIGHTS) for folder in (Path("own"), paths.model("lab")))
     assert all(torch.equal(tensor, kept[name]) for name, tensor in first.items())
 
 
-def test_training_keeps_the_epoch_with_the_best_score(
+def test_training_keeps_the_best_epoch(
+    write_arrays: Callable[..., Path], run_anew: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_arrays("lab", train=8)
+    changes = {"train.epochs": 4, "train.decay_start": 1.0, "train.lr": 0.02}
+    scripted(monkeypatch, (3, 1, 2, 4))
+    run_anew("lab", {**changes, "train.keep": "best"})
+    kept = load_file(paths.model("lab") / WEIGHTS)
+    run_anew("lab", {**changes, "train.epochs": 2, "train.keep": "last"})
+    then = load_file(paths.model("lab") / WEIGHTS)
+    assert all(torch.equal(then[name], kept[name]) for name in then)
+    assert not list(Path(".resume").rglob("best"))
+
+
+def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better(
     write_arrays: Callable[..., Path],
     run_anew: Run,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_arrays("lab", train=8)
-    changes = {"train.epochs": 4, "train.decay_epochs": 0, "train.lr": 0.02}
-    kept = {}
-    for keep in ("last", "best"):
-        run_anew("lab", {**changes, "train.keep": keep, "runtime.progress": "lines"})
-        kept[keep] = load_file(paths.model("lab") / WEIGHTS)
-    scores = pd.read_csv(paths.validation("lab")).set_index("epoch")["score"]
-    assert f"keeps the weights of epoch {scores.idxmin()}, score" in capsys.readouterr().out
-    same = all(torch.equal(kept["last"][name], kept["best"][name]) for name in kept["last"])
-    assert same == (scores.idxmin() == 4)
-    run_anew("lab", {**changes, "train.epochs": int(scores.idxmin()), "train.keep": "last"})
-    then = load_file(paths.model("lab") / WEIGHTS)
-    assert all(torch.equal(then[name], kept["best"][name]) for name in then)
-    assert not list(Path(".resume").rglob("best.safetensors"))
+    run_anew("lab", {"train.epochs": 1})
+    shutil.copytree(paths.model("lab"), "own")
+    # Epochs 0, 1 and 2, then shares of 25, 50 and 75%.
+    scripted(monkeypatch, (3, 2.5, 2, 1.5, 1, 2))
+    changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines"}
+    run_anew("lab", changes)
+    assert "epoch 00002, 50% of the way from the initial weights" in capsys.readouterr().out
+    mixed, first = (load_file(folder / WEIGHTS) for folder in (paths.model("lab"), Path("own")))
+    run_anew("lab", {**changes, "train.keep": "last"})
+    last = load_file(paths.model("lab") / WEIGHTS)
+    for name, tensor in mixed.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, (first[name] + last[name]) / 2)
+
+
+def test_the_gain_is_calibrated_and_kept(write_arrays: Callable[..., Path], run_anew: Run) -> None:
+    write_arrays("lab", train=8, val=4)
+    gains = []
+    for calibrate in (False, True):
+        run_anew("lab", {"train.calibrate_gain": calibrate})
+        gains.append(Model.load(paths.model("lab")).gain)
+    assert gains[0] == 1
+    assert 0 <= gains[1] <= 4
+    assert gains[1] != 1

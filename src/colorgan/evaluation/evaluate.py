@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from colorgan.config import EvaluateParams, Params
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics, summary
+from colorgan.evaluation.equal_colorfulness import GainSearch, at_gain, ciede2000_ecf
 from colorgan.evaluation.frechet import NetworkDistances
 from colorgan.evaluation.metrics import FloatArray
 from colorgan.evaluation.summary import COLUMNS, PREFIXES, TRUTH_MEASURES, Summary
@@ -89,23 +91,38 @@ def open_space(params: Params, space: str, device: torch.device) -> tuple[Model,
 
 
 def measure(model: Model, split: Split, cfg: EvaluateParams) -> Evaluation:
-    """Colour and measure the photos of the split, with one batch in memory at a time."""
+    """Colour and measure the photos of the split, with one batch in memory at a time.
+
+    They are coloured twice: the gain of equal colourfulness is known only after all of them.
+    """
+    search = GainSearch()
+    for batch in model.colorize_split(split, cfg.batch_size):
+        search.update(batch.lightness, batch.ab, batch.truth)
+    gain, reached = search.compute()
     tables: list[pd.DataFrame] = []
+    errors: list[float] = []
     hues = {kind: np.zeros(metrics.HUE_BINS) for kind in ("truth", "generated")}
     distances = NetworkDistances(cfg, model.device)
     for batch in model.colorize_split(split, cfg.batch_size):
-        lab = {kind: metrics.lab_from_pictures(getattr(batch, kind)) for kind in PREFIXES}
+        pictures = {kind: getattr(batch, kind) for kind in PREFIXES}
+        lab = {kind: metrics.lab_from_pictures(pictures[kind]) for kind in PREFIXES}
         tables.append(measure_photos(batch, lab, cfg))
         for kind in hues:
             shares = metrics.hue_histogram(lab[kind], chromatic=cfg.chromatic)
             hues[kind] += shares * (len(batch.truth) / len(split))
-        distances.update(batch)
+        equal = at_gain(batch.lightness, batch.ab, gain)
+        errors += metrics.ciede2000(equal, batch.truth).tolist()
+        distances.update({**pictures, "equal": equal})
     photos = split.index[["id", "label"]].join(pd.concat(tables, ignore_index=True))
     photos.insert(0, "space", model.space.name)
     photos.insert(1, "photo", np.arange(len(photos)))
     content = summary.summarise(photos)
-    for kind, values in distances.compute().items():
-        content[kind] |= values
+    found = distances.compute()
+    content["gray"] |= found["gray"]
+    content["generated"] |= found["generated"]
+    content["generated"] |= {"gain": gain, "ciede2000_ecf": ciede2000_ecf(errors, reached)}
+    for name, value in found["equal"].items():
+        content["generated"][f"{name}_ecf"] = value if reached else math.nan
     return Evaluation(
         photos=photos,
         hues=pd.DataFrame({"space": model.space.name, "hue": metrics.hue_bin_centers(), **hues}),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import math
 import socket
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,12 @@ from colorgan import color
 from colorgan.color import UInt8Array
 from colorgan.config import EvaluateParams
 from colorgan.errors import ColorganError
-from colorgan.model import ColoredBatch
 from colorgan.networks.backbones import frozen_backbone
 
 Float64Array = npt.NDArray[np.float64]
 
 COMPARED = ("generated", "gray")
-"""Which pictures of a `ColoredBatch` are compared with its truth."""
+"""Kinds of pictures whose FID and LPIPS are measured."""
 SIDE = 224
 """Pictures are resized to this many pixels; other sizes give other distances."""
 FEATURES = 1280
@@ -36,7 +36,7 @@ DOWNLOAD_TIMEOUT_S = 30.0
 
 
 class NetworkDistances:
-    """Distances of the generated and the gray pictures from the truth, fed in batches.
+    """Distances of kinds of pictures from the truth, fed in batches.
 
     `frechet_lite2`: `frechet_distance` on features of EfficientNet-Lite2. Our own measure: it is on
         another scale than FID.
@@ -61,7 +61,7 @@ class NetworkDistances:
     def __init__(self, cfg: EvaluateParams, device: torch.device) -> None:
         self._device = torch.device("cpu") if device.type == "mps" else device
         self._features = Lite2Features(self._device) if cfg.frechet else None
-        self._moments = {kind: Moments() for kind in ("truth", *COMPARED)}
+        self._moments: dict[str, Moments] = defaultdict(Moments)
         self._fid = self._load("fid") if cfg.fid else {}
         self._lpips = self._load("lpips") if cfg.lpips else {}
 
@@ -89,13 +89,13 @@ class NetworkDistances:
             socket.setdefaulttimeout(timeout)
 
     @torch.inference_mode()
-    def update(self, batch: ColoredBatch) -> None:
-        """Add the pictures of a batch."""
+    def update(self, batch: Mapping[str, UInt8Array]) -> None:
+        """Add photos: `truth`, the kinds of `COMPARED` and any others, each `(N, H, W, 3)`."""
         if self._features:
-            for kind, moments in self._moments.items():
-                moments.update(self._features(getattr(batch, kind)))
+            for kind, shown in batch.items():
+                self._moments[kind].update(self._features(shown))
         for kind in COMPARED:
-            pictures, truth = self._tensor(getattr(batch, kind)), self._tensor(batch.truth)
+            pictures, truth = self._tensor(batch[kind]), self._tensor(batch["truth"])
             if self._fid:
                 self._fid[kind].update(truth, real=True)
                 self._fid[kind].update(pictures, real=False)
@@ -103,19 +103,18 @@ class NetworkDistances:
                 self._lpips[kind].update(pictures / 255, truth / 255)
 
     def compute(self) -> dict[str, dict[str, float]]:
-        """Return the distances by name, for each kind of `COMPARED`."""
-        values: dict[str, dict[str, float]] = {kind: {} for kind in COMPARED}
-        for kind, of_kind in values.items():
-            if self._features:
-                of_kind["frechet_lite2"] = frechet_distance(
-                    self._moments[kind], self._moments["truth"]
-                )
+        """Return the distances by name, for each kind but the truth."""
+        values: dict[str, dict[str, float]] = defaultdict(dict)
+        for kind, moments in self._moments.items():
+            if kind != "truth":
+                values[kind]["frechet_lite2"] = frechet_distance(moments, self._moments["truth"])
+        for kind in COMPARED:
             if self._fid:
                 metric = self._fid[kind]
                 several = int(metric.real_features_num_samples) > 1
-                of_kind["fid"] = float(metric.compute()) if several else math.nan
+                values[kind]["fid"] = float(metric.compute()) if several else math.nan
             if self._lpips:
-                of_kind["lpips"] = float(self._lpips[kind].compute())
+                values[kind]["lpips"] = float(self._lpips[kind].compute())
         return values
 
     def _tensor(self, pictures: UInt8Array) -> Tensor:

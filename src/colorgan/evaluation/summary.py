@@ -50,6 +50,9 @@ TABLE = (
     ("SSIM\n↑", "ssim", "{:.3f}"),
     ("CIEDE\n2000 ↓", "ciede2000", "{:.2f}"),
     ("FD ↓\nLite2", "frechet_lite2", "{:.1f}"),
+    ("gain", "gain", "{:.2f}"),
+    ("CIEDE\nECF ↓", "ciede2000_ecf", "{:.2f}"),
+    ("FD ↓\nECF", "frechet_lite2_ecf", "{:.1f}"),
     ("colour-\nfulness", "colorfulness", "{:.1f}"),
     ("gap\n↓", "colorfulness_gap", "{:.1f}"),
     ("hue to\n{}° ↑", "hue_share", "{:.1%}"),
@@ -59,7 +62,11 @@ TABLE = (
     ("LPIPS\n↓", "lpips", "{:.3f}"),
 )
 """Heading (`{}` is the hue tolerance), key in metrics.json and format of each column."""
-OPTIONAL = ("frechet_lite2", "fid", "lpips")
+OPTIONAL = ("frechet_lite2", "gain", "ciede2000_ecf", "frechet_lite2_ecf", "fid", "lpips")
+ABOUT_ECF = (
+    "ECF: at equal colourfulness, with so much gain of the predicted colours that they\n"
+    "are 85% as colourful as the truth."
+)
 ABOUT_FRECHET = (
     "FD Lite2: Fréchet distance on features of EfficientNet-Lite2; on another scale\n"
     "than FID. It is too large on few photos: compare it only on the same photos."
@@ -157,7 +164,7 @@ def flat(summary: Summary) -> dict[str, float]:
 
 
 def metrics_table(hue_tolerance: float, path: Path = paths.METRICS) -> Table:
-    """Return metrics.json as a table of at most 100 characters, a row per space and picture.
+    """Return metrics.json as a table 100 characters wide (114 with FID and LPIPS), a row a picture.
 
     Args:
         hue_tolerance: `evaluate.hue_tolerance` in degrees, for the heading of the hue share.
@@ -174,6 +181,8 @@ def metrics_table(hue_tolerance: float, path: Path = paths.METRICS) -> Table:
         + _cell(summary["truth"]["colorfulness"], "{:.1f}")
         for space, summary in content.items()
     ]
+    if "ciede2000_ecf" in present:
+        caption.append(ABOUT_ECF)
     if "frechet_lite2" in present:
         caption.append(ABOUT_FRECHET)
     table = Table(

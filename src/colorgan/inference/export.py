@@ -67,10 +67,12 @@ def export(model: Model, path: Path, real: Sequence[FloatArray] = ()) -> tuple[f
 def _to_onnx(model: Model) -> Any:
     import torch
 
+    from colorgan.model import WithGain
     from colorgan.networks.layers import pad_evenly
 
-    network = copy.deepcopy(model.generator).cpu()
+    network: torch.nn.Module = copy.deepcopy(model.generator).cpu()
     pad_evenly(network)
+    network = WithGain(network, model.space, model.gain)
     side = 4 * model.multiple
     example = torch.zeros(2, model.space.in_channels, side, 2 * side)
     free = torch.export.Dim.DYNAMIC

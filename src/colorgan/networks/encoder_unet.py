@@ -21,16 +21,17 @@ class EncoderUNet(nn.Module):
     """U-Net whose encoder is a timm backbone; its weights are random until they are loaded.
 
     Inputs are in [-1, 1], all channels the same gray; outputs are not clamped to [-1, 1]. H and W
-    are multiples of 32. Colours are predicted at half the side and enlarged, which costs a quarter
-    and is as sharp as JPEG stores them. If input and output have the same channels (RGB), the
+    are multiples of 32. Colours are predicted at half the side, or at a quarter, and enlarged: JPEG
+    stores them no sharper. If input and output have the same channels (RGB), the
     output layer predicts a residual to gray, so that the output is as sharp as the input.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        ngf: channels of the last decoder block; the others have 8, 4 and 2 times as many.
+        ngf: the decoder blocks have 8, 4, 2 and 1 times as many channels.
         encoder: timm's name of the backbone, such as `tf_efficientnet_lite0`.
         color_queries: number of learnt queries (`ColorQueries`); 0 is none.
+        decoder_blocks: 4 predict colours at half the side, 3 at a quarter.
 
     Raises:
         ColorganError: timm has no such backbone, or it does not halve the side five times.
@@ -46,6 +47,7 @@ class EncoderUNet(nn.Module):
         ngf: int = 32,
         encoder: str = "tf_efficientnet_lite0",
         color_queries: int = 0,
+        decoder_blocks: int = 4,
     ) -> None:
         super().__init__()
         self.multiple = 32
@@ -62,12 +64,29 @@ class EncoderUNet(nn.Module):
         skips: list[int] = maps.channels()
         before = skips.pop()
         self.up = nn.ModuleList()
-        widths = [factor * ngf for factor in (8, 4, 2, 1)]
+        widths = [factor * ngf for factor in (8, 4, 2, 1)[:decoder_blocks]]
+        self.enlarge = 2.0 ** (5 - decoder_blocks)
         for width in widths:
             self.up.append(_Up(before, skips.pop(), width))
             before = width
         self.last = nn.Conv2d(before, out_channels, 1)
         self.queries = ColorQueries(color_queries, widths, out_channels) if color_queries else None
+        self.frozen = False
+
+    def freeze_encoder(self) -> None:
+        """Keep the weights of the backbone, and the statistics of all batch norm, in training."""
+        self.frozen = True
+        self.encoder.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> EncoderUNet:
+        """Set training or evaluation mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, H, W)` to `(N, out_channels, H, W)`."""
@@ -80,7 +99,7 @@ class EncoderUNet(nn.Module):
         colours = self.last(y).float()
         if self.queries is not None:
             colours = colours + self.queries(maps[:-1], y).float()
-        colours = F.interpolate(colours, scale_factor=2.0, mode="bilinear")
+        colours = F.interpolate(colours, scale_factor=self.enlarge, mode="bilinear")
         return x + colours if self.adds else colours
 
 

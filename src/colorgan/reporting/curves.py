@@ -28,7 +28,9 @@ TITLES = {
     "psnr": "PSNR in dB (higher is better)",
     "ciede2000": "CIEDE2000 (lower is better)",
     "colorfulness_gap": "Colourfulness, generated minus truth (0 is best)",
-    "score": "Score of train.keep (lower is better)",
+    "gain": "Gain at equal colourfulness (1 is as strong as photos)",
+    "ciede2000_ecf": "CIEDE2000 at equal colourfulness (lower is better)",
+    "frechet_ecf": "Frechet distance at equal colourfulness (lower is better)",
 }
 """Titles of the columns of losses.csv and validation.csv; others are shown by their name."""
 WIDTH = 6.4

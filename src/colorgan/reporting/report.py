@@ -21,6 +21,9 @@ MEASURES = (
     measures.COLORFULNESS_GAP,
     measures.HUE_SHARE,
     measures.FRECHET_LITE2,
+    measures.GAIN,
+    measures.CIEDE2000_ECF,
+    measures.FRECHET_LITE2_ECF,
     measures.FID,
     measures.LPIPS,
 )

@@ -5,7 +5,7 @@
     .resume/train_<space>/<digest>/
         training.json             the token that names this training in every record
         checkpoint.safetensors    from which it resumes
-        best.safetensors          the best weights so far, with `train.keep: best`
+        best/                     the best weights so far, with `train.keep: best`
         losses.csv validation.csv the curves, row by row
         finished/                 the model, once training is done
         done                      all is recorded: a later start only copies the results
@@ -43,6 +43,8 @@ CODE = (
     "spaces.py",
     "data/arrays.py",
     "data/loader.py",
+    "evaluation/equal_colorfulness.py",
+    "evaluation/frechet.py",
     "evaluation/metrics.py",
     "networks/*.py",
     "runs/distributed.py",
@@ -83,7 +85,7 @@ class RunDir:
     Attributes:
         path: the folder.
         checkpoint: the checkpoint file.
-        best: the weights of the best epoch so far.
+        best: the folder of the best weights so far.
         model: the folder of the finished model.
     """
 
@@ -91,7 +93,7 @@ class RunDir:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.checkpoint = path / "checkpoint.safetensors"
-        self.best = path / "best.safetensors"
+        self.best = path / "best"
         self.model = path / "finished"
 
     @classmethod
@@ -165,7 +167,7 @@ class RunDir:
         (self.path / "done").touch()
         io.sync(self.path)
         self.checkpoint.unlink(missing_ok=True)
-        self.best.unlink(missing_ok=True)
+        shutil.rmtree(self.best, ignore_errors=True)
 
     def is_finished(self) -> bool:
         """Whether training came to its end here."""

@@ -86,8 +86,8 @@ def promote(space: SpaceName) -> Promotion:
         )
     score, best = min(scored, key=lambda pair: pair[0])
     because = (
-        f"score {score:.4f}, the best of {len(scored)} run{'s'[: len(scored) > 1]} on the data "
-        f"{digest[:12]}; {best.name} ({best.id})"
+        f"CIEDE2000 {score:.4f} at equal colourfulness, the best of {len(scored)} "
+        f"run{'s'[: len(scored) > 1]} on the data {digest[:12]}; {best.name} ({best.id})"
     )
     name, client = f"colorgan-{space}", MlflowClient(tracking_uri())
     told = {"promoted.because": because, "score": f"{score:.6g}", DIGEST_TAG: digest}

@@ -148,9 +148,9 @@ class TrainingRuns:
         return place
 
     def kept_score(self, run: TrainingRun) -> float | None:
-        """Return the validation score of the weights that a run has kept; None if it has none."""
+        """Return `ciede2000_ecf` of the weights that a run has kept; None if it has none."""
         with self._reading():
-            points = self._client.get_metric_history(run.id, "val/score")
+            points = self._client.get_metric_history(run.id, "val/ciede2000_ecf")
             kept = self._client.get_run(run.id).data.params.get("train.keep")
         if not points:
             return None

@@ -78,6 +78,7 @@ def build_step(
     runtime: Runtime,
     weights: Mapping[str, Tensor] | None = None,
     per_epoch: int = 0,
+    discriminator_weights: Mapping[str, Tensor] | None = None,
 ) -> Pix2Pix:
     """Build both networks with their losses and optimizers; the seed decides their weights.
 
@@ -87,11 +88,16 @@ def build_step(
         image_size: side of the photos in pixels.
         runtime: device, precision, compilation and processes.
         weights: initial weights of the generator by name; None draws them at random.
-        per_epoch: iterations of an epoch, to count the epochs of `pretrain_epochs`.
+        per_epoch: iterations of an epoch, to count the shares of `gan_start`.
+        discriminator_weights: initial weights of the discriminator; None draws them at random.
     """
     train = cfg.train
     torch.manual_seed(train.seed)
     generator, discriminator = _networks(space, cfg.model, image_size, weights)
+    if discriminator_weights is not None:
+        discriminator.load_state_dict(discriminator_weights)
+    if train.freeze_encoder and isinstance(generator, EncoderUNet):
+        generator.freeze_encoder()
     if train.sync_batchnorm and runtime.group.world_size > 1:
         generator, discriminator = (
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -102,11 +108,12 @@ def build_step(
     layout = torch.channels_last if last else torch.contiguous_format
     for network in (generator, discriminator):
         network.to(device=runtime.device, memory_format=layout)  # type: ignore[call-overload]
-    optimizer_g, optimizer_d = (
-        # The trainer sets the learning rate before each step.
-        Adam(network.parameters(), train.lr, (train.beta1, train.beta2), fused=True)
-        for network in (generator, discriminator)
-    )
+    # The trainer sets the learning rate before each step.
+    betas, betas_d = (train.beta1, train.beta2), (train.beta1_d, train.beta2_d)
+    optimizer_g = Adam(generator.parameters(), train.lr, betas, fused=True)
+    optimizer_d = Adam(discriminator.parameters(), train.lr, betas_d, fused=True)
+    iterations = train.epochs * per_epoch
+    first = train.gan_start + train.discriminator_first
     generate, judge = (_compiled(network, runtime) for network in (generator, discriminator))
     return Pix2Pix(
         generator=generator,
@@ -122,10 +129,24 @@ def build_step(
         picture_losses=_picture_losses(space, train, runtime),
         average=WeightAverage(generator, train.ema_decay) if train.ema_decay else None,
         grad_clip=train.grad_clip,
-        pretrain_iterations=train.pretrain_epochs * per_epoch,
+        gan_start=round(train.gan_start * iterations),
+        generator_start=round(min(first, 1) * iterations),
+        gan_gate=train.gan_gate,
+        as_real=_with_chroma(space, train.real_chroma),
+        as_fake=_with_chroma(space, train.fake_chroma),
         seed=train.seed,
         rank=runtime.group.rank,
     )
+
+
+def build_discriminator(space: Space, model: ModelParams) -> nn.Module:
+    """Build the discriminator that `model` describes, with random weights."""
+    match model.discriminator:
+        case "projected":
+            return ProjectedDiscriminator(space.decode, model.ndf)
+        case "patch":
+            channels = space.in_channels + space.out_channels
+            return PatchGAN(channels, model.ndf, model.n_layers, model.norm)
 
 
 def _networks(
@@ -133,12 +154,7 @@ def _networks(
 ) -> tuple[nn.Module, nn.Module]:
     """Build generator and discriminator; the random weights are drawn in any case."""
     generator = build_generator(space, model, image_size)
-    discriminator: nn.Module
-    if model.discriminator == "projected":
-        discriminator = ProjectedDiscriminator(space.decode, model.ndf)
-    else:
-        channels = space.in_channels + space.out_channels
-        discriminator = PatchGAN(channels, model.ndf, model.n_layers, model.norm)
+    discriminator = build_discriminator(space, model)
     if not isinstance(generator, EncoderUNet):
         initialise(generator)
     elif weights is None and model.encoder_weights != "none":
@@ -149,6 +165,13 @@ def _networks(
     if weights is not None:
         generator.load_state_dict(weights)
     return generator, discriminator
+
+
+def _with_chroma(space: Space, factor: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function that multiplies the chroma of a picture, given its input too."""
+    if factor == 1:
+        return lambda input, picture: picture  # noqa: ARG005
+    return lambda input, picture: space.with_chroma(input, picture, factor)
 
 
 def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple[PictureLoss, ...]:

@@ -1,12 +1,14 @@
-"""Initial weights of the generator: random, pretrained, from a model folder or an MLflow run."""
+"""Initial weights: random, pretrained, from a model folder or an MLflow run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from colorgan import paths
@@ -16,8 +18,10 @@ from colorgan.io import sha256
 from colorgan.model import CONFIG, WEIGHTS, Model, build_generator
 from colorgan.networks.encoder_unet import OF_COLORS
 from colorgan.spaces import Space
+from colorgan.training.build import build_discriminator
 
 RANDOM = "none"
+DISCRIMINATOR = "discriminator.safetensors"
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,14 @@ class InitialWeights:
         state: the generator's weights by name; None for random ones.
         sha256: SHA-256 of their file, or of a file with the backbone's alone; empty without one.
         source: the value of `train.init`.
+        discriminator, discriminator_sha256: the same of the discriminator.
     """
 
     state: dict[str, Tensor] | None = None
     sha256: str = ""
     source: str = RANDOM
+    discriminator: dict[str, Tensor] | None = None
+    discriminator_sha256: str = ""
 
     def tags(self) -> dict[str, str]:
         """Return where they come from, as tags of the MLflow run."""
@@ -42,11 +49,26 @@ class InitialWeights:
 
 
 def read_initial_weights(space: Space, cfg: SpaceParams) -> InitialWeights:
-    """Read the weights that `train.init` names.
+    """Read the weights that `train.init` and `train.init_discriminator` name.
 
     Raises:
         ColorganError: there is no such folder or run, or its network is another one.
     """
+    weights = _read_generator(space, cfg)
+    if cfg.train.init_discriminator == RANDOM:
+        return weights
+    file = paths.pretrained() / DISCRIMINATOR
+    state = load_file(file)
+    if _shapes(state) != _shapes(build_discriminator(space, cfg.model).state_dict()):
+        raise ColorganError(
+            "train.init_discriminator is pretrained, a network of another shape: discriminator, "
+            "ndf and n_layers of the section model in params.yaml should be those in "
+            f"{paths.pretrained() / CONFIG}"
+        )
+    return replace(weights, discriminator=state, discriminator_sha256=sha256(file))
+
+
+def _read_generator(space: Space, cfg: SpaceParams) -> InitialWeights:
     init = cfg.train.init
     if init == RANDOM:
         # Another file of backbone weights makes another training.
@@ -80,13 +102,17 @@ def _read(folder: Path, space: Space, cfg: SpaceParams) -> InitialWeights:
             f"it should be one of {space.name}"
         )
     wanted = build_generator(space, cfg.model, cfg.data.image_size).state_dict()
-    if {k: x.shape for k, x in state.items()} != {k: x.shape for k, x in wanted.items()}:
+    if _shapes(state) != _shapes(wanted):
         raise ColorganError(
             f"train.init names {init}, a network of another shape (for {model.image_size} px); "
             f"model.* and {space.name}.image_size in params.yaml should be those in "
             f"{folder / CONFIG}"
         )
     return InitialWeights(state, model.sha256, init)
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def _download(init: str, space: Space, into: Path) -> Path:

@@ -31,8 +31,12 @@ class Pix2Pix:
         picture_losses: the losses between the generated picture and the ground truth; L1 first.
         average: the exponential moving average of the generator, None without one.
         grad_clip: largest norm of a network's gradient; 0: no clipping.
-        pretrain_iterations: the first iterations, in which the generator learns from the picture
-            losses alone.
+        gan_start: iteration at which the discriminator joins.
+        generator_start: iteration from which the generator learns from the discriminator; between
+            the two the discriminator learns alone.
+        gan_gate: the adversarial loss counts only below this loss of the discriminator; 0: always.
+        as_real, as_fake: map input and target, or input and generated picture, to the picture that
+            the discriminator sees.
         seed, rank: dropout depends on these and on the iteration.
     """
 
@@ -49,7 +53,11 @@ class Pix2Pix:
     picture_losses: tuple[PictureLoss, ...]
     average: WeightAverage | None
     grad_clip: float
-    pretrain_iterations: int
+    gan_start: int
+    generator_start: int
+    gan_gate: float
+    as_real: Callable[[Tensor, Tensor], Tensor]
+    as_fake: Callable[[Tensor, Tensor], Tensor]
     seed: int
     rank: int
 
@@ -69,11 +77,13 @@ class Pix2Pix:
         Returns:
             The losses, in the order of `loss_names`, on the device and without a graph.
         """
-        adversarial = iteration >= self.pretrain_iterations
+        adversarial = iteration >= self.gan_start
+        # The generator waits while the discriminator learns alone.
+        generator_learns = not adversarial or iteration >= self.generator_start
 
         # 1. fake
         torch.manual_seed(seed_of(self.seed, iteration, DROPOUT + self.rank))
-        with self.autocast():
+        with torch.set_grad_enabled(generator_learns), self.autocast():
             fake = self.generate(input)
 
         # 2. D. Real and generated pictures pass separately, as in pix2pix, so that batch norm
@@ -83,8 +93,8 @@ class Pix2Pix:
             self.discriminator.requires_grad_(True)
             self.optimizer_d.zero_grad()
             with self.autocast():
-                on_fake = self.discriminate(input, fake.detach())
-                on_real = self.discriminate(input, target)
+                on_fake = self.discriminate(input, self.as_fake(input, fake.detach()))
+                on_real = self.discriminate(input, self.as_real(input, target))
             loss_d = self.gan_loss.discriminator(on_real, on_fake)
             self._update(self.optimizer_d, self.discriminator, loss_d)
 
@@ -92,19 +102,23 @@ class Pix2Pix:
         self.discriminator.requires_grad_(False)
         self.optimizer_g.zero_grad()
         total = input.new_zeros(())
-        if adversarial:
-            with self.autocast():
-                on_fake = self.judge(input, fake)
-            total = self.gan_loss.generator(on_fake)
-        losses = [loss_d, total]
-        for loss in self.picture_losses:
-            losses.append(loss.of(input, fake, target))
-            total = total + loss.weight * losses[-1]
-        self._update(self.optimizer_g, self.generator, total)
+        with torch.set_grad_enabled(generator_learns):
+            if adversarial:
+                with self.autocast():
+                    on_fake = self.judge(input, self.as_fake(input, fake))
+                total = self.gan_loss.generator(on_fake)
+            losses = [loss_d, total]
+            if self.gan_gate:
+                total = total * (loss_d.detach() < self.gan_gate)
+            for loss in self.picture_losses:
+                losses.append(loss.of(input, fake, target))
+                total = total + loss.weight * losses[-1]
+        if generator_learns:
+            self._update(self.optimizer_g, self.generator, total)
         self.scaler.update()
 
         # 4. EMA
-        if self.average is not None:
+        if self.average is not None and generator_learns:
             self.average.update(iteration)
         return torch.stack([loss.detach() for loss in losses])
 

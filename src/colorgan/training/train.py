@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from colorgan import io, paths
 from colorgan.config import Params, SpaceName, flat
 from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
 from colorgan.data.loader import open_batches
-from colorgan.model import WEIGHTS, save_model
+from colorgan.model import WEIGHTS, Model, save_model
 from colorgan.runs.checkpoint import Checkpoints, Position
 from colorgan.runs.distributed import from_rank_0, launch, launched, process_group
 from colorgan.runs.progress import TrainingProgress
@@ -24,7 +25,9 @@ from colorgan.tracking.unsent import RunDescription
 from colorgan.training.build import build_step, check_fit
 from colorgan.training.initial_weights import InitialWeights, read_initial_weights
 from colorgan.training.trainer import Trainer
-from colorgan.training.validate import BestWeights, spread
+from colorgan.training.validate import BestWeights, Validator, spread
+
+MIXED_SHARES = (0.25, 0.5, 0.75)
 
 
 def train(params: Params, space_name: SpaceName) -> int:
@@ -59,7 +62,7 @@ def train(params: Params, space_name: SpaceName) -> int:
         train, machine = cfg.train, params.runtime
         iterations = train.epochs * (len(photos) // train.batch_size)
         runtime = Runtime.decide(train, machine, iterations)
-        digest = digest_of(cfg, info.digest, weights.sha256, runtime)
+        digest = digest_of(cfg, info.digest, weights.sha256 + weights.discriminator_sha256, runtime)
         run_dir = RunDir.of(f"train_{space_name}", digest)
         is_rank_0 = runtime.group.rank == 0
         mode = machine.progress if is_rank_0 else "none"
@@ -113,15 +116,16 @@ class Training:
             runtime.device, machine.pin_memory, machine.device_cache, runtime.group,
         )  # fmt: skip
         step = build_step(
-            self.space, cfg, self.info.image_size, runtime, self.weights.state, len(batches)
-        )
+            self.space, cfg, self.info.image_size, runtime, self.weights.state, len(batches),
+            self.weights.discriminator,
+        )  # fmt: skip
         if checkpoint:
             position = checkpoint.restore(step.stateful(), runtime.device)
             progress.say(f"goes on from iteration {position.iteration} of {progress.iterations}")
         else:
             position = Position()
             if is_rank_0:
-                self.run_dir.best.unlink(missing_ok=True)
+                shutil.rmtree(self.run_dir.best, ignore_errors=True)
         del checkpoint  # frees its copy of the weights
         # Ranks other than 0 record nothing and validate no photos.
         recorder, checkpoints, best, val = Recorder(), None, None, self.val.take([])
@@ -140,8 +144,9 @@ class Training:
                 best = BestWeights(self.run_dir.best) if cfg.train.keep == "best" else None
                 val = spread(self.val, cfg.train.val_photos) if cfg.train.val_photos else self.val
             stack.enter_context(progress)
+            validator = Validator(val, cfg.train.batch_size, frechet=best is not None)
             trainer = Trainer(
-                self.space, cfg.train, self.params.logging, runtime, step, batches, val,
+                self.space, cfg.train, self.params.logging, runtime, step, batches, validator,
                 self.info.image_size, recorder, progress, position, stop, checkpoints, best,
             )  # fmt: skip
             try:
@@ -178,14 +183,39 @@ class Training:
 
     def _keep_model(self, trainer: Trainer) -> None:
         """Save the last or the best weights in the run's folder, and record them."""
-        # Before `restore`: a second call would copy the last running statistics over the best.
-        network = trainer.step.kept_generator()
-        restored = trainer.best.restore(network) if trainer.best else None
-        if restored:
-            epoch, score = restored
-            trainer.progress.say(f"keeps the weights of epoch {epoch}, score {score:.3f}")
-        model = self.run_dir.model
-        with io.folder_aside(model) as aside:
-            cfg = self.params.space(self.space.name).model
-            save_model(aside, network, self.space, cfg, self.info.image_size)
-        trainer.recorder.log_model(model, io.sha256(model / WEIGHTS))
+        cfg, gain = self.params.space(self.space.name), 1.0
+        with trainer.generator_as_model() as model:
+            network = model.generator
+            if trainer.best and (kept := trainer.best.best()):
+                network.load_state_dict(trainer.best.weights(kept))
+                if self.weights.state:
+                    kept = self._mix(trainer, model, kept)
+                trainer.progress.say(f"keeps the weights of {kept}")
+            if cfg.train.calibrate_gain and len(trainer.validator.split):
+                gain = round(trainer.validator.vivid_gain(model), 3)
+                trainer.progress.say(f"its colours are multiplied by {gain:g}, the gain")
+        folder = self.run_dir.model
+        with io.folder_aside(folder) as aside:
+            save_model(aside, network, self.space, cfg.model, self.info.image_size, gain)
+        trainer.recorder.log_model(folder, io.sha256(folder / WEIGHTS))
+
+    def _mix(self, trainer: Trainer, model: Model, kept: str) -> str:
+        """Load the best mix of the kept and the initial weights, and return its name.
+
+        Source: Wang et al., "ESRGAN" (2018), section 3.4: network interpolation.
+        """
+        best, initial = trainer.best, self.weights.state
+        assert best
+        assert initial
+        after = best.weights(kept)
+        for share in MIXED_SHARES:
+            mixed = {
+                name: x.lerp(after[name], share) if x.is_floating_point() else after[name]
+                for name, x in initial.items()
+            }
+            model.generator.load_state_dict(mixed)
+            name = f"{kept}, {share:.0%} of the way from the initial weights"
+            best.offer(mixed, name, trainer.validator(model))
+        kept = best.best() or kept
+        model.generator.load_state_dict(best.weights(kept))
+        return kept

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from colorgan.config import LoggingParams, TrainParams
-from colorgan.data.arrays import Split
 from colorgan.data.loader import Batches, ahead
 from colorgan.errors import ColorganError
 from colorgan.model import Model
@@ -25,8 +24,10 @@ from colorgan.training.augment import prepare_batch
 from colorgan.training.initial_weights import RANDOM
 from colorgan.training.optim import learning_rate, set_learning_rate
 from colorgan.training.step import Pix2Pix
-from colorgan.training.validate import BestWeights, sample_grid, validate
+from colorgan.training.validate import BestWeights, Validator, sample_grid
 
+DISCRIMINATOR_WINS = 0.02
+"""Below this loss_D tells the generator nothing any more; a discriminator that guesses has 0.69."""
 AGREE_EVERY = 10
 """Iterations after which the processes of a group agree on stopping and checkpoints."""
 
@@ -36,7 +37,7 @@ class Trainer:
     """Trains from a position to the end; one for each process of a group.
 
     Attributes:
-        val: validation photos; none in processes other than rank 0.
+        validator: measures on validation photos; without any in processes other than rank 0.
         position: how far training has come; moves on.
         stop: notes Ctrl-C and SIGTERM.
         checkpoints: writes checkpoints; None in processes other than rank 0.
@@ -49,7 +50,7 @@ class Trainer:
     runtime: Runtime
     step: Pix2Pix
     batches: Batches
-    val: Split
+    validator: Validator
     image_size: int
     recorder: Recorder
     progress: TrainingProgress
@@ -84,7 +85,7 @@ class Trainer:
             iteration = self.position.iteration
             rate = learning_rate(iteration, len(self.batches), self.train)
             set_learning_rate(self.step.optimizer_g, rate)
-            set_learning_rate(self.step.optimizer_d, rate)
+            set_learning_rate(self.step.optimizer_d, rate * self.train.lr_d_factor)
             input, target = prepare_batch(
                 self.space, self.train, batch, iteration, self.runtime.group
             )
@@ -118,8 +119,19 @@ class Trainer:
         self.position.since_log.clear()
         losses = dict(zip(self.step.loss_names, means.tolist(), strict=True))
         _require_finite(losses, iteration)
+        self._require_balance(losses, iteration)
         self.recorder.log_losses(iteration, epoch, losses)
         self.progress.update(iteration, epoch, losses)
+
+    def _require_balance(self, losses: Mapping[str, float], iteration: int) -> None:
+        """Raise ColorganError if the discriminator wins outright, where `gan_gate` is in use."""
+        joined = iteration > self.step.generator_start
+        if self.train.gan_gate and joined and losses["loss_D"] < DISCRIMINATOR_WINS:
+            raise ColorganError(
+                f"the discriminator wins: loss_D is {losses['loss_D']:.3f} at iteration "
+                f"{iteration}; lower train.lr_d_factor in params.yaml, or raise train.lambda_l1, "
+                "which keeps the colours near the truth"
+            )
 
     def _before_training(self) -> None:
         """Record a sample grid of the initial weights; with `keep: best`, validate trained ones.
@@ -140,23 +152,24 @@ class Trainer:
 
     def _validate(self, epoch: int) -> None:
         """Record the figures of the validation photos, and offer the weights as the best."""
-        if not len(self.val):
+        if not len(self.validator.split):
             return
-        with self._generator_as_model() as model:
-            figures = validate(model, self.val, self.train.batch_size)
+        with self.generator_as_model() as model:
+            figures = self.validator(model)
         self.recorder.log_validation(epoch, figures)
         if self.best is not None:
-            self.best.offer(self.step.kept_generator(), epoch, figures["score"])
+            name = f"epoch {epoch:05}"
+            self.best.offer(self.step.kept_generator().state_dict(), name, figures)
 
     def _draw(self, epoch: int) -> None:
         """Record a grid of validation photos."""
-        if len(self.val):
-            with self._generator_as_model() as model:
-                grid = sample_grid(model, self.val, self.logging.sample_photos)
+        if len(self.validator.split):
+            with self.generator_as_model() as model:
+                grid = sample_grid(model, self.validator.split, self.logging.sample_photos)
             self.recorder.log_picture(grid, "val/grid", epoch)
 
     @contextmanager
-    def _generator_as_model(self) -> Iterator[Model]:
+    def generator_as_model(self) -> Iterator[Model]:
         """Yield the generator, or its average, as a model in evaluation mode."""
         generator = self.step.kept_generator()
         generator.eval()

@@ -1,27 +1,32 @@
-"""Validation during training: figures, a sample grid, and the weights with the best score."""
+"""Validation during training: figures, a sample grid, and the weights to keep."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor
 
 from colorgan import pictures
 from colorgan.data.arrays import Split
+from colorgan.evaluation.equal_colorfulness import GainSearch, at_gain, ciede2000_ecf
+from colorgan.evaluation.frechet import Lite2Features, Moments, frechet_distance
 from colorgan.evaluation.metrics import ciede2000, colorfulness, psnr
 from colorgan.io import file_aside, sync
 from colorgan.model import Model
 
 THIN = (slice(None), slice(None, None, 2), slice(None, None, 2))
 """Every second pixel each way: enough for CIEDE2000, in a quarter of its time."""
-GAP_WEIGHT = 0.5
-"""Weight of the colourfulness gap in the score: at 1 a garish pix2pix beats better models."""
+GAINS_TRIED = 17
+ABOUT_AS_GOOD = 0.1
+"""Among weights whose `ciede2000_ecf` is within this of the best, `frechet_ecf` decides."""
 
 
 def spread(split: Split, n_photos: int) -> Split:
@@ -30,32 +35,69 @@ def spread(split: Split, n_photos: int) -> Split:
     return split.take(rows.tolist())
 
 
-def validate(model: Model, split: Split, batch_size: int) -> dict[str, float]:
-    """Return the validation figures of a split, means over its photos.
+class Validator:
+    """Measures models on validation photos.
 
-    `l1` (of 0..255), `psnr` in dB, `ciede2000`, and `colorfulness_gap`: the mean colourfulness
-    (Hasler and Suesstrunk) of the generated pictures minus that of the truth; negative is pale.
-    `score`, by which `train.keep: best` chooses, is lower for better: CIEDE2000 relative to that
-    of the gray pictures, plus half of the gap's size relative to the truth's colourfulness. The
-    truth scores 0, gray pictures 1.5.
+    Args:
+        split: the validation photos.
+        batch_size: photos coloured at a time.
+        frechet: whether to measure `frechet_ecf`, which takes longer than all else.
     """
-    found: dict[str, list[float]] = defaultdict(list)
-    for batch in model.colorize_split(split, batch_size):
-        difference = batch.generated.astype(np.float32) - batch.truth
-        found["l1"] += list(np.abs(difference).mean(axis=(1, 2, 3)))
-        found["psnr"] += list(psnr(batch.generated, batch.truth))
-        truth = batch.truth[THIN]
-        found["ciede2000"] += list(ciede2000(batch.generated[THIN], truth))
-        found["gray"] += list(ciede2000(batch.gray[THIN], truth))
-        found["colorfulness"] += list(colorfulness(batch.generated))
-        found["truth"] += list(colorfulness(batch.truth))
-    mean = {name: float(np.mean(values)) for name, values in found.items()}
-    gap = mean["colorfulness"] - mean["truth"]
-    # Not divided by 0 where the photos have no colour.
-    error = mean["ciede2000"] / max(mean["gray"], 1e-6)
-    score = error + GAP_WEIGHT * abs(gap) / max(mean["truth"], 1e-6)
-    figures = {name: mean[name] for name in ("l1", "psnr", "ciede2000")}
-    return {**figures, "colorfulness_gap": gap, "score": score}
+
+    def __init__(self, split: Split, batch_size: int, *, frechet: bool) -> None:
+        self.split, self._batch_size = split, batch_size
+        self._features = Lite2Features(torch.device("cpu")) if frechet else None
+        self._truth: Moments | None = None
+
+    def __call__(self, model: Model) -> dict[str, float]:
+        """Return the figures of a model whose gain is 1, means over the photos.
+
+        `l1` (of 0..255), `psnr` in dB, `ciede2000`, and `colorfulness_gap`: the mean colourfulness
+        (Hasler and Suesstrunk) of the generated pictures minus that of the truth; negative is pale.
+        `gain` and `ciede2000_ecf`: see `evaluation.equal_colorfulness`. `frechet_ecf`: the Frechet
+        distance on EfficientNet-Lite2 features at that gain.
+
+        Raises:
+            ColorganError: the photos are gray.
+        """
+        found: dict[str, list[float]] = defaultdict(list)
+        search = GainSearch()
+        for batch in model.colorize_split(self.split, self._batch_size):
+            difference = batch.generated.astype(np.float32) - batch.truth
+            found["l1"] += list(np.abs(difference).mean(axis=(1, 2, 3)))
+            found["psnr"] += list(psnr(batch.generated, batch.truth))
+            found["ciede2000"] += list(ciede2000(batch.generated[THIN], batch.truth[THIN]))
+            gap = colorfulness(batch.generated) - colorfulness(batch.truth)
+            found["colorfulness_gap"] += list(gap)
+            search.update(batch.lightness, batch.ab, batch.truth)
+        figures = {name: float(np.mean(values)) for name, values in found.items()}
+        gain, reached = search.compute()
+        errors: list[float] = []
+        moments = {kind: Moments() for kind in ("generated", "truth")}
+        for batch in model.colorize_split(self.split, self._batch_size):
+            generated = at_gain(batch.lightness, batch.ab, gain)
+            errors += list(ciede2000(generated[THIN], batch.truth[THIN]))
+            if self._features:
+                moments["generated"].update(self._features(generated))
+                if self._truth is None:
+                    moments["truth"].update(self._features(batch.truth))
+        figures |= {"gain": gain, "ciede2000_ecf": ciede2000_ecf(errors, reached)}
+        if self._features:
+            self._truth = self._truth or moments["truth"]
+            figures["frechet_ecf"] = frechet_distance(moments["generated"], self._truth)
+        return figures
+
+    def vivid_gain(self, model: Model) -> float:
+        """Return the gain at equal colourfulness, or the largest at which CIEDE2000 beats gray."""
+        most = self(model)["gain"]
+        gains = np.linspace(0, most, GAINS_TRIED)
+        errors = np.zeros(GAINS_TRIED)
+        for batch in model.colorize_split(self.split, self._batch_size):
+            lightness, ab = batch.lightness[..., ::2, ::2], batch.ab[..., ::2, ::2]
+            for i, gain in enumerate(gains):
+                errors[i] += ciede2000(at_gain(lightness, ab, gain), batch.truth[THIN]).sum()
+        better = np.flatnonzero(errors < errors[0])
+        return float(gains[better[-1]]) if len(better) else 0.0
 
 
 def sample_grid(model: Model, split: Split, n_photos: int) -> Image.Image:
@@ -68,36 +110,63 @@ def sample_grid(model: Model, split: Split, n_photos: int) -> Image.Image:
 
 
 class BestWeights:
-    """Keeps the weights with the best score so far in a safetensors file, for `keep: best`.
+    """Keeps the best weights so far, for `keep: best`; each in a safetensors file of a folder.
 
-    The file may be ahead of the checkpoint: a training that resumes repeats some validations, with
-    the same scores to the bit.
+    Of the weights whose `ciede2000_ecf` is within `ABOUT_AS_GOOD` of the best, those with the
+    lowest `frechet_ecf` are the ones to keep. Files that cannot win any more are removed.
+
+    The folder may be ahead of the checkpoint: a training that resumes repeats some validations,
+    with the same figures to the bit.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
-    def offer(self, network: nn.Module, epoch: int, score: float) -> None:
-        """Keep these weights unless an earlier epoch has scored as well or better."""
-        kept = self._kept()
-        if kept is not None and kept[1] <= score:
+    def offer(self, state: Mapping[str, Tensor], name: str, figures: Mapping[str, float]) -> None:
+        """Keep these weights under a name, if they can still win."""
+        scores = self._scores()
+        scores.pop(name, None)
+        # A single photo has no Frechet distance.
+        frechet = float(np.nan_to_num(figures["frechet_ecf"]))
+        new = figures["ciede2000_ecf"], frechet
+        # The earlier of two that are alike wins.
+        if any(
+            new[0] > ecf + ABOUT_AS_GOOD or (ecf <= new[0] and frechet <= new[1])
+            for ecf, frechet in scores.values()
+        ):
             return
-        state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-        with file_aside(self._path) as aside:
-            save_file(state, aside, {"kept": json.dumps((epoch, score))})
+        self._folder.mkdir(exist_ok=True)
+        with file_aside(self._file(name)) as aside:
+            weights = {key: value.cpu().contiguous() for key, value in state.items()}
+            save_file(weights, aside, {"scores": json.dumps(new)})
             # As durable as the checkpoint, which may already be past this epoch.
             sync(aside)
+        scores[name] = new
+        best = min(ecf for ecf, _ in scores.values())
+        for other, (ecf, frechet) in scores.items():
+            beaten = new[0] < ecf and new[1] < frechet
+            if other != name and (beaten or ecf > best + ABOUT_AS_GOOD):
+                self._file(other).unlink()
 
-    def restore(self, network: nn.Module) -> tuple[int, float] | None:
-        """Load the best weights into the network; return epoch and score, None if none are kept."""
-        kept = self._kept()
-        if kept is not None:
-            network.load_state_dict(load_file(self._path))
-        return kept
-
-    def _kept(self) -> tuple[int, float] | None:
-        if not self._path.exists():
+    def best(self) -> str | None:
+        """Return the name of the weights to keep; None if there are none."""
+        scores = self._scores()
+        if not scores:
             return None
-        with safe_open(self._path, "pt") as file:
-            epoch, score = json.loads(file.metadata()["kept"])
-        return epoch, score
+        limit = min(ecf for ecf, _ in scores.values()) + ABOUT_AS_GOOD
+        return min((frechet, name) for name, (ecf, frechet) in scores.items() if ecf <= limit)[1]
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """Return weights by their name."""
+        return load_file(self._file(name))
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.safetensors"
+
+    def _scores(self) -> dict[str, tuple[float, float]]:
+        scores = {}
+        for file in sorted(self._folder.glob("*.safetensors")):
+            with safe_open(file, "pt") as opened:
+                ecf, frechet = json.loads(opened.metadata()["scores"])
+            scores[file.stem] = (ecf, frechet)
+        return scores

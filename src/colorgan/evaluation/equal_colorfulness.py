@@ -1,0 +1,126 @@
+"""Compare models at equal colourfulness: how strong a model's colours are no longer matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.interpolate import PchipInterpolator
+from torch import Tensor
+
+from colorgan import color
+from colorgan.color import UInt8Array
+from colorgan.errors import ColorganError
+from colorgan.evaluation.metrics import FloatArray, colorfulness
+
+SHARE = 0.85
+"""The pictures are to be this share as colourful as the truth, on average."""
+MAX_GAIN = 4.0
+GAINS = np.geomspace(MAX_GAIN / 64, MAX_GAIN, 25)
+"""Gains at which colourfulness is measured; in between it is interpolated."""
+WORST = 100.0
+"""CIEDE2000 of black and white: the score of a model that is too pale at the largest gain."""
+GRAY = 1.0
+"""Photos of less mean colourfulness than this are gray."""
+
+
+def at_gain(lightness: Tensor, ab: Tensor, gain: float) -> UInt8Array:
+    """Return pictures `(N, H, W, 3)` uint8 sRGB with `gain` times the predicted colours.
+
+    Colours outside sRGB are clipped, as in `Space.decode`.
+
+    Args:
+        lightness: L / 50 - 1, `(N, 1, H, W)`.
+        ab: predicted ab / 110, `(N, 2, H, W)`.
+        gain: factor of ab.
+    """
+    lab = torch.cat(((lightness + 1) * (color.L_MAX / 2), ab * (gain * color.AB_SCALE)), dim=1)
+    pictures: UInt8Array = color.uint8_from_unit(color.rgb_from_lab(lab.movedim(1, -1))).numpy()
+    return pictures
+
+
+class GainSearch:
+    """Finds the gain at which predicted colours are `SHARE` as colourful as the truth.
+
+    Fed in batches; keeps no pictures. Colourfulness is that of Hasler and Suesstrunk, the mean over
+    the photos; at the gain found it is within 0.5% of what it should be.
+    """
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(len(GAINS))
+        self._truth = 0.0
+        self._count = 0
+
+    def update(self, lightness: Tensor, ab: Tensor, truth: UInt8Array) -> None:
+        """Add photos: predicted colours as for `at_gain`, and their truth `(N, H, W, 3)`."""
+        lightness, ab = lightness[..., ::2, ::2], ab[..., ::2, ::2]
+        for i, gain in enumerate(GAINS):
+            self._sums[i] += colorfulness(at_gain(lightness, ab, gain)).sum()
+        self._truth += colorfulness(truth[:, ::2, ::2]).sum()
+        self._count += len(truth)
+
+    def compute(self) -> tuple[float, bool]:
+        """Return the gain, and whether it is enough: `MAX_GAIN` and False for too pale a model.
+
+        Raises:
+            ColorganError: the truth is gray.
+        """
+        found, truth = self._sums / self._count, self._truth / self._count
+        if truth < GRAY:
+            raise ColorganError(
+                f"the photos are gray (mean colourfulness {truth:.2f}), so colours cannot be "
+                "measured on them; they should be colour photos: `min_chroma` in params.yaml, such "
+                "as 2, rejects gray ones"
+            )
+        aim = SHARE * truth
+        if found.max() < aim:
+            return MAX_GAIN, False
+        if found[0] > aim:
+            return float(GAINS[0] * aim / found[0]), True
+        # In logarithms colourfulness is nearly a straight line.
+        curve = PchipInterpolator(np.log(GAINS), np.log(np.maximum(found, 1e-6)))
+        return float(np.exp(curve.solve(np.log(aim), extrapolate=False)[0])), True
+
+
+@dataclass(frozen=True)
+class EqualColorfulness:
+    """Predicted colours, and the gain at which they are as colourful as they should be.
+
+    Attributes:
+        gain: factor of `ab`.
+        reached: False if even `MAX_GAIN` is too pale.
+        lightness: as for `at_gain`.
+        ab: likewise.
+    """
+
+    gain: float
+    reached: bool
+    lightness: Tensor
+    ab: Tensor
+
+    def pictures(self) -> UInt8Array:
+        """Return the pictures `(N, H, W, 3)` uint8 sRGB at that gain."""
+        return at_gain(self.lightness, self.ab, self.gain)
+
+
+def equal_colorfulness(lightness: Tensor, ab: Tensor, truth: UInt8Array) -> EqualColorfulness:
+    """Find the gain for photos that fit into memory.
+
+    Args:
+        lightness: L / 50 - 1, `(N, 1, H, W)`.
+        ab: predicted ab / 110, `(N, 2, H, W)`.
+        truth: the photos, `(N, H, W, 3)` uint8 sRGB.
+
+    Raises:
+        ColorganError: the truth is gray.
+    """
+    search = GainSearch()
+    search.update(lightness, ab, truth)
+    return EqualColorfulness(*search.compute(), lightness, ab)
+
+
+def ciede2000_ecf(errors: Sequence[float] | FloatArray, reached: bool) -> float:
+    """Return the mean of the photos' CIEDE2000 at equal colourfulness, `WORST` if not reached."""
+    return float(np.mean(errors)) if reached else WORST
