@@ -364,7 +364,7 @@ def _sentence(error: OSError) -> str:
             f"no space left on the disk of {place}; the last complete results are untouched, free "
             "some space and run the same command again"
         )
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _printable(line: str) -> str:

@@ -144,7 +144,7 @@ class TrainParams(Section):
     """Factors on the chroma of the real and the generated photos that the discriminator sees; 1 in
     the paper. Without them it would tell pale pictures by their strength alone."""
     freeze_encoder: bool
-    """Keep the weights of the backbone of `encoder_unet`, and the statistics of its batch norm."""
+    """Keep the weights of the backbone of `encoder_unet`, and the statistics of all batch norm."""
     keep: Literal["last", "best"]
     """Weights to keep: of the last epoch, or the best at equal colourfulness (docs/training.md)."""
     calibrate_gain: bool
@@ -252,7 +252,7 @@ class RuntimeParams(Section):
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
     devices: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
     """Training processes on this machine, one a GPU; `auto` is all GPUs, or 1 on the CPU. Dropout,
-    and batch norm without sync_batchnorm, depend on the number."""
+    gan_gate, and batch norm without sync_batchnorm depend on the number."""
     num_workers: Workers
     """Processes that load batches; 0 loads in the training process."""
     preprocess_workers: Literal["auto"] | Workers

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from colorgan import paths
 from colorgan.config import SPACES, SpaceName
 from colorgan.model import Model
+from colorgan.runs.runtime import Group
 from colorgan.training.step import Pix2Pix
 
 Batch = Callable[..., tuple[Tensor, Tensor]]
@@ -120,9 +121,19 @@ def test_training_against_the_projected_discriminator(
     assert not any(map(torch.equal, before, weights))
 
 
-def test_one_process_has_no_need_of_sync_batchnorm(make_step: Callable[..., Pix2Pix]) -> None:
-    step = make_step(train__sync_batchnorm=True)
-    assert not any(isinstance(m, nn.SyncBatchNorm) for m in step.generator.modules())
+def test_sync_batchnorm_keeps_what_the_network_computes_and_what_is_frozen(
+    make_step: Callable[..., Pix2Pix], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """timm's batch norm has the activation in it."""
+    monkeypatch.setattr("colorgan.training.build._distributed", lambda network, runtime: network)
+    encoder: dict[str, Any] = {"model__generator": "encoder_unet", "train__freeze_encoder": True,
+                               "train__sync_batchnorm": True}  # fmt: skip
+    alone, one_of_two = (make_step(group=Group(0, 0, n), **encoder).generator for n in (1, 2))
+    kinds = {type(module).__name__ for module in one_of_two.modules()}
+    assert {"SyncBatchNorm", "SyncBatchNormAct"} <= kinds
+    x = torch.randn(2, 1, 64, 64)
+    torch.testing.assert_close(one_of_two.train()(x), alone.train()(x))
+    assert not any(isinstance(module, nn.SyncBatchNorm) for module in alone.modules())
 
 
 @pytest.mark.parametrize(

@@ -175,8 +175,7 @@ REFUSALS = {
     ),
     "runtime.devices": (
         1024,
-        f"runtime.devices is 1024, this machine has {os.cpu_count()} CPU "
-        f"core{'s' if (os.cpu_count() or 1) > 1 else ''}; it should be auto or at most "
+        "runtime.devices is 1024; it should be auto, or on this machine (cpu) at most "
         f"{os.cpu_count()}",
     ),
 }

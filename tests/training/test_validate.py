@@ -17,7 +17,7 @@ from colorgan.config import Params
 from colorgan.data.arrays import open_split
 from colorgan.model import WEIGHTS, Model, build_generator
 from colorgan.spaces import get_space
-from colorgan.training.validate import BestWeights, Validator, sample_grid
+from colorgan.training.validate import BestWeights, Validator, best_of, sample_grid
 
 Run = Callable[..., None]
 
@@ -56,13 +56,13 @@ def test_a_grid_shows_photos_from_all_over_the_split(
 
 def test_of_about_equal_weights_the_most_natural_are_kept(tmp_path: Path) -> None:
     best = BestWeights(tmp_path / "best")
-    assert best.best() is None
+    assert not best.scores()
     scores = [(10.0, 50.0), (9.0, 49.0), (9.05, 40.0), (9.06, 45.0), (8.99, 60.0), (9.5, 1.0)]
     for epoch, (ecf, frechet) in enumerate(scores):
         figures = {"ciede2000_ecf": ecf, "frechet_ecf": frechet}
         best.offer({"x": torch.tensor([float(epoch)])}, f"epoch {epoch}", figures)
     again = BestWeights(tmp_path / "best")
-    assert again.best() == "epoch 2"
+    assert best_of(again.scores()) == "epoch 2"
     assert again.weights("epoch 2")["x"].item() == 2
     files = sorted(file.stem for file in (tmp_path / "best").iterdir())
     assert files == ["epoch 1", "epoch 2", "epoch 4"]
@@ -73,15 +73,17 @@ def test_the_earlier_of_two_alike_and_a_single_photo(tmp_path: Path) -> None:
     for epoch in (1, 2):
         figures = {"ciede2000_ecf": 9.0, "frechet_ecf": float("nan")}
         best.offer({"x": torch.zeros(1)}, f"epoch {epoch}", figures)
-    assert best.best() == "epoch 1"
+    assert best_of(best.scores()) == "epoch 1"
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, ecf: Sequence[float]) -> None:
-    """Let validations find these figures, one after the other, then worse ones."""
+    """Let validations find these figures, one after the other, then worse ones; NaN kills."""
     left = iter(ecf)
 
     def figures(self: Validator, model: Model) -> dict[str, float]:
-        return {"ciede2000_ecf": next(left, 99.0), "frechet_ecf": 1.0}
+        if np.isnan(found := next(left, 99.0)):
+            raise KeyboardInterrupt
+        return {"ciede2000_ecf": found, "frechet_ecf": 1.0}
 
     monkeypatch.setattr(Validator, "__call__", figures)
 
@@ -121,8 +123,9 @@ def test_training_keeps_the_best_epoch(
     assert not list(Path(".resume").rglob("best"))
 
 
-def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better(
+def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better_also_after_a_kill(
     write_arrays: Callable[..., Path],
+    run: Run,
     run_anew: Run,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -130,10 +133,13 @@ def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better(
     write_arrays("lab", train=8)
     run_anew("lab", {"train.epochs": 1})
     shutil.copytree(paths.model("lab"), "own")
-    # Epochs 0, 1 and 2, then shares of 25, 50 and 75%.
-    scripted(monkeypatch, (3, 2.5, 2, 1.5, 1, 2))
-    changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines"}
-    run_anew("lab", changes)
+    changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines",
+               "runtime.checkpoint_iterations": 1}  # fmt: skip
+    # Epochs 0, 1 and 2, then shares of 25, 50 and 75%; killed, epoch 2 and the mixes come again.
+    scripted(monkeypatch, (3, 2.5, 2, 1.5, 1, float("nan"), 2, 1.5, 1, 2))
+    with pytest.raises(KeyboardInterrupt):
+        run_anew("lab", changes)
+    run("lab", changes)
     assert "epoch 00002, 50% of the way from the initial weights" in capsys.readouterr().out
     mixed, first = (load_file(folder / WEIGHTS) for folder in (paths.model("lab"), Path("own")))
     run_anew("lab", {**changes, "train.keep": "last"})

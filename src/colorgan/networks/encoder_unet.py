@@ -84,7 +84,7 @@ class EncoderUNet(nn.Module):
         super().train(mode)
         if self.frozen:
             for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self
 

@@ -99,10 +99,10 @@ def build_step(
     if train.freeze_encoder and isinstance(generator, EncoderUNet):
         generator.freeze_encoder()
     if train.sync_batchnorm and runtime.group.world_size > 1:
-        generator, discriminator = (
-            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-            for network in (generator, discriminator)
-        )
+        from timm.layers import convert_sync_batchnorm  # takes seconds
+
+        # torch's own would leave out the activations in timm's layers.
+        generator, discriminator = map(convert_sync_batchnorm, (generator, discriminator))
     # Channels-last weights are faster on a GPU; on a CPU Adam would copy them to and fro.
     last = train.channels_last and runtime.device.type == "cuda"
     layout = torch.channels_last if last else torch.contiguous_format

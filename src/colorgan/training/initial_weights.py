@@ -58,12 +58,11 @@ def read_initial_weights(space: Space, cfg: SpaceParams) -> InitialWeights:
     if cfg.train.init_discriminator == RANDOM:
         return weights
     file = paths.pretrained() / DISCRIMINATOR
-    state = load_file(file)
+    state = load_file(file) if file.exists() else {}
     if _shapes(state) != _shapes(build_discriminator(space, cfg.model).state_dict()):
         raise ColorganError(
-            "train.init_discriminator is pretrained, a network of another shape: discriminator, "
-            "ndf and n_layers of the section model in params.yaml should be those in "
-            f"{paths.pretrained() / CONFIG}"
+            f"train.init_discriminator is pretrained, but {file} holds no discriminator like that "
+            "of model.* in params.yaml; it should be none"
         )
     return replace(weights, discriminator=state, discriminator_sha256=sha256(file))
 

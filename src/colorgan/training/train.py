@@ -7,6 +7,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from colorgan import io, paths
 from colorgan.config import Params, SpaceName, flat
@@ -25,7 +26,14 @@ from colorgan.tracking.unsent import RunDescription
 from colorgan.training.build import build_step, check_fit
 from colorgan.training.initial_weights import InitialWeights, read_initial_weights
 from colorgan.training.trainer import Trainer
-from colorgan.training.validate import BestWeights, Validator, spread
+from colorgan.training.validate import (
+    BestWeights,
+    Score,
+    Validator,
+    best_of,
+    score_of,
+    spread,
+)
 
 MIXED_SHARES = (0.25, 0.5, 0.75)
 
@@ -186,10 +194,8 @@ class Training:
         cfg, gain = self.params.space(self.space.name), 1.0
         with trainer.generator_as_model() as model:
             network = model.generator
-            if trainer.best and (kept := trainer.best.best()):
-                network.load_state_dict(trainer.best.weights(kept))
-                if self.weights.state:
-                    kept = self._mix(trainer, model, kept)
+            if trainer.best and (scores := trainer.best.scores()):
+                kept = self._load_best(trainer.best, scores, trainer.validator, model)
                 trainer.progress.say(f"keeps the weights of {kept}")
             if cfg.train.calibrate_gain and len(trainer.validator.split):
                 gain = round(trainer.validator.vivid_gain(model), 3)
@@ -199,23 +205,25 @@ class Training:
             save_model(aside, network, self.space, cfg.model, self.info.image_size, gain)
         trainer.recorder.log_model(folder, io.sha256(folder / WEIGHTS))
 
-    def _mix(self, trainer: Trainer, model: Model, kept: str) -> str:
-        """Load the best mix of the kept and the initial weights, and return its name.
+    def _load_best(
+        self, best: BestWeights, scores: dict[str, Score], validator: Validator, model: Model
+    ) -> str:
+        """Load the best weights, or a mix of them and the initial ones; return their name.
 
         Source: Wang et al., "ESRGAN" (2018), section 3.4: network interpolation.
         """
-        best, initial = trainer.best, self.weights.state
-        assert best
-        assert initial
-        after = best.weights(kept)
-        for share in MIXED_SHARES:
+        kept = best_of(scores)
+        after, initial = best.weights(kept), self.weights.state or {}
+        # Not kept in the folder: a training that is killed here mixes the same weights again.
+        mixes: dict[str, dict[str, Tensor]] = {}
+        for share in MIXED_SHARES if initial else ():
             mixed = {
                 name: x.lerp(after[name], share) if x.is_floating_point() else after[name]
                 for name, x in initial.items()
             }
             model.generator.load_state_dict(mixed)
             name = f"{kept}, {share:.0%} of the way from the initial weights"
-            best.offer(mixed, name, trainer.validator(model))
-        kept = best.best() or kept
-        model.generator.load_state_dict(best.weights(kept))
+            mixes[name], scores[name] = mixed, score_of(validator(model))
+        kept = best_of(scores)
+        model.generator.load_state_dict(mixes.get(kept) or best.weights(kept))
         return kept

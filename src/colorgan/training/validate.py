@@ -27,6 +27,7 @@ THIN = (slice(None), slice(None, None, 2), slice(None, None, 2))
 GAINS_TRIED = 17
 ABOUT_AS_GOOD = 0.1
 """Among weights whose `ciede2000_ecf` is within this of the best, `frechet_ecf` decides."""
+Score = tuple[float, float]
 
 
 def spread(split: Split, n_photos: int) -> Split:
@@ -109,11 +110,22 @@ def sample_grid(model: Model, split: Split, n_photos: int) -> Image.Image:
     )
 
 
+def score_of(figures: Mapping[str, float]) -> Score:
+    """Return what decides which weights are kept: `ciede2000_ecf` and `frechet_ecf`."""
+    # A single photo has no Frechet distance.
+    return figures["ciede2000_ecf"], float(np.nan_to_num(figures["frechet_ecf"]))
+
+
+def best_of(scores: Mapping[str, Score]) -> str:
+    """Return the name of the weights to keep, the lowest Frechet distance of the best."""
+    limit = min(ecf for ecf, _ in scores.values()) + ABOUT_AS_GOOD
+    return min((frechet, name) for name, (ecf, frechet) in scores.items() if ecf <= limit)[1]
+
+
 class BestWeights:
     """Keeps the best weights so far, for `keep: best`; each in a safetensors file of a folder.
 
-    Of the weights whose `ciede2000_ecf` is within `ABOUT_AS_GOOD` of the best, those with the
-    lowest `frechet_ecf` are the ones to keep. Files that cannot win any more are removed.
+    Files that `best_of` cannot choose any more are removed.
 
     The folder may be ahead of the checkpoint: a training that resumes repeats some validations,
     with the same figures to the bit.
@@ -124,11 +136,9 @@ class BestWeights:
 
     def offer(self, state: Mapping[str, Tensor], name: str, figures: Mapping[str, float]) -> None:
         """Keep these weights under a name, if they can still win."""
-        scores = self._scores()
+        scores = self.scores()
         scores.pop(name, None)
-        # A single photo has no Frechet distance.
-        frechet = float(np.nan_to_num(figures["frechet_ecf"]))
-        new = figures["ciede2000_ecf"], frechet
+        new = score_of(figures)
         # The earlier of two that are alike wins.
         if any(
             new[0] > ecf + ABOUT_AS_GOOD or (ecf <= new[0] and frechet <= new[1])
@@ -148,14 +158,6 @@ class BestWeights:
             if other != name and (beaten or ecf > best + ABOUT_AS_GOOD):
                 self._file(other).unlink()
 
-    def best(self) -> str | None:
-        """Return the name of the weights to keep; None if there are none."""
-        scores = self._scores()
-        if not scores:
-            return None
-        limit = min(ecf for ecf, _ in scores.values()) + ABOUT_AS_GOOD
-        return min((frechet, name) for name, (ecf, frechet) in scores.items() if ecf <= limit)[1]
-
     def weights(self, name: str) -> dict[str, Tensor]:
         """Return weights by their name."""
         return load_file(self._file(name))
@@ -163,7 +165,8 @@ class BestWeights:
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.safetensors"
 
-    def _scores(self) -> dict[str, tuple[float, float]]:
+    def scores(self) -> dict[str, Score]:
+        """Return the scores of the weights in the folder by their names."""
         scores = {}
         for file in sorted(self._folder.glob("*.safetensors")):
             with safe_open(file, "pt") as opened:
