@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,25 +44,21 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
         time.sleep(0.005)
 
 
+@dataclass(frozen=True)
 class Place:
-    """A project folder in which `lab` is trained."""
+    """A project folder, with params.yaml and arrays, in which `lab` is trained."""
 
-    def __init__(self, folder: Path) -> None:
-        """Take a folder that has params.yaml and arrays."""
-        self.folder = folder
+    folder: Path
 
     def copy(self, folder: Path) -> Place:
-        """Return a copy."""
         return Place(Path(shutil.copytree(self.folder, folder)))
 
     @property
     def checkpoint(self) -> Path:
-        """The checkpoint of the only training here."""
         (found,) = self.folder.glob(".resume/train_lab/*/checkpoint.safetensors")
         return found
 
     def outs(self) -> dict[str, bytes]:
-        """Return the content of each out."""
         return {name: (self.folder / name).read_bytes() for name in OUTS}
 
     def iteration(self) -> int:
@@ -81,18 +78,15 @@ class Life:
     """A process that trains `lab` in a place; the code `before` runs first."""
 
     def __init__(self, place: Place, store: str, log: Path, before: str) -> None:
-        """Start it."""
         self._log = log
         self._process = PROCESSES.Process(target=_live, args=(place.folder, store, log, before))
         self._process.start()
 
     @property
     def said(self) -> str:
-        """All that it has printed."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def ended(self) -> bool:
-        """Whether it has ended."""
         return self._process.exitcode is not None
 
     def signal(self, number: int) -> None:
@@ -128,12 +122,10 @@ class Lives:
     """Starts lives, which share an MLflow store."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep logs and store in `folder`."""
         self.folder, self.store = folder, f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
         self._count = 0
 
     def start(self, place: Place, before: str = "") -> Life:
-        """Start a training."""
         self._count += 1
         return Life(place, self.store, self.folder / f"life{self._count}.log", before)
 

@@ -44,6 +44,7 @@ NOT_AS_IT_STANDS = (
     PRESET.format("stl10"),  # pipeline/test_presets.py
     PRESET.format("photos --path ~/pictures"),
     "make ui",  # pipeline/test_ui.py
+    "mlflow gc ",  # tracking/test_store.py
     "python -m colorgan verify rgb --run ",  # test_verify.py
     "python -m colorgan verify lab --run ",  # pipeline/test_verify.py
     "mlflow models serve ",  # serving/test_served.py

@@ -132,19 +132,13 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
     ("changes", "sentence"),
     [
         ({"version": 6}, "is of version 6, this code reads 5"),
-        ({"version": "5"}, "is of version '5', this code reads 5"),
         ({"space": "hsv"}, "space is 'hsv'; it should be 'rgb' or 'lab'"),
-        ({"image_size": 100}, "image_size is 100; it should be a multiple of 32"),
-        ({"image_size": -32}, "image_size is -32; it should be greater than or equal to 32"),
         ({"image_size": 32 * 10**6}, "image_size is 32000000; it should be less than or"),
         ({"image_size": "32"}, "image_size is '32'; it should be a valid integer"),
-        ({"image_size": float("nan")}, "image_size is nan; it should be a valid integer"),
         ({"image_size": ...}, "image_size is missing"),
         ({"colours": 7}, "colours is not a parameter"),
-        ({"model": {"generator": "unet"}}, "model.encoder is missing"),
         ({"model": [1]}, "model is [1]; it should be a section of parameters"),
         ({"model.ngf": 100_000}, "model.ngf is 100000; it should be less than or equal to 1024"),
-        ({"model.generator": "pix"}, "model.generator is 'pix'; it should be 'unet' or"),
         ({"model.depth": 9}, "model.depth is not a parameter"),
     ],
 )
@@ -190,7 +184,6 @@ def test_damaged_files(folder: Path) -> None:
     refused(folder, f"{weights} does not hold the weights that config.json describes: ")
     for content, sentence in (
         (b'{"version": 4,', "is not valid JSON: "),
-        (b"\xff\xfe", "is not valid JSON: "),
         (b"[" * 100_000, "is not valid JSON: "),
         (b"9" * 5000, "is not valid JSON: "),
         (b"[]", "is of version None, this code reads 5"),
@@ -204,7 +197,6 @@ def test_damaged_files(folder: Path) -> None:
     [
         (lambda x: x[..., :1], r"up.0.1.weight should be of the size (16, 16, 4, 4), it is (16"),
         (lambda x: x.byte(), "up.0.1.weight is of type torch.uint8; it should be torch.float32"),
-        (lambda x: x.cfloat(), "up.0.1.weight is of type torch.complex64; it should be torch.flo"),
         (lambda x: x * torch.nan, "up.0.1.weight has values that are not finite (NaN or inf)"),
         (lambda x: x.double() + 1e200, "up.0.1.weight has values that are not finite"),
         (None, "up.0.1.weight is missing"),

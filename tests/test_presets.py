@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from colorgan import paths, presets
-from colorgan.config import load_params, read_yaml
+from colorgan.config import flat, load_params, read_yaml
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "params.yaml"
@@ -36,21 +36,11 @@ def arguments_of(name: str) -> list[str]:
 
 
 def wanted_of(name: str) -> dict[str, Any]:
-    content = values(read_yaml(ROOT / f"src/colorgan/presets/{name}.yaml"))
+    content = flat(read_yaml(ROOT / f"src/colorgan/presets/{name}.yaml"))
     if name == "photos":
         for space in ("rgb", "lab"):
             content |= {f"{space}.source": "folder", f"{space}.path": str(PICTURES)}
     return content
-
-
-def values(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, dict) and value:
-            flat |= values(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def test_default_is_params_yaml_to_the_letter() -> None:
@@ -71,7 +61,7 @@ def test_writing_touches_only_the_lines_of_its_values(name: str, shipped: str) -
     presets.write(name, path_of(name))
     written = paths.PARAMS.read_text(encoding="utf-8")
     load_params()
-    assert values(read_yaml(paths.PARAMS)) == values(read_yaml(SHIPPED)) | wanted_of(name)
+    assert flat(read_yaml(paths.PARAMS)) == flat(read_yaml(SHIPPED)) | wanted_of(name)
     old, new = shipped.splitlines(), written.splitlines()
     assert len(old) == len(new)
     changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
@@ -98,7 +88,6 @@ def test_options_name_every_value(name: str, colorgan: Callable[..., Any]) -> No
     assert dict(word.split("=") for word in words[1::2]) == {
         path: str(value).lower() if isinstance(value, bool) else str(value)
         for path, value in wanted_of(name).items()
-        if value != {}
     }
 
 
@@ -109,22 +98,12 @@ def test_an_unknown_preset_is_refused(colorgan: Callable[..., Any]) -> None:
     assert paths.PARAMS.read_bytes() == SHIPPED.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("hole", "sentence"),
-    [
-        ("\nrender:\n  rows: 8\n  extremes: 4\n", "params.yaml: render is missing: add it as in"),
-        ("\n  jitter: 0.0\n", "params.yaml: train.jitter is missing: "),
-    ],
-)
-def test_a_file_with_a_hole_is_left_alone(
-    shipped: str, colorgan: Callable[..., Any], hole: str, sentence: str
-) -> None:
-    assert hole in shipped
-    damaged = shipped.replace(hole, "\n")
+def test_a_file_with_a_hole_is_left_alone(shipped: str, colorgan: Callable[..., Any]) -> None:
+    damaged = shipped.replace("\n  jitter: 0.0\n", "\n")
     paths.PARAMS.write_text(damaged)
     said = colorgan("preset", "quick", "--write")
     assert said.code == 2
-    assert said.err.startswith(f"colorgan: {sentence}")
+    assert said.err.startswith("colorgan: params.yaml: train.jitter is missing: ")
     assert paths.PARAMS.read_text() == damaged
 
 

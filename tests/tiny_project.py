@@ -59,11 +59,13 @@ def random_arrays(
     _save(folder, space, arrays, ["sea"] * (train + val + test))
 
 
-def photo_arrays(folder: Path, space: str, photos: UInt8Array, labels: Sequence[str]) -> None:
-    """Write photos `(N, H, H, 3)` as the test split, as preprocess would."""
+def photo_arrays(
+    folder: Path, space: str, photos: UInt8Array, labels: Sequence[str], split: str = "test"
+) -> None:
+    """Write photos `(N, H, H, 3)` as a split, as preprocess would."""
     inputs, targets = get_space(space).arrays(photos)
     nothing = [inputs[:0], targets[:0]]
-    _save(folder, space, {"train": nothing, "val": nothing, "test": [inputs, targets]}, labels)
+    _save(folder, space, dict.fromkeys(SPLITS, nothing) | {split: [inputs, targets]}, labels)
 
 
 def _save(

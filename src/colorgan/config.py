@@ -304,11 +304,11 @@ MOVED = {
 """Parameters of earlier versions, and what is said of them."""
 
 
-def flat(section: Section, prefix: str = "") -> dict[str, str | int | float | bool]:
+def flat(section: Section | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the parameters of a section by dotted path, as MLflow records them."""
-    values: dict[str, str | int | float | bool] = {}
-    for name, value in section:
-        if isinstance(value, Section):
+    values: dict[str, Any] = {}
+    for name, value in dict(section).items():
+        if isinstance(value, Section | Mapping):
             values |= flat(value, f"{prefix}{name}.")
         else:
             values[f"{prefix}{name}"] = value

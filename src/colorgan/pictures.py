@@ -20,13 +20,9 @@ def grid(
     columns: Sequence[str] = (),
     captions: Sequence[str] = (),
 ) -> Image.Image:
-    """Lay out rows of pictures, with headings and captions.
+    """Lay out rows of pictures, with a heading above each column and a caption below each row.
 
-    Args:
-        rows: pictures `(H, W, 3)` uint8, or `(H, W)` gray; the same number in each row. All are
-            shown at the size of the first.
-        columns: one heading per column, or none.
-        captions: one line below each row, or none.
+    Pictures are uint8 `(H, W, 3)` or gray `(H, W)`; all are shown at the size of the first.
     """
     height, width = rows[0][0].shape[:2]
     font_size = max(11, width // 11)

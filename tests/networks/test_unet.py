@@ -37,12 +37,6 @@ def test_output_size_and_gradients() -> None:
         assert weight.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("image_size", [16, 48])
-def test_a_size_that_cannot_be_halved_five_times_is_refused(image_size: int) -> None:
-    with pytest.raises(ValueError, match=f"image_size is {image_size}; it should be a multiple of"):
-        UNet(1, 2, image_size=image_size)
-
-
 @pytest.mark.parametrize(("image_size", "dropouts"), [(64, 1), (96, 0), (256, 3)])
 def test_dropout_is_in_the_innermost_full_width_blocks(image_size: int, dropouts: int) -> None:
     """Three at 256 px, beside the innermost block, as in the reference's code; 0 is none."""

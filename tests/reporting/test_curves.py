@@ -39,12 +39,5 @@ def test_names_of_hues_go_round_without_gap():
     assert [start for _, start, _ in HUES[1:]] == [end for _, _, end in HUES[:-1]]
     assert HUES[-1][2] - HUES[0][1] == 360
     # The hue angles of sRGB's primaries in Lab.
-    assert [hue_name(h) for h in (40.0, 102.8, 136.0, 196.4, 306.3, 355.0, -5.0)] == [
-        "red",
-        "yellow",
-        "green",
-        "cyan",
-        "blue",
-        "pink",
-        "pink",
-    ]
+    names = " ".join(hue_name(h) for h in (40.0, 102.8, 136.0, 196.4, 306.3, 355.0, -5.0))
+    assert names == "red yellow green cyan blue pink pink"

@@ -128,10 +128,3 @@ def test_few_photos_call_for_caution():
         sentences = findings.sample_size({"rgb": make_scores(photos), "lab": make_scores(500)})
         assert f"{photos} photos for RGB and 500 photos for LAB" in sentences[0]
         assert any(s.startswith("Caution: with fewer than 100") for s in sentences) is caution
-
-
-def test_distances_of_networks_that_are_missing_are_named():
-    known = {"frechet_lite2": 60.0, "fid": 50.0}
-    (sentence,) = findings.not_computed({"rgb": make_scores(**known), "lab": make_scores()})
-    assert sentence.startswith("Not computed: LPIPS. `evaluate` in params.yaml turns them on")
-    assert findings.not_computed({"rgb": make_scores(**known, lpips=0.3)}) == []

@@ -57,7 +57,6 @@ def test_the_report_says_what_the_numbers_say_and_needs_nothing_else(project: Pa
         "There is a blue bias",
         "Caution: with fewer than 100 test photos",
         "Coloured best: cat (10.00, n = 3)",
-        "Not computed: ",
         "<code>evaluate.hue_tolerance</code>",
     ):
         assert expected in html, expected

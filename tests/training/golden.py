@@ -2,7 +2,7 @@
 
 A change that is meant to change them writes them anew, and says so where it is committed::
 
-    python tests/training/golden.py
+    PYTHONPATH=tests python tests/training/golden.py
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import torch
 
 from colorgan import paths, presets
 from colorgan.color import UInt8Array
-from colorgan.config import SPACES, SPLITS, Params, SpaceName, check_params
-from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo
-from colorgan.spaces import get_space
+from colorgan.config import SPACES, Params, SpaceName, check_params
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
+from tiny_project import photo_arrays
 
 GOLDEN = Path(__file__).parent / "golden"
 SIDE, PHOTOS = 64, 20
@@ -96,7 +95,7 @@ def curve(space: SpaceName) -> pd.DataFrame:
     torch.set_num_threads(1)
     try:
         with _empty_project():
-            _write_arrays(space)
+            photo_arrays(paths.processed(space), space, photos(), ["waves"] * PHOTOS, "train")
             assert stage.train(_params(), space) == 0
             return pd.read_csv(paths.losses(space))
     finally:
@@ -127,18 +126,6 @@ def _empty_project() -> Iterator[None]:
     ):
         os.environ.pop("DVC_ROOT", None)
         yield
-
-
-def _write_arrays(space: SpaceName) -> None:
-    folder, kind = paths.processed(space), get_space(space)
-    (folder / "train").mkdir(parents=True)
-    pairs = [kind.arrays(photo) for photo in photos()]
-    for name, arrays in zip(("input", "target"), zip(*pairs, strict=True), strict=True):
-        np.save(folder / "train" / f"{name}.npy", np.stack(arrays))
-    rows = [[f"photo{i}", "train", "waves", "sample", SIDE, SIDE] for i in range(PHOTOS)]
-    pd.DataFrame(rows, columns=list(INDEX_COLUMNS)).to_csv(folder / "index.csv", index=False)
-    counts = dict.fromkeys(SPLITS, 0) | {"train": PHOTOS}
-    DatasetInfo(space, SIDE, kind.out_channels, counts, 0, "0" * 64).write(folder)
 
 
 if __name__ == "__main__":

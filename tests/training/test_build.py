@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from colorgan import paths
-from colorgan.config import SPACES, SpaceName
-from colorgan.model import Model
+from colorgan.config import SPACES
 from colorgan.runs.runtime import Group
 from colorgan.training.step import Pix2Pix
 
@@ -46,13 +43,8 @@ def test_given_weights_are_the_generators_alone(make_step: Callable[..., Pix2Pix
 
 
 def test_optimizers_are_those_of_the_parameters(make_step: Callable[..., Pix2Pix]) -> None:
-    step = make_step(
-        train__lr=0.01,
-        train__beta1=0.4,
-        train__beta2=0.98,
-        train__beta1_d=0.3,
-        train__beta2_d=0.9,
-    )
+    betas = {"beta1": 0.4, "beta2": 0.98, "beta1_d": 0.3, "beta2_d": 0.9}
+    step = make_step(train__lr=0.01, **{f"train__{name}": x for name, x in betas.items()})
     for network, optimizer, betas in (
         (step.generator, step.optimizer_g, (0.4, 0.98)),
         (step.discriminator, step.optimizer_d, (0.3, 0.9)),
@@ -134,19 +126,3 @@ def test_sync_batchnorm_keeps_what_the_network_computes_and_what_is_frozen(
     x = torch.randn(2, 1, 64, 64)
     torch.testing.assert_close(one_of_two.train()(x), alone.train()(x))
     assert not any(isinstance(module, nn.SyncBatchNorm) for module in alone.modules())
-
-
-@pytest.mark.parametrize(
-    ("space", "norm"), [("rgb", "batch"), ("lab", "instance"), ("lab", "none")]
-)
-def test_every_norm_trains_and_loads_back(
-    write_arrays: Callable[..., Path], run: Callable[..., None], space: SpaceName, norm: str
-) -> None:
-    write_arrays(space)
-    run(space, {"model.norm": norm})
-    model = Model.load(paths.model(space))
-    kinds = {type(module) for module in model.generator.modules()}
-    known = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
-    assert kinds & set(known.values()) == {known[n] for n in known if n == norm}
-    photos = torch.randint(0, 256, (2, 32, 32), dtype=torch.uint8)
-    assert model.colorize_batch(photos).shape == (2, 32, 32, 3)

@@ -26,4 +26,4 @@ def test_losses_are_the_golden_ones(space: SpaceName) -> None:
         for part, rows in (("first", slice(FIRST)), ("later", slice(FIRST, None))):
             assert found[name][rows].tolist() == pytest.approx(
                 expected[name][rows].tolist(), rel=TOLERANCE[part]
-            ), f"{name} in {space}: if that is meant, run python tests/training/golden.py"
+            ), f"{name} in {space}: if that is meant, run tests/training/golden.py"

@@ -150,29 +150,24 @@ def test_the_pretrained_weights_colour_in_both_spaces(
     assert described[0].tags["init"] == "pretrained"
 
 
-def test_weights_of_the_other_space(own: Path, make_params: Callable[..., Params]) -> None:
+def test_weights_that_cannot_be_used(own: Path, make_params: Callable[..., Params]) -> None:
     said = refusal(make_params({"train.init": "own/first"}), "rgb")
     assert str(said) == (
         "train.init names own/first, a generator of the space lab; it should be one of rgb"
     )
-
-
-def test_weights_of_another_shape(own: Path, make_params: Callable[..., Params]) -> None:
     said = refusal(make_params({"train.init": "own/first", "lab.image_size": 64}))
     assert str(said) == (
         "train.init names own/first, a network of another shape (for 32 px); model.* and "
         "lab.image_size in params.yaml should be those in own/first/config.json"
     )
-
-
-def test_the_stages_own_results(project: Path, make_params: Callable[..., Params]) -> None:
-    """Of which DVC leaves nothing when it runs the stage."""
     said = refusal(make_params({"train.init": "./models/lab/"}))
     assert isinstance(said, ParamsError)
     assert str(said) == (
         "params.yaml: train.init is ./models/lab/, which this stage writes itself, and which DVC "
         "removes before; copy that folder and name the copy, or name the MLflow run that made it"
     )
+    said = refusal(make_params({"train.init_discriminator": "pretrained"}))
+    assert "discriminator.safetensors holds no discriminator like that of model.*" in str(said)
 
 
 def test_neither_a_folder_nor_a_run(project: Path, make_params: Callable[..., Params]) -> None:

@@ -27,13 +27,7 @@ from colorgan.tracking.run import record_results
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The measures of one space.
-
-    Attributes:
-        photos: its rows of per_photo.csv.
-        hues: its rows of hues.csv.
-        content: its part of metrics.json.
-    """
+    """What one space has in per_photo.csv, in hues.csv and in metrics.json."""
 
     photos: pd.DataFrame
     hues: pd.DataFrame
@@ -66,11 +60,7 @@ def evaluate(params: Params, spaces: Sequence[str]) -> None:
 
 
 def open_space(params: Params, space: str, device: torch.device) -> tuple[Model, Split]:
-    """Load the model of a space and open its test split.
-
-    Raises:
-        ColorganError: one is missing, the split is empty, or they do not fit each other.
-    """
+    """Load the model of a space and open its test split; raise ColorganError if they do not fit."""
     folder = paths.processed(space)
     model = Model.load(paths.model(space), device)
     split = open_split(folder, "test")

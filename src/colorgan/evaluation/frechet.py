@@ -27,7 +27,6 @@ COMPARED = ("generated", "gray")
 """Kinds of pictures whose FID and LPIPS are measured."""
 SIDE = 224
 """Pictures are resized to this many pixels; other sizes give other distances."""
-FEATURES = 1280
 CHUNK = 32
 """Pictures per forward pass: the activations take about 10 MB each."""
 NEGLIGIBLE = 1e-12
@@ -50,9 +49,7 @@ class NetworkDistances:
 
     Source: Heusel et al. (2017) for FID, Zhang et al. (2018) for LPIPS.
 
-    Args:
-        cfg: `frechet`, `fid` and `lpips` say which are measured.
-        device: where the networks run; the CPU instead of Apple's MPS, which lacks float64.
+    The networks run on `device`, but on the CPU instead of Apple's MPS, which lacks float64.
 
     Raises:
         ColorganError: a network could not be loaded; names the package or the parameter.
@@ -142,11 +139,8 @@ class Lite2Features:
     @torch.inference_mode()
     def __call__(self, pictures: UInt8Array) -> Float64Array:
         """Return features `(N, 1280)`, float64, of pictures `(N, H, W, 3)` uint8 sRGB."""
-        chunks = [
-            self._forward(torch.from_numpy(pictures[start : start + CHUNK]))
-            for start in range(0, len(pictures), CHUNK)
-        ]
-        return np.concatenate([np.empty((0, FEATURES)), *chunks])
+        chunks = torch.from_numpy(pictures).split(CHUNK)  # type: ignore[no-untyped-call]
+        return np.concatenate([self._forward(chunk) for chunk in chunks])
 
     def _forward(self, pictures: Tensor) -> Float64Array:
         x = color.centred_from_uint8(pictures.to(self._device), 127.5, 127.5).movedim(-1, 1)
@@ -171,8 +165,6 @@ class Moments:
 
     def update(self, features: Float64Array) -> None:
         """Add features `(N, D)`, float64."""
-        if not len(features):
-            return
         total = self.count + len(features)
         mean = features.mean(axis=0)
         apart = mean - self.mean

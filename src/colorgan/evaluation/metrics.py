@@ -34,8 +34,10 @@ HUE_BINS = 36
 """Bins of the hue histogram: 10 degrees each."""
 
 
-def lab_from_pictures(pictures: UInt8Array) -> FloatArray:
-    """Return the CIE Lab, float32 `(..., 3)`, of uint8 sRGB pictures."""
+def lab_from_pictures(pictures: Pictures) -> FloatArray:
+    """Return the CIE Lab, float32 `(..., 3)`, of uint8 sRGB; Lab (floating point) as it is."""
+    if np.issubdtype(pictures.dtype, np.floating):
+        return cast(FloatArray, pictures)
     return cast(FloatArray, color.lab_from_rgb(color.unit_from_uint8(pictures)))
 
 
@@ -97,7 +99,7 @@ def ciede2000(pictures: Pictures, truth: Pictures) -> FloatArray:
     def of_one(lab: FloatArray, true: FloatArray) -> float:
         return float(deltaE_ciede2000(true, lab).mean(dtype=np.float64))
 
-    return _each(of_one, _lab(pictures), _lab(truth))
+    return _each(of_one, lab_from_pictures(pictures), lab_from_pictures(truth))
 
 
 def colorfulness(pictures: UInt8Array) -> FloatArray:
@@ -131,16 +133,11 @@ def hue_share(
 
     Hue is the angle of (a, b) in Lab. A generated pixel with chroma below `HUELESS` counts as
     wrong, so the gray picture scores 0. Random hues score tolerance / 180. NaN if the truth has no
-    chromatic pixel.
-
-    Args:
-        pictures: generated pictures.
-        truth: the original photos.
-        chromatic: pixels of the truth count from this chroma on.
-        tolerance: largest difference in hue that is right, in degrees, above 0 up to 180.
+    chromatic pixel. Pixels of the truth are chromatic from the chroma `chromatic` on; hues are
+    right if they differ by up to `tolerance` degrees.
     """
-    chroma, hue = color.chroma_and_hue(_lab(pictures))
-    true_chroma, true_hue = color.chroma_and_hue(_lab(truth))
+    chroma, hue = color.chroma_and_hue(lab_from_pictures(pictures))
+    true_chroma, true_hue = color.chroma_and_hue(lab_from_pictures(truth))
     counted = true_chroma >= chromatic
     apart = np.abs(hue - true_hue)
     apart = np.minimum(apart, 2 * np.pi - apart)
@@ -156,7 +153,10 @@ def color_shift(pictures: Pictures, truth: Pictures) -> tuple[FloatArray, FloatA
     Positive a is towards red, negative a towards green; positive b is towards yellow, negative b
     towards blue.
     """
-    moved = _mean_lab(_lab(pictures)) - _mean_lab(_lab(truth))
+    generated, true = (
+        lab_from_pictures(x).mean(axis=(-3, -2), dtype=np.float64) for x in (pictures, truth)
+    )
+    moved = generated - true
     return moved[..., 1], moved[..., 2]
 
 
@@ -167,7 +167,7 @@ def hue_histogram(pictures: Pictures, *, chromatic: float) -> FloatArray:
     10 (i + 1) degrees: 0 is red-purple (+a), 90 yellow (+b), 180 green (-a), 270 blue (-b). The sum
     of the bins is the share of chromatic pixels: 0 for gray.
     """
-    chroma, hue = color.chroma_and_hue(_lab(pictures))
+    chroma, hue = color.chroma_and_hue(lab_from_pictures(pictures))
     # The remainder moves -pi..0 to the upper bins, and a hue of exactly pi to bin 18.
     bins = np.floor(hue * (HUE_BINS / (2 * math.pi))).astype(np.int64) % HUE_BINS
     counts = np.bincount(bins[chroma >= chromatic], minlength=HUE_BINS)
@@ -178,17 +178,6 @@ def hue_histogram(pictures: Pictures, *, chromatic: float) -> FloatArray:
 def hue_bin_centers() -> FloatArray:
     """Return the middle of each bin of `hue_histogram` in degrees, `(36,)`: 5, 15, ... 355."""
     return np.linspace(0, 360, HUE_BINS, endpoint=False) + 180 / HUE_BINS
-
-
-def _lab(pictures: Pictures) -> FloatArray:
-    """Convert pictures (uint8) to Lab; return Lab (floating point) as it is."""
-    if np.issubdtype(pictures.dtype, np.floating):
-        return cast(FloatArray, pictures)
-    return lab_from_pictures(cast(UInt8Array, pictures))
-
-
-def _mean_lab(lab: FloatArray) -> FloatArray:
-    return cast(FloatArray, lab.mean(axis=(-3, -2), dtype=np.float64))
 
 
 def _opponents(pictures: UInt8Array) -> tuple[FloatArray, FloatArray]:

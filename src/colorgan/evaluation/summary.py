@@ -62,7 +62,6 @@ TABLE = (
     ("LPIPS\n↓", "lpips", "{:.3f}"),
 )
 """Heading (`{}` is the hue tolerance), key in metrics.json and format of each column."""
-OPTIONAL = ("frechet_lite2", "gain", "ciede2000_ecf", "frechet_lite2_ecf", "fid", "lpips")
 ABOUT_ECF = (
     "ECF: at equal colourfulness, with so much gain of the predicted colours that they\n"
     "are 85% as colourful as the truth."
@@ -75,15 +74,11 @@ RUN_EVALUATE = "run `dvc repro evaluate` (or `python -m colorgan evaluate`)"
 
 
 def summarise(photos: pd.DataFrame) -> Summary:
-    """Return the metrics of one space: means over its photos, not rounded, NaN where unknown.
+    """Return the metrics of one space: means over its rows of per_photo.csv, NaN where unknown.
 
-    Args:
-        photos: rows of per_photo.csv of one space.
-
-    Returns:
-        `photos` (their number) and one mapping each for `generated`, `gray` and `truth`. A `_gap`
-        is |mean colourfulness - mean colourfulness of the truth|; `shift_a_low` and `shift_a_high`
-        are the ends of the 95% confidence interval of `shift_a`, likewise for `shift_b`.
+    They are `photos` (their number) and one mapping each for `generated`, `gray` and `truth`. A
+    `_gap` is |mean colourfulness - mean colourfulness of the truth|; `shift_a_low` and
+    `shift_a_high` are the ends of the 95% confidence interval of `shift_a`, likewise for `shift_b`.
     """
     truth = {name: float(photos[PREFIXES["truth"] + name].mean()) for name in TRUTH_MEASURES}
     kinds = {kind: _means(photos, PREFIXES[kind], truth) for kind in ("generated", "gray")}
@@ -109,9 +104,6 @@ def confidence_interval(values: npt.ArrayLike) -> tuple[float, float]:
 
     The percentile bootstrap with 2000 resamples and a fixed seed, so the same photos give the same
     interval. The photos are the sample: pixels of one photo are not independent.
-
-    Args:
-        values: one number per photo.
     """
     sample = np.asarray(values, dtype=np.float64)
     if len(sample) < 3:
@@ -166,16 +158,14 @@ def flat(summary: Summary) -> dict[str, float]:
 def metrics_table(hue_tolerance: float, path: Path = paths.METRICS) -> Table:
     """Return metrics.json as a table 100 characters wide (114 with FID and LPIPS), a row a picture.
 
-    Args:
-        hue_tolerance: `evaluate.hue_tolerance` in degrees, for the heading of the hue share.
-        path: the metrics.json to read.
+    `hue_tolerance` is that of `evaluate` in degrees, for the heading of the hue share.
 
     Raises:
         ColorganError: the file is missing or was not written by `evaluate`.
     """
     content = _read(path)
     present = {key for summary in content.values() for key in summary["generated"]}
-    columns = [column for column in TABLE if column[1] in present or column[1] not in OPTIONAL]
+    columns = [column for column in TABLE if column[1] in present]
     caption = [
         f"{space}: {summary['photos']} photos, colourfulness of the truth "
         + _cell(summary["truth"]["colorfulness"], "{:.1f}")

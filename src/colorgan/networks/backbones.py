@@ -62,12 +62,7 @@ def frozen_backbone(name: str, **options: Any) -> nn.Module:
 
 
 def weights_of(source: str, backbone: str) -> dict[str, Tensor]:
-    """Return the weights that `model.encoder_weights` names.
-
-    Args:
-        source: a name of `PACKAGED`, `imagenet` (downloaded once from timm's hub), or a safetensors
-            file with timm's names.
-        backbone: `model.encoder`.
+    """Return the weights that `model.encoder_weights` names; `backbone` is `model.encoder`.
 
     Raises:
         ColorganError: the weights cannot be read or downloaded.

@@ -18,10 +18,7 @@ class ColorQueries(nn.Module):
     paper multiplies queries and feature map and mixes the product; this is the same sum, without
     the large product.
 
-    Args:
-        n_queries: number of queries.
-        channels: channels of the feature maps to attend to, and last of the map to convolve.
-        out_channels: channels of the output.
+    `channels` are those of the feature maps to attend to, and last of the map to convolve.
 
     Source: Kang et al., "DDColor: Towards Photo-Realistic Image Colorization via Dual Decoders"
     (2023), section 3.3, at a fraction of the size.

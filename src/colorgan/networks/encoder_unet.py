@@ -21,17 +21,12 @@ class EncoderUNet(nn.Module):
     """U-Net whose encoder is a timm backbone; its weights are random until they are loaded.
 
     Inputs are in [-1, 1], all channels the same gray; outputs are not clamped to [-1, 1]. H and W
-    are multiples of 32. Colours are predicted at half the side, or at a quarter, and enlarged: JPEG
-    stores them no sharper. If input and output have the same channels (RGB), the
+    are multiples of 32. Colours are predicted at half the side (with 3 blocks at a quarter) and
+    enlarged: JPEG stores them no sharper. If input and output have the same channels (RGB), the
     output layer predicts a residual to gray, so that the output is as sharp as the input.
 
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        ngf: the decoder blocks have 8, 4, 2 and 1 times as many channels.
-        encoder: timm's name of the backbone, such as `tf_efficientnet_lite0`.
-        color_queries: number of learnt queries (`ColorQueries`); 0 is none.
-        decoder_blocks: 4 predict colours at half the side, 3 at a quarter.
+    The 3 or 4 decoder blocks have 8, 4, 2 and 1 times `ngf` channels. `encoder` is timm's name;
+    `color_queries` is the number of learnt queries (`ColorQueries`).
 
     Raises:
         ColorganError: timm has no such backbone, or it does not halve the side five times.

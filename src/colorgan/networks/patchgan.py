@@ -17,11 +17,8 @@ def most_layers(image_size: int) -> int:
 class PatchGAN(nn.Module):
     """Conditional discriminator that classifies patches of a picture as real or generated.
 
-    Args:
-        in_channels: channels of condition and picture together.
-        ndf: channels of the first layer; deeper layers have up to 8 times as many.
-        n_layers: strided layers; 1, 2, 3, 4 see patches of 16, 34, 70, 142 pixels.
-        norm: `batch`, `instance` or `none`.
+    `in_channels` are those of condition and picture together. The first layer has `ndf` channels,
+    deeper ones up to 8 times as many; 1, 2, 3, 4 `n_layers` see patches of 16, 34, 70, 142 pixels.
 
     Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks" (2017),
     section 6.1.2.

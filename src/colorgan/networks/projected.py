@@ -22,11 +22,8 @@ class ProjectedDiscriminator(nn.Module):
 
     Features at 1/4 to 1/32 of the side are mixed by fixed random convolutions over channels and
     from coarse to fine, so that the discriminator cannot rely on a few of them. Trained are only
-    small convolutions with spectral norm, one head a scale.
-
-    Args:
-        decode: converts inputs and generator outputs to sRGB in 0..1 `(N, H, W, 3)`.
-        ndf: channels at each scale.
+    small convolutions with spectral norm, one head a scale, with `ndf` channels. `decode` converts
+    inputs and generator outputs to sRGB in 0..1 `(N, H, W, 3)`.
 
     Source: Sauer et al., "Projected GANs Converge Faster" (2021); spectral norm: Miyato et al.
     (2018).

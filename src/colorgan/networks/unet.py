@@ -9,15 +9,6 @@ from colorgan.networks.layers import DownConv, NormName, UpConv, norm_layer, sam
 
 MAX_DEPTH = 8
 """Of the paper, whose 256 px become one pixel; larger images have this depth too."""
-MIN_DEPTH = 5
-
-
-def unet_depth(image_size: int) -> int:
-    """Return how many times `image_size` can be halved, at most 8; ValueError if fewer than 5."""
-    depth = min((image_size & -image_size).bit_length() - 1, MAX_DEPTH)
-    if depth < MIN_DEPTH:
-        raise ValueError(f"image_size is {image_size}; it should be a multiple of 32")
-    return depth
 
 
 class UNet(nn.Module):
@@ -25,14 +16,10 @@ class UNet(nn.Module):
 
     Inputs and outputs are in [-1, 1]; H and W are multiples of `multiple`, 2 ** depth.
 
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        ngf: channels of the first layer; deeper layers have up to 8 times as many.
-        image_size: side of the training photos in pixels, which decides the depth: 64, 128 and 256
-            become one pixel, as in the paper; others are halved as often as possible.
-        dropout: probability in the decoder blocks next to the innermost, three at most.
-        norm: `batch`, `instance` or `none`; not in the first, the innermost and the last layer.
+    The first layer has `ngf` channels, deeper ones up to 8 times as many. `image_size`, the side of
+    the training photos, is a multiple of 32 and decides the depth: 64, 128 and 256 px become one
+    pixel, as in the paper; others are halved as often as possible. Dropout is in the decoder blocks
+    next to the innermost, three at most; `norm` in all but the first, innermost and last layer.
 
     Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks" (2017),
     section 6.1.1, with the layers of the authors' code.
@@ -48,7 +35,8 @@ class UNet(nn.Module):
         norm: NormName = "batch",
     ) -> None:
         super().__init__()
-        depth = unet_depth(image_size)
+        # How many times it can be halved.
+        depth = min((image_size & -image_size).bit_length() - 1, MAX_DEPTH)
         self.multiple = 2**depth
         widths = [ngf * min(2**i, 8) for i in range(depth)]
 

@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from colorgan import io, paths
-from colorgan.config import SPACES, check_params
+from colorgan.config import SPACES, check_params, flat
 from colorgan.data.photo_files import SUFFIXES
 from colorgan.errors import ColorganError
 
@@ -85,7 +85,7 @@ def _values(name: str, path: Path | None) -> dict[str, Any]:
     """Return the values of a preset by dotted name."""
     if name not in descriptions():
         raise ColorganError(f"no preset is called {name!r}; there are {', '.join(descriptions())}")
-    values = _flat(io.read_yaml(FOLDER / f"{name}.yaml"))
+    values = flat(io.read_yaml(FOLDER / f"{name}.yaml"))
     if (name == "photos") != (path is not None):
         need = "needs the photos" if path is None else "takes no --path"
         raise ColorganError(
@@ -97,7 +97,7 @@ def _values(name: str, path: Path | None) -> dict[str, Any]:
         path = path.expanduser()
         absolute = path.resolve() if ".." in path.parts else path.absolute()
         source = {"source": _source_of(path), "path": str(absolute)}
-        values = _flat(dict.fromkeys(SPACES, source)) | values
+        values = flat(dict.fromkeys(SPACES, source)) | values
     return values
 
 
@@ -133,16 +133,6 @@ def _check_for_dvc(file: Path) -> None:
         f"{str(file)!r} {what}: DVC reads every file of the folder to notice changes, and would "
         "stop there, so delete it or move it elsewhere"
     )
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            values |= _flat(value, f"{prefix}{key}.")
-        else:
-            values[f"{prefix}{key}"] = value
-    return values
 
 
 def _put(content: Any, values: dict[str, Any]) -> None:

@@ -49,12 +49,10 @@ HUE_LIGHTNESS, HUE_CHROMA = 68.0, 48.0
 
 
 def line_panels(table: pd.DataFrame, x: str) -> bytes | None:
-    """Draw every numeric column over column `x`, each in a panel with its own scale.
+    """Draw every numeric column over column `x` as a PNG, each in a panel with its own scale.
 
-    Columns that are 0 throughout are left out: losses that this training did not use.
-
-    Returns:
-        A PNG, or None if there is nothing to draw.
+    Columns that are 0 throughout are left out: losses that this training did not use. None if there
+    is nothing to draw.
     """
     numeric = table.select_dtypes("number").columns.difference(["iteration", "epoch"], sort=False)
     names = [name for name in numeric if table[name].fillna(0).any()]
@@ -87,11 +85,7 @@ def _curve(axes: Axes, x: pd.Series[Any], y: pd.Series[Any]) -> None:
 
 
 def hue_histogram(hues: pd.DataFrame) -> bytes:
-    """Draw how many pixels have which hue, as a PNG: bars for generated, a line for the truth.
-
-    Args:
-        hues: columns hue (bin centres in degrees), truth and generated (shares of all pixels).
-    """
+    """Draw the rows of hues.csv as a PNG: bars for generated, a line for the truth."""
     table = hues.assign(at=hues["hue"].map(turned)).sort_values("at")
     width = 360 / len(table)
     figure = _figure(3.4)

@@ -14,10 +14,8 @@ from colorgan.reporting.measures import (
     CIEDE2000,
     COLORFULNESS,
     COLORFULNESS_GAP,
-    FID,
     FRECHET_LITE2,
     HUE_SHARE,
-    LPIPS,
     PSNR,
     SSIM,
     hue_name,
@@ -200,9 +198,7 @@ def right_hues(scores: Scores, tolerance: float) -> list[str]:
 def hue_balance(hues: pd.DataFrame, chromatic: float) -> list[str]:
     """Say which hues are produced too often and which too seldom.
 
-    Args:
-        hues: columns hue (degrees), truth and generated (shares of all pixels).
-        chromatic: chroma from which on a pixel was counted as having a hue.
+    A pixel was counted as having a hue if its chroma is `chromatic` or more.
     """
     shares = hues[["truth", "generated"]]
     totals = shares.sum()
@@ -261,21 +257,6 @@ def classes(per_class: pd.DataFrame) -> list[str]:
             f"{len(labelled)} classes."
         )
     return sentences
-
-
-def not_computed(scores: Mapping[str, Scores]) -> list[str]:
-    """Name the distances of networks that no space has."""
-    absent = [
-        measure.label
-        for measure in (FRECHET_LITE2, FID, LPIPS)
-        if all(score.generated.get(measure.key) is None for score in scores.values())
-    ]
-    if not absent:
-        return []
-    return [
-        f"Not computed: {_listed(absent)}. `evaluate` in params.yaml turns them on; FID and LPIPS "
-        "download their networks."
-    ]
 
 
 def _photos(count: int) -> str:

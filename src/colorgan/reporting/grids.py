@@ -34,11 +34,7 @@ class Shown:
 def spread(index: pd.DataFrame, count: int) -> list[int]:
     """Choose up to `count` photos, evenly over the classes; return their positions, by class.
 
-    The choice depends only on ids and labels, not on the order of the photos.
-
-    Args:
-        index: the index of a split, with columns id and label.
-        count: photos wanted.
+    The choice depends only on the columns id and label of the index, not on the order of its rows.
     """
     labels = [str(label) for label in index["label"]]
     # Neighbouring ids often show the same thing: order the photos of a class by a hash instead.

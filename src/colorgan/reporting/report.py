@@ -38,13 +38,7 @@ CLASS_MEASURES = (
 
 
 def render(params: Params, results: Mapping[str, Results], images: Mapping[str, bytes]) -> str:
-    """Fill in report.html.j2.
-
-    Args:
-        params: the parameters of the pipeline.
-        results: what was measured, by space.
-        images: PNGs by name, as in reports/grids.
-    """
+    """Fill in report.html.j2; `images` are PNGs by name, as in reports/grids."""
     environment = Environment(
         loader=PackageLoader("colorgan.reporting", "."),
         autoescape=True,
@@ -72,7 +66,6 @@ def render(params: Params, results: Mapping[str, Results], images: Mapping[str, 
         few_in_class=findings.FEW_IN_CLASS,
         parameters={name: [column[name] for column in columns] for name in columns[0]},
         shared_parameters=flat(params.evaluate, "evaluate.") | flat(params.render, "render."),
-        notes=findings.not_computed(scores),
         images={
             name: "data:image/png;base64," + base64.b64encode(png).decode("ascii")
             for name, png in images.items()

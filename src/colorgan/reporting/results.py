@@ -23,11 +23,7 @@ TEXT_COLUMNS = ("space", "id", "label")
 class Scores:
     """One space's entry of metrics.json; None where a measure is unknown.
 
-    Attributes:
-        photos: number of test photos.
-        generated: measures of the coloured photos.
-        gray: measures of the gray photos, the baseline.
-        truth: colourfulness of the original photos.
+    `photos` is their number; `gray` is the baseline.
     """
 
     photos: int

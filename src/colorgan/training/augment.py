@@ -16,19 +16,17 @@ from colorgan.spaces import Space
 
 
 class AugmentationDraws(NamedTuple):
-    """Random numbers for the photos of a batch, uniform in 0..1.
+    """Random numbers for the N photos of a batch, uniform in 0..1.
 
     They are drawn on the CPU, so that every device gets the same.
-
-    Attributes:
-        flip: `(N,)`, below a half for photos that are mirrored.
-        crop: `(N, 2)`, the place of the crop.
-        noise: `(N, 2)`, the strength of the noise and its seed.
     """
 
     flip: Tensor
+    """`(N,)`, below a half for photos that are mirrored."""
     crop: Tensor
+    """`(N, 2)`, the place of the crop."""
     noise: Tensor
+    """`(N, 2)`, the strength of the noise and its seed."""
 
     @classmethod
     def draw(cls, n: int, random: torch.Generator, rows: slice = slice(None)) -> AugmentationDraws:
@@ -61,12 +59,8 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """Mirror half of the photos, enlarge all by `jitter` and crop them at random places.
 
-    Args:
-        input: `(N, I, H, W)` float32.
-        target: `(N, C, H, W)` float32; transformed exactly as the input.
-        draws: random numbers of the N photos.
-        flip: whether to mirror.
-        jitter: 0.117 enlarges 256 px to 286 before the crop, as in pix2pix; 0 leaves it out.
+    Input `(N, I, H, W)` and target `(N, C, H, W)`, float32, are moved alike. A jitter of 0.117
+    enlarges 256 px to 286 before the crop, as in pix2pix.
     """
     channels = input.shape[1]
     both = torch.cat((input, target), dim=1)
@@ -83,13 +77,9 @@ def add_noise(
 ) -> tuple[Tensor, Tensor]:
     """Add Gaussian noise to the lightness of about half of the photos, like film grain.
 
-    The colours of the target stay as they are.
-
-    Args:
-        space: what inputs and targets mean; a target that holds lightness gets the noise too.
-        input, target: `(N, I, H, W)` and `(N, C, H, W)` float32 in [-1, 1].
-        draws: random numbers of the N photos.
-        strongest: largest standard deviation, of a range of 1; each photo has one of its own.
+    Input `(N, I, H, W)` and target `(N, C, H, W)` are in [-1, 1]. The colours of the target stay as
+    they are, but a target that holds lightness gets the noise too. Each photo has a standard
+    deviation of its own, at most `strongest` of the range.
     """
     n, _, height, width = input.shape
     noise = input.new_zeros(n, 1, height, width)

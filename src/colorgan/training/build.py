@@ -80,16 +80,10 @@ def build_step(
     per_epoch: int = 0,
     discriminator_weights: Mapping[str, Tensor] | None = None,
 ) -> Pix2Pix:
-    """Build both networks with their losses and optimizers; the seed decides their weights.
+    """Build both networks with their losses and optimizers.
 
-    Args:
-        space: what inputs and targets mean.
-        cfg: the parameters of this space.
-        image_size: side of the photos in pixels.
-        runtime: device, precision, compilation and processes.
-        weights: initial weights of the generator by name; None draws them at random.
-        per_epoch: iterations of an epoch, to count the shares of `gan_start`.
-        discriminator_weights: initial weights of the discriminator; None draws them at random.
+    Without `weights` and `discriminator_weights` the seed decides the initial weights. `per_epoch`
+    is the number of iterations in an epoch, by which the shares of `gan_start` become iterations.
     """
     train = cfg.train
     torch.manual_seed(train.seed)

@@ -24,12 +24,10 @@ CELLS = 16
 
 @dataclass(frozen=True)
 class GanLoss:
-    """An adversarial loss on logits `(N, K, h, w)`; both halves return a float32 scalar.
+    """An adversarial loss on logits `(N, K, h, w)`; both functions return a float32 scalar.
 
-    Attributes:
-        discriminator: maps the logits of real and of generated pictures to the discriminator's
-            loss, the mean of its two halves (halved, as in pix2pix).
-        generator: maps the logits of generated pictures to the generator's loss.
+    `discriminator` takes the logits of real and of generated pictures and returns the mean of the
+    losses on both, as in pix2pix; `generator` takes those of generated pictures.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -69,12 +67,9 @@ GAN_LOSSES = {
 
 @dataclass(frozen=True)
 class PictureLoss:
-    """A loss of the generator between its pictures and the ground truth.
+    """A loss of the generator between its pictures and the ground truth; a column of losses.csv.
 
-    Attributes:
-        name: its column in losses.csv.
-        weight: its weight in the generator's total loss.
-        of: maps input, output and target, each `(N, ..., H, W)` in [-1, 1], to a scalar.
+    `of` maps input, output and target, each `(N, ..., H, W)` in [-1, 1], to a scalar.
     """
 
     name: str
@@ -117,12 +112,7 @@ class PerceptualLoss:
     EfficientNet-Lite0 has seen ImageNet at 224 px. Its feature maps at 1/2 to 1/32 of the side,
     normalised over the channels, give squared distances, averaged over the positions and summed.
     Added is the squared distance of the pooled features relative to their squared length, times
-    `POOLED_WEIGHT`.
-
-    Args:
-        space: what inputs and outputs mean.
-        runtime: device and precision of the network; colours are always float32.
-        size: side in pixels to which pictures are resized for the network.
+    `POOLED_WEIGHT`. Pictures are resized to `size` pixels for the network; colours are float32.
 
     Source: Johnson et al. 2016, "Perceptual losses for real-time style transfer"; the maps' part
     is LPIPS without learned weights (Zhang et al. 2018).

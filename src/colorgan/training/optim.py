@@ -39,15 +39,12 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 
 
 class WeightAverage:
-    """Exponential moving average of the weights of `network` over its updates.
+    """Exponential moving average of the weights of a network; its `network` has them.
 
     The decay is smaller in the first iterations, so that the initial weights are soon forgotten.
 
     Source: Yazici et al. 2018, "The Unusual Effectiveness of Averaging in GAN Training"; the
     growing decay is that of TensorFlow's ExponentialMovingAverage.
-
-    Attributes:
-        network: the averaged network.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -37,13 +37,7 @@ def spread(split: Split, n_photos: int) -> Split:
 
 
 class Validator:
-    """Measures models on validation photos.
-
-    Args:
-        split: the validation photos.
-        batch_size: photos coloured at a time.
-        frechet: whether to measure `frechet_ecf`, which takes longer than all else.
-    """
+    """Measures models on validation photos; `frechet_ecf`, which takes longest, if asked to."""
 
     def __init__(self, split: Split, batch_size: int, *, frechet: bool) -> None:
         self.split, self._batch_size = split, batch_size
@@ -123,7 +117,7 @@ def best_of(scores: Mapping[str, Score]) -> str:
 
 
 class BestWeights:
-    """Keeps the best weights so far, for `keep: best`; each in a safetensors file of a folder.
+    """Keeps the best weights so far, for `keep: best`, each in a safetensors file of a folder.
 
     Files that `best_of` cannot choose any more are removed.
 
