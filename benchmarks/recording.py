@@ -37,6 +37,7 @@ from colorgan.spaces import get_space
 from colorgan.tracking.run import Recorder, RunDescription, open_recorder
 from colorgan.training.build import build_step
 from colorgan.training.trainer import Trainer
+from colorgan.training.validate import Validator
 
 SPACE = "lab"
 
@@ -84,7 +85,7 @@ def train_once(
             runtime,
             step,
             batches,
-            open_split(folder, "val"),
+            Validator(open_split(folder, "val"), own.train.batch_size, frechet=False),
             info.image_size,
             timed,  # type: ignore[arg-type]
             TrainingProgress("none", "", own.train.epochs * len(batches), own.train.epochs, 1),

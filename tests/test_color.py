@@ -98,27 +98,12 @@ def test_lab8_is_the_lab_of_scikit_image_rounded(pixels: UInt8Array) -> None:
     assert np.abs(lab8 - exact).max() < 0.502
 
 
-def test_lab8_comes_back_with_no_visible_difference(pixels: UInt8Array) -> None:
-    """Lab kept in bytes and back in bytes: at most 1.5 off in Lab, where 2.3 is just noticeable."""
-    back = color.rgb8_from_lab8(color.lab8_from_rgb8(pixels))
-    off = np.linalg.norm(rgb2lab(back / 255.0) - rgb2lab(pixels / 255.0), axis=-1)
-    assert off.max() < 1.5
-    assert off.mean() < 0.5
-
-
 def test_gray_is_that_of_pil(pixels: UInt8Array) -> None:
     gray = color.gray8_from_rgb8(pixels)
     by_pil = np.asarray(Image.fromarray(pixels[None]).convert("L"))[0]
     assert gray.dtype == np.uint8
     assert np.abs(gray.astype(int) - by_pil).max() <= 1
     assert (gray == np.round(pixels @ (0.299, 0.587, 0.114))).mean() > 0.999
-
-
-@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
-def test_chroma_and_hue(kind) -> None:
-    chroma, hue = color.chroma_and_hue(kind([[50.0, 3, 4], [10, -2, 0], [10, 0, -5]]))
-    np.testing.assert_allclose(chroma, [5, 2, 5])
-    np.testing.assert_allclose(hue, [np.arctan2(4, 3), np.pi, -np.pi / 2])
 
 
 def test_numpy_needs_no_torch() -> None:

@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from colorgan import paths
-from colorgan.config import Params, check_params, flat, load_params, read_yaml
+from colorgan.config import Params, check_params, load_params, read_yaml
 from colorgan.errors import ParamsError
 
 ROOT = Path(__file__).parents[1]
@@ -212,17 +212,6 @@ def test_an_override_is_for_its_space_alone(make_params: Callable[..., Params]) 
     assert params.lab.train.epochs == params.rgb.train.epochs
     assert params.space("lab") is params.lab
     assert make_params({"lab.train": None}).lab.train == make_params().lab.train
-
-
-def test_flat_names_every_value(make_params: Callable[..., Params]) -> None:
-    values = flat(make_params({"lab.train": {"lr": 0.1}}).lab)
-    assert values["train.lr"] == 0.1
-    assert values["data.source"] == "sample"
-    lab = shipped()["lab"]
-    nested = {name for name, value in lab.items() if isinstance(value, dict)}
-    assert nested == {"stl10", "parquet", "model", "train"}
-    own = len(lab) - len(nested) + len(lab["stl10"]) + len(lab["parquet"])
-    assert len(values) == own + len(shipped()["train"]) + len(shipped()["model"])
 
 
 def test_the_projects_own_file_is_valid() -> None:

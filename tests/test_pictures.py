@@ -14,18 +14,6 @@ def plain(colour: tuple[int, int, int], height: int = 40, width: int = 60) -> UI
     return np.full((height, width, 3), colour, np.uint8)
 
 
-def test_pictures_lie_in_their_cells() -> None:
-    row = [plain(colour) for colour in COLOURS]
-    sheet = np.asarray(pictures.grid([row, row[::-1]]))
-    assert sheet.shape == (2 * 44 + 4, 3 * 64 + 4, 3)
-    for i, colours in enumerate((COLOURS, COLOURS[::-1])):
-        for j, colour in enumerate(colours):
-            cell = sheet[4 + i * 44 : 44 + i * 44, 4 + j * 64 : 64 + j * 64]
-            assert (cell == colour).all()
-    covered = (sheet != 255).any(-1).sum()
-    assert covered == 6 * 40 * 60
-
-
 def test_headings_and_captions_get_room_of_their_own() -> None:
     row = [plain(colour) for colour in COLOURS]
     bare = pictures.grid([row])

@@ -21,8 +21,8 @@ from colorgan.errors import ColorganError
 from colorgan.runs import run_dir
 from colorgan.runs.run_dir import RunDir
 from colorgan.runs.runtime import Group, Runtime
-from colorgan.training import trainer
 from colorgan.training.step import Pix2Pix
+from colorgan.training.validate import Validator
 from kill_runs import OUTS
 
 
@@ -103,7 +103,7 @@ def test_a_signal_in_the_last_validation_stops_it_too(
     unbroken = outs()
     shutil.rmtree(".resume")
     epochs: list[dict[str, float]] = []
-    validate = trainer.validate
+    validate = Validator.__call__
 
     def interrupted(*given: Any) -> dict[str, float]:
         epochs.append(validate(*given))
@@ -112,7 +112,7 @@ def test_a_signal_in_the_last_validation_stops_it_too(
         return epochs[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "validate", interrupted)
+        patch.setattr(Validator, "__call__", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run()
     assert steps.of(run) == []

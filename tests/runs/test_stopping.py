@@ -71,12 +71,12 @@ KILLS = {
         "goes on from iteration 3 of 30",
     ),
     "in validation": (
-        "from colorgan.training import trainer\n"
-        "validate, calls = trainer.validate, []\n"
+        "from colorgan.training.validate import Validator\n"
+        "validate, calls = Validator.__call__, []\n"
         "def third(*given):\n"
         "    calls.append(1)\n"
         "    return kill() if len(calls) == 3 else validate(*given)\n"
-        "trainer.validate = third",
+        "Validator.__call__ = third",
         "goes on from iteration 15 of 30",
     ),
     "the model is not recorded": (

@@ -28,20 +28,6 @@ def test_the_seed_alone_decides_the_weights(make_step: Callable[..., Pix2Pix]) -
     assert not torch.equal(weights(2), first)
 
 
-def test_given_weights_are_the_generators_alone(make_step: Callable[..., Pix2Pix]) -> None:
-    plain, given = make_step(), make_step(train__seed=2)
-    state = {name: tensor.clone() for name, tensor in given.generator.state_dict().items()}
-    step = make_step(weights=state, train__ema_decay=0.9)
-    for network in (step.generator, step.kept_generator()):
-        for name, tensor in network.state_dict().items():
-            assert torch.equal(tensor, state[name])
-    for a, b in zip(step.discriminator.parameters(), plain.discriminator.parameters(), strict=True):
-        assert torch.equal(a, b)
-    # What is trained is a copy.
-    next(step.generator.parameters()).data.zero_()
-    assert state[next(iter(state))].any()
-
-
 def test_optimizers_are_those_of_the_parameters(make_step: Callable[..., Pix2Pix]) -> None:
     betas = {"beta1": 0.4, "beta2": 0.98, "beta1_d": 0.3, "beta2_d": 0.9}
     step = make_step(train__lr=0.01, **{f"train__{name}": x for name, x in betas.items()})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -76,28 +78,33 @@ def test_the_earlier_of_two_alike_and_a_single_photo(tmp_path: Path) -> None:
     assert best_of(best.scores()) == "epoch 1"
 
 
+@pytest.fixture
+def own(write_arrays: Callable[..., Path], run_anew: Run) -> None:
+    """The folder `own` with a model of lab, and arrays."""
+    write_arrays("lab", train=8)
+    run_anew("lab", {"train.epochs": 1})
+    shutil.copytree(paths.model("lab"), "own")
+
+
 def scripted(monkeypatch: pytest.MonkeyPatch, ecf: Sequence[float]) -> None:
-    """Let validations find these figures, one after the other, then worse ones; NaN kills."""
+    """Let validations find these figures, one after the other, then worse ones; NaN is Ctrl-C."""
     left = iter(ecf)
 
     def figures(self: Validator, model: Model) -> dict[str, float]:
         if np.isnan(found := next(left, 99.0)):
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
         return {"ciede2000_ecf": found, "frechet_ecf": 1.0}
 
     monkeypatch.setattr(Validator, "__call__", figures)
 
 
 def test_weights_that_came_are_kept_where_nothing_better_comes(
-    write_arrays: Callable[..., Path],
+    own: None,
     run_anew: Run,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """From a model of one's own: the curve begins with it, at epoch 0; with its statistics."""
-    write_arrays("lab", train=8)
-    run_anew("lab", {"train.epochs": 1})
-    shutil.copytree(paths.model("lab"), "own")
     scripted(monkeypatch, (0.5, 0.9, 0.8))
     changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines"}
     run_anew("lab", {**changes, "train.ema_decay": 0.5})
@@ -123,19 +130,16 @@ def test_training_keeps_the_best_epoch(
     assert not list(Path(".resume").rglob("best"))
 
 
-def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better_also_after_a_kill(
-    write_arrays: Callable[..., Path],
+def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better_also_after_a_stop(
+    own: None,
     run: Run,
     run_anew: Run,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write_arrays("lab", train=8)
-    run_anew("lab", {"train.epochs": 1})
-    shutil.copytree(paths.model("lab"), "own")
     changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines",
                "runtime.checkpoint_iterations": 1}  # fmt: skip
-    # Epochs 0, 1 and 2, then shares of 25, 50 and 75%; killed, epoch 2 and the mixes come again.
+    # Epochs 0, 1 and 2, then shares of 25, 50 and 75%; stopped, epoch 2 and the mixes come again.
     scripted(monkeypatch, (3, 2.5, 2, 1.5, 1, float("nan"), 2, 1.5, 1, 2))
     with pytest.raises(KeyboardInterrupt):
         run_anew("lab", changes)

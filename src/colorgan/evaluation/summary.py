@@ -40,7 +40,6 @@ COLUMNS = (
 )
 """The columns of per_photo.csv that hold measures."""
 
-SIGNIFICANT_DIGITS = 5
 RESAMPLES = 2000
 RESAMPLES_AT_ONCE = 50
 """Bounds the memory of the bootstrap: 3 MB of indices for 8000 photos."""
@@ -137,7 +136,7 @@ def rounded(content: Any) -> Any:
         return {key: rounded(value) for key, value in content.items()}
     if isinstance(content, float):
         # Adding 0 turns -0.0 into 0.0.
-        return float(f"{content:.{SIGNIFICANT_DIGITS}g}") + 0.0 if math.isfinite(content) else None
+        return float(f"{content:.5g}") + 0.0 if math.isfinite(content) else None
     return content
 
 

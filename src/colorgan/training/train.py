@@ -26,14 +26,7 @@ from colorgan.tracking.unsent import RunDescription
 from colorgan.training.build import build_step, check_fit
 from colorgan.training.initial_weights import InitialWeights, read_initial_weights
 from colorgan.training.trainer import Trainer
-from colorgan.training.validate import (
-    BestWeights,
-    Score,
-    Validator,
-    best_of,
-    score_of,
-    spread,
-)
+from colorgan.training.validate import BestWeights, Validator, best_of, score_of, spread
 
 MIXED_SHARES = (0.25, 0.5, 0.75)
 
@@ -160,12 +153,12 @@ class Training:
             try:
                 with compile_errors(runtime.compile):
                     trainer.fit()
+                if is_rank_0:
+                    self._keep_model(trainer)
             except (KeyboardInterrupt, SystemExit):
                 done = f"{position.iteration} of {progress.iterations}"
                 progress.say(f"stopped after iteration {done}; the same command resumes")
                 raise
-            if is_rank_0:
-                self._keep_model(trainer)
         if is_rank_0:
             self.run_dir.finish()
 
@@ -194,8 +187,8 @@ class Training:
         cfg, gain = self.params.space(self.space.name), 1.0
         with trainer.generator_as_model() as model:
             network = model.generator
-            if trainer.best and (scores := trainer.best.scores()):
-                kept = self._load_best(trainer.best, scores, trainer.validator, model)
+            if trainer.best and trainer.best.scores():
+                kept = self._load_best(trainer, trainer.best, model)
                 trainer.progress.say(f"keeps the weights of {kept}")
             if cfg.train.calibrate_gain and len(trainer.validator.split):
                 gain = round(trainer.validator.vivid_gain(model), 3)
@@ -205,16 +198,15 @@ class Training:
             save_model(aside, network, self.space, cfg.model, self.info.image_size, gain)
         trainer.recorder.log_model(folder, io.sha256(folder / WEIGHTS))
 
-    def _load_best(
-        self, best: BestWeights, scores: dict[str, Score], validator: Validator, model: Model
-    ) -> str:
+    def _load_best(self, trainer: Trainer, best: BestWeights, model: Model) -> str:
         """Load the best weights, or a mix of them and the initial ones; return their name.
 
         Source: Wang et al., "ESRGAN" (2018), section 3.4: network interpolation.
         """
+        scores = best.scores()
         kept = best_of(scores)
         after, initial = best.weights(kept), self.weights.state or {}
-        # Not kept in the folder: a training that is killed here mixes the same weights again.
+        # Not kept in the folder: a training that ends here mixes the same weights when it resumes.
         mixes: dict[str, dict[str, Tensor]] = {}
         for share in MIXED_SHARES if initial else ():
             mixed = {
@@ -223,7 +215,9 @@ class Training:
             }
             model.generator.load_state_dict(mixed)
             name = f"{kept}, {share:.0%} of the way from the initial weights"
-            mixes[name], scores[name] = mixed, score_of(validator(model))
+            mixes[name], scores[name] = mixed, score_of(trainer.validator(model))
+            if trainer.stop.received:
+                trainer.stop.exit()
         kept = best_of(scores)
         model.generator.load_state_dict(mixes.get(kept) or best.weights(kept))
         return kept
