@@ -220,7 +220,7 @@ class MeanColour(nn.Module):
 def trained(row: Row) -> TrainingRun | None:
     """Return the run of a row; None where there is none that came to weights."""
     try:
-        return TrainingRuns().named(f"train_{row.space}", row.name)
+        return TrainingRuns().named(row.name, f"train_{row.space}")
     except ColorganError:
         return None
 

@@ -112,6 +112,16 @@ def write_arrays(project: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an MLflow store that has its tables and no run: to make it takes seconds."""
+    from colorgan.tracking.mlflow_log import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
 def real_photos() -> UInt8Array:
     """The middle 64x64 pixels of every tenth bundled photo, `(N, 64, 64, 3)`."""
     files = sorted((ROOT / "data" / "sample").glob("*/*.webp"))[::10]

@@ -50,14 +50,6 @@ def weights(value: float) -> dict[str, np.ndarray]:
     return {"a": np.full((2, 3), value, np.float32), "b": np.ones(4, np.float32)}
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with its tables and no run, made once: it takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(sqlite_uri(path)).search_experiments()
-    return path
-
-
 @pytest.fixture
 def store(project: Path, tables: Path) -> MlflowClient:
     """MLflow's own client on the project's store, which has the experiment and no run."""

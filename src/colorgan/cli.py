@@ -168,7 +168,7 @@ def ui(
     """Open the MLflow UI on this project's runs."""
     from colorgan.tracking.ui import serve_ui
 
-    raise typer.Exit(serve_ui(host, port))
+    serve_ui(host, port)
 
 
 @app.command(rich_help_panel=PHOTOS)

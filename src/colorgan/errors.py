@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class ColorganError(Exception):
     """An error that the user can fix: its text names the file or parameter and what is right.
@@ -16,3 +18,8 @@ class ParamsError(ColorganError):
     """A parameter in params.yaml is unknown, missing, mistyped or out of range."""
 
     exit_code = 2
+
+
+def say(sentence: str) -> None:
+    """Print to stderr what the user should know though the work goes on."""
+    print(sentence, file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from colorgan import io, paths
 from colorgan.config import SpaceName
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
-from colorgan.model import CONFIG, WEIGHTS
+from colorgan.model import WEIGHTS
 from colorgan.runs.runtime import choose_device
 from colorgan.tracking import lineage
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
@@ -68,14 +68,14 @@ def verify(space: SpaceName, wanted: str = "") -> list[str]:
             differences = _compare(runs, run, recorded, space, project)
     # A store that is away now must not cost the answer.
     with suppress(ColorganError):
-        runs.tag(run, {"verified": differences[0] if differences else "bit for bit"})
+        runs.tag(run, "verified", differences[0] if differences else "bit for bit")
     return differences
 
 
 def _find_run(runs: TrainingRuns, space: str, wanted: str) -> TrainingRun:
     stage, weights = f"train_{space}", paths.model(space) / WEIGHTS
     if wanted:
-        return runs.named(stage, wanted)
+        return runs.named(wanted, stage)
     run = runs.made(stage, io.sha256(weights)) if weights.is_file() else None
     if run is None:
         raise ColorganError(
@@ -157,10 +157,7 @@ def _link_first_weights(runs: TrainingRuns, run: TrainingRun, project: Path) -> 
         return
     folder = Path(init).absolute()
     if not folder.is_dir():
-        origin = runs.named(run.tags["stage"], init)
-        folder = project.parent / "init" / "model"
-        for name in (WEIGHTS, CONFIG):
-            runs.artifact(origin, f"model/{name}", folder.parent)
+        folder = runs.model(runs.named(init, run.tags["stage"]), project.parent / "init")
     (project / init).parent.mkdir(parents=True, exist_ok=True)
     (project / init).symlink_to(folder)
 

@@ -22,14 +22,6 @@ OTHER_DATA = "b" * 64
 Train = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with its tables and no run, made once: it takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def train(project: Path, tables: Path, make_params: Callable[..., Params]) -> Train:
     """Return a function that records a training with these scores; it returns the SHA-256."""

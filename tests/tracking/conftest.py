@@ -55,14 +55,6 @@ def describe(tmp_path: Path) -> Describe:
     return make
 
 
-@pytest.fixture(scope="session")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with its tables and no run, made once: it takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(sqlite_uri(path)).search_experiments()
-    return path
-
-
 @pytest.fixture
 def store(project: Path, tables: Path) -> Path:
     """The SQLite file of the project, which has its tables."""

@@ -95,6 +95,11 @@ def runs_in(client: MlflowClient) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id], order_by=["start_time ASC"]))
 
 
+def steps(client: MlflowClient, run: Run, metric: str) -> list[int]:
+    """The steps of a metric, sorted."""
+    return sorted(point.step for point in client.get_metric_history(run.info.run_id, metric))
+
+
 def unsent(project: Path) -> list[str]:
     """What waits in `.resume/unsent`."""
     return sorted(path.name for path in (project / ".resume" / "unsent").glob("*"))

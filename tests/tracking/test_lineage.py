@@ -33,12 +33,11 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_clean_repository_is_its_commit(repository: Path) -> None:
+def test_a_clean_repository_is_its_commit_and_a_staged_change_is_in_the_diff(
+    repository: Path,
+) -> None:
     (repository / "mlflow.db").write_text("ignored by git")
     assert lineage.git_state(repository) == (git("rev-parse", "HEAD"), "")
-
-
-def test_a_staged_change_is_in_the_diff(repository: Path) -> None:
     (repository / "params.yaml").write_text("lr: 2\n")
     git("add", "params.yaml")
     assert "-lr: 1\n+lr: 2\n" in lineage.git_state(repository)[1]

@@ -226,8 +226,9 @@ def test_four_processes_may_meet_an_empty_store(project: Path) -> None:
         for n in range(4)
     ]
     said = [process.communicate()[0] for process in started]
-    # No call to the network; what one process did not wait for, another or the next one sends.
-    assert "looks for" not in "".join(said)
+    # No call to the network, and no word of MLflow's; what one process did not wait for, another or
+    # the next one sends.
+    assert all("what it does not have of run" in line for line in "".join(said).splitlines())
     assert [process.returncode for process in started] == [0] * 4
     send_unsent().join()
     recorded = runs_in(MlflowClient(sqlite_uri(project / "mlflow.db")))
@@ -245,5 +246,5 @@ def test_a_run_of_an_older_version_is_read(client: MlflowClient, tmp_path: Path)
     there = TrainingRuns()
     found = there.made("train_lab", SHA)
     for name in ("batch-32", "batch-32 / train_lab", run):
-        assert there.named("train_lab", name) == found
+        assert there.named(name, "train_lab") == found
     assert there.kept_score(found) == 0.5

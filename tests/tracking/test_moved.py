@@ -13,9 +13,8 @@ from mlflow import MlflowClient
 from recorded import Describe
 
 from colorgan.tracking.mlflow_read import TrainingRuns
-from colorgan.tracking.moved import prepare_file
 from colorgan.tracking.run import record_results
-from colorgan.tracking.store import sqlite_uri, tracking_uri
+from colorgan.tracking.store import prepare_file, sqlite_uri, tracking_uri
 
 ODD = "größe #2? 100%25 of 'it'"
 MODEL = "model/generator.safetensors"
@@ -99,20 +98,6 @@ def test_an_old_store_with_other_paths_is_taken_over(
     assert TrainingRuns().artifact(run, MODEL, tmp_path / "brought") is not None
     record_results("evaluate", "lab", trained, {}, [])
     assert len(list(there.rglob("environment.txt"))) == 2
-
-
-def test_a_relative_store_moves_with_the_project(
-    describe: Describe, project: Path, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///store/runs.db")
-    (project / "store").mkdir()
-    shutil.copy(tables, project / "store" / "runs.db")
-    sha256 = describe().record()
-    there = Path(shutil.move(project, tmp_path / "moved"))
-    monkeypatch.setenv("DVC_ROOT", str(there))
-    run = TrainingRuns().made("train_lab", sha256)
-    assert run is not None
-    assert TrainingRuns().artifact(run, MODEL, tmp_path / "brought") is not None
 
 
 def test_what_waits_is_sent_with_its_weights_after_a_move(

@@ -200,8 +200,6 @@ def _load_folder(folder: Path, device: str) -> Model:
 
 
 def _load_run(name: str, device: str) -> Model:
-    from colorgan.model import CONFIG, WEIGHTS
-
     try:
         from colorgan.tracking.mlflow_read import TrainingRuns
     except ModuleNotFoundError:
@@ -213,13 +211,10 @@ def _load_run(name: str, device: str) -> Model:
             runs = TrainingRuns()
             # runs:/ID/model is MLflow's way; in a name, / is part of it: `batch-32 / train_lab`.
             wanted = name.split("/")[1] if name.startswith("runs:/") else name
-            run = runs.of_any([f"train_{space}" for space in SPACES], wanted)
+            run = runs.named(wanted, *(f"train_{space}" for space in SPACES))
         except ColorganError as error:
             raise _no_model(name, f"nor a training run ({error})") from None
-        files = [runs.artifact(run, f"model/{file}", Path(folder)) for file in (WEIGHTS, CONFIG)]
-        if None in files:
-            raise ColorganError(f"--model {name}: {run} has no model in MLflow")
-        return _load_folder(Path(folder) / "model", device)
+        return _load_folder(runs.model(run, Path(folder)), device)
 
 
 def _no_model(name: str, further: str) -> ColorganError:

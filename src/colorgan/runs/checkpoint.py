@@ -7,7 +7,6 @@ numbers and the learning rate are functions of the position.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from colorgan.errors import ColorganError
+from colorgan.errors import ColorganError, say
 from colorgan.io import file_aside, sync
 from colorgan.runs.runtime import Group
 
@@ -155,9 +154,5 @@ class Checkpoints:
             Checkpoint.of(parts, position).write(self._path)
         except (OSError, SafetensorError) as error:
             previous = "the one before it stays" if self._path.exists() else "there is none yet"
-            print(
-                f"{self._title}: {self._path} could not be written ({error}); {previous}",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"{self._title}: {self._path} could not be written ({error}); {previous}")
         self._last_iteration, self._last_time = position.iteration, time.monotonic()

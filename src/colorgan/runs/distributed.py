@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from colorgan.errors import say
 from colorgan.runs.runtime import Group
 
 T = TypeVar("T")
@@ -70,8 +71,7 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
         if code > 0:
             return code
         name = signal.Signals(-code).name
-        said = f"train {space}: a process was ended by {name}; the same command resumes"
-        print(said, file=sys.stderr)
+        say(f"train {space}: a process was ended by {name}; the same command resumes")
         return 128 - code
     except SignalException as stop:
         return 128 + int(stop.sigval)

@@ -21,7 +21,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,7 +30,7 @@ from filelock import FileLock, Timeout
 
 from colorgan import io, paths
 from colorgan.config import SpaceParams, flat
-from colorgan.errors import ColorganError
+from colorgan.errors import ColorganError, say
 from colorgan.model import CONFIG, WEIGHTS
 from colorgan.runs.checkpoint import VERSION, Checkpoint, made_with
 from colorgan.runs.progress import TrainingProgress
@@ -80,14 +79,7 @@ def digest_of(cfg: SpaceParams, data_digest: str, init_sha256: str, runtime: Run
 
 
 class RunDir:
-    """The folder of one training, which is made if it does not exist; see the head of this module.
-
-    Attributes:
-        path: the folder.
-        checkpoint: the checkpoint file.
-        best: the folder of the best weights so far.
-        model: the folder of the finished model.
-    """
+    """The folder of one training, as the head of this module says; made if it does not exist."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -95,11 +87,6 @@ class RunDir:
         self.checkpoint = path / "checkpoint.safetensors"
         self.best = path / "best"
         self.model = path / "finished"
-
-    @classmethod
-    def of(cls, stage: str, digest: str) -> RunDir:
-        """Return the folder of a training of a stage."""
-        return cls(paths.resume(stage) / digest)
 
     def token(self) -> str:
         """Return the name of this training for good, the same after each resume."""
@@ -148,14 +135,13 @@ class RunDir:
         try:
             checkpoint = Checkpoint.read(self.checkpoint)
         except ColorganError as error:
-            print(f"{progress.title}: {error}: training begins anew", file=sys.stderr, flush=True)
+            say(f"{progress.title}: {error}: training begins anew")
             self.checkpoint.unlink()
             return None
         if checkpoint.made_with != made_with():
-            print(
+            say(
                 f"{progress.title}: the checkpoint is of {checkpoint.made_with}, this is "
-                f"{made_with()}: the weights may differ from those of an unbroken training",
-                file=sys.stderr,
+                f"{made_with()}: the weights may differ from those of an unbroken training"
             )
         return checkpoint
 

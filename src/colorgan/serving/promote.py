@@ -12,7 +12,6 @@ from colorgan import paths
 from colorgan.config import SpaceName
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
-from colorgan.model import CONFIG, WEIGHTS
 from colorgan.tracking.mlflow_read import SHA256_TAG, TrainingRun, TrainingRuns
 from colorgan.tracking.store import reason, tracking_uri
 
@@ -111,11 +110,9 @@ def _version(client: MlflowClient, runs: TrainingRuns, name: str, run: TrainingR
         if version.tags.get(SHA256_TAG) == run.generator_sha256:
             return str(version.version)
     with TemporaryDirectory() as folder:
-        place = Path(folder)
-        if None in [runs.artifact(run, f"model/{file}", place) for file in (WEIGHTS, CONFIG)]:
-            raise ColorganError(f"{run} has no model in MLflow")
-        save_model(place / "model", place / FOLDER)
-        client.log_artifacts(run.id, str(place / FOLDER), FOLDER)
+        place = Path(folder, FOLDER)
+        save_model(runs.model(run, Path(folder)), place)
+        client.log_artifacts(run.id, str(place), FOLDER)
     source = f"{client.get_run(run.id).info.artifact_uri}/{FOLDER}"
     tags = {SHA256_TAG: run.generator_sha256}
     return str(client.create_model_version(name, source, run.id, tags=tags).version)

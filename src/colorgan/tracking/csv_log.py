@@ -16,12 +16,9 @@ class CsvTable:
     """A CSV file that is written row by row. Its columns are those of its first row."""
 
     def __init__(self, path: Path, steps: Sequence[str], last: int | None = None) -> None:
-        """Remove the rows that are newer than the checkpoint.
+        """Remove the rows after number `last`, that of the checkpoint; all rows if it is None.
 
-        Args:
-            path: the file, which may not exist yet.
-            steps: the first columns; rows are numbered by the first of them.
-            last: the last row of the checkpoint; None removes all rows.
+        Rows are numbered by the first of the columns `steps`.
         """
         self._path, self._columns = path, list(steps)
         old = read_rows(path)[0]

@@ -22,11 +22,9 @@ GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
 def git_state(cwd: Path) -> tuple[str, str]:
-    """Return the commit and the diff of the folder `cwd`; empty where there is no git.
+    """Return the hash of HEAD and the change against it, staged or not; empty without git.
 
-    Returns:
-        The full hash of HEAD, and the change against it, staged or not, with the names of files
-        that are new to git. Reports and dvc.lock, which the stages write, do not count.
+    The names of files that are new to git follow the diff.
     """
     commit = _git(cwd, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not commit:
@@ -49,11 +47,6 @@ def git_state(cwd: Path) -> tuple[str, str]:
 def git_environment() -> dict[str, str]:
     """Return the environment in which git takes the repository around the working directory."""
     return {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
-
-
-def run_name(stage: str) -> str:
-    """Return the name of a run: the DVC experiment, else `workspace`, and its stage."""
-    return f"{os.environ.get('DVC_EXP_NAME') or 'workspace'} / {stage}"
 
 
 def origin(stage: str, commit: str, diff: str) -> dict[str, str]:

@@ -10,28 +10,25 @@ import json
 import shutil
 import threading
 import uuid
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from colorgan import io, paths
-from colorgan.errors import ColorganError
+from colorgan.errors import ColorganError, say
 from colorgan.tracking.csv_log import LOSSES, VALIDATION, read_rows
-from colorgan.tracking.mlflow_read import SHA256_TAG, StoreAwayError, open_store, place
+from colorgan.tracking.mlflow_read import SHA256_TAG, open_store, place
 from colorgan.tracking.store import ARTIFACTS, experiment_name, is_remote, reason, tracking_uri
-from colorgan.tracking.unsent import FILES, IMAGES, RESUMED_TAG, RunDescription, say
+from colorgan.tracking.unsent import FILES, IMAGES, MEASURED_TAG, RESUMED_TAG, RunDescription
 
 # The UI then opens on runs and their curves, not on pages for language models.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 TOKEN_TAG = "colorgan.token"
-# Of results: another name than that of the training run, which is found by it.
-MEASURED_TAG = "colorgan.measured_sha256"
 
 SEND_EVERY = 5.0
 """Seconds between two rounds of sending."""
@@ -50,22 +47,15 @@ THUMBNAIL = 256
 class Sender:
     """A daemon thread that sends a run to MLflow, and removes its folder when MLflow has it all.
 
-    Attributes:
-        run: the run as this process knows it.
-        error: why the last round failed, or None.
+    If another process holds the lock of the run, the thread waits for it. `live` is a run that is
+    still recorded: sent every few seconds, with CPU and GPU usage. `error` is why the last round
+    failed; `reached` is whether the store has ever answered.
     """
 
     def __init__(self, run: RunDescription, lock: FileLock, *, live: bool = False) -> None:
-        """Prepare to send.
-
-        Args:
-            run: what to send; its run.json is read again each time.
-            lock: that of the run; if another process holds it, the thread waits for it.
-            live: the run is still recorded: send every few seconds, with CPU and GPU usage.
-        """
-        self.run = run
+        self.run, self._lock, self._live = run, lock, live
         self.error: Exception | None = None
-        self._folder, self._lock, self._live = run.folder, lock, live
+        self.reached = False
         self._run_id = ""
         self._monitor: Any = None
         self._read_to = {LOSSES: 0, VALIDATION: 0}
@@ -82,11 +72,7 @@ class Sender:
         self._thread.start()
 
     def finish(self) -> str:
-        """Wait until all of an ended run is sent, for a time that has a limit.
-
-        Returns:
-            A sentence about what is not sent; empty if MLflow has the whole run.
-        """
+        """Wait for the end, but not forever; return a sentence about what is not sent, if any."""
         self._ended.set()
         self._thread.join(PATIENCE)
         if self._run_id:
@@ -96,7 +82,7 @@ class Sender:
             return ""
         return (
             f"{self.error or 'MLflow does not answer'}: what it does not have of run "
-            f"{self.run.name!r} is kept in {self._folder}, and the next training or "
+            f"{self.run.name!r} is kept in {self.run.folder}, and the next training or "
             "`python -m colorgan sync` sends it"
         )
 
@@ -112,8 +98,8 @@ class Sender:
         self._try_to_send()
         self._sent = self.error is None
         # Unless another process has resumed the run since.
-        if self._sent and (run := RunDescription.read(self._folder)) and run.status:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._sent and (run := RunDescription.read(self.run.folder)) and run.status:
+            shutil.rmtree(run.folder, ignore_errors=True)
         self._lock.release(force=True)
 
     def _try_to_send(self) -> None:
@@ -129,22 +115,23 @@ class Sender:
 
     def send(self) -> None:
         """Send what MLflow does not have; if the run has ended, also how."""
-        run = RunDescription.read(self._folder)
-        if run is None:
-            raise ColorganError(f"{self._folder} has no run.json")
+        # Before the rest, which is then complete.
+        status = self.run.status
         if not self._run_id:
-            self._connect(run)
-        self._send_metrics(run)
-        self._send_images(run)
-        self._send_model(run)
-        if run.status:
+            self._connect()
+        self._send_metrics()
+        self._send_images()
+        self._send_model()
+        if status:
             self._stop_monitor()
-            if run.status != self._status:
-                self._client.set_terminated(self._run_id, run.status, run.ended)
+            if status != self._status:
+                self._client.set_terminated(self._run_id, status, self.run.ended)
 
-    def _connect(self, run: RunDescription) -> None:
+    def _connect(self) -> None:
         """Find the run in MLflow or create it, and ask what it has."""
+        run = self.run
         client, experiment_id = connect()
+        self.reached = True
         found = _newest(client, experiment_id, TOKEN_TAG, run.token)
         if found is None:
             # Tagged from the first moment on, so that a kill leaves no run that is not found.
@@ -154,7 +141,7 @@ class Sender:
             self._read_to, self._points = dict.fromkeys(self._read_to, 0), []
         self._client, self._run_id = client, found.info.run_id
         if "stage" not in found.data.tags:
-            self._describe(run, experiment_id)
+            self._describe(experiment_id)
         elif resumed_from := run.tags.get(RESUMED_TAG):
             client.set_tag(self._run_id, RESUMED_TAG, resumed_from)
         self._status = found.info.status
@@ -173,9 +160,9 @@ class Sender:
             )
             self._monitor.start()
 
-    def _describe(self, run: RunDescription, experiment_id: str) -> None:
+    def _describe(self, experiment_id: str) -> None:
         """Record all that is known of a run before it starts; again, if a kill came half-way."""
-        client, run_id = self._client, self._run_id
+        run, client, run_id = self.run, self._client, self._run_id
         params = [Param(name, str(value)) for name, value in run.params.items()]
         for start in range(0, len(params), PARAMS_PER_BATCH):
             batch = params[start : start + PARAMS_PER_BATCH]
@@ -190,22 +177,22 @@ class Sender:
             )
             context = InputTag("mlflow.data.context", "training")
             client.log_inputs(run_id, [DatasetInput(dataset, [context])])
-        client.log_artifacts(run_id, str(self._folder / FILES))
+        client.log_artifacts(run_id, str(run.folder / FILES))
         tags = dict(run.tags)
-        if sha256 := tags.get(MEASURED_TAG):
-            parent = _newest(client, experiment_id, SHA256_TAG, sha256)
-            if parent:
-                tags["mlflow.parentRunId"] = parent.info.run_id
+        measured = tags.get(MEASURED_TAG)
+        if measured and (parent := _newest(client, experiment_id, SHA256_TAG, measured)):
+            tags["mlflow.parentRunId"] = parent.info.run_id
         # Last: a run with these tags is described whole.
         entries = [RunTag(name, value) for name, value in tags.items()]
         client.log_batch(run_id, tags=entries, synchronous=True)
 
-    def _send_metrics(self, run: RunDescription) -> None:
+    def _send_metrics(self) -> None:
+        run = self.run
         for file, prefix, step_column in (
             (LOSSES, "train/", "iteration"),
             (VALIDATION, "val/", "epoch"),
         ):
-            path = self._folder / file
+            path = run.folder / file
             rows, self._read_to[file] = read_rows(path, self._read_to[file])
             for row in rows:
                 # The file says no time; it was last written when its last row was.
@@ -222,13 +209,10 @@ class Sender:
             self._client.log_batch(self._run_id, metrics=batch, synchronous=True)
             self._points = self._points[METRICS_PER_BATCH:]
 
-    def _send_images(self, run: RunDescription) -> None:
-        """Send pictures under MLflow's names of stepped images.
-
-        The names are the same each time, so a picture that is sent again replaces itself.
-        """
-        for path in sorted((self._folder / IMAGES).glob("*.png")):
-            unique = uuid.uuid5(uuid.NAMESPACE_URL, f"{run.token}/{path.stem}")
+    def _send_images(self) -> None:
+        """Send pictures under MLflow's names of stepped images; sent again they are replaced."""
+        for path in sorted((self.run.folder / IMAGES).glob("*.png")):
+            unique = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.run.token}/{path.stem}")
             name = f"images/{path.stem}+timestamp+{self._started}+{unique}"
             with Image.open(path) as image:
                 self._client.log_image(self._run_id, image, f"{name}.png")
@@ -236,16 +220,16 @@ class Sender:
                 self._client.log_image(self._run_id, image, f"{name}+compressed.webp")
             path.unlink()
 
-    def _send_model(self, run: RunDescription) -> None:
+    def _send_model(self) -> None:
         """Send the weights, if they still lie where they were saved, and their digest."""
-        if run.model is None or run.model["sha256"] == self._sha256:
+        model = self.run.model
+        if model is None or model["sha256"] == self._sha256:
             return
-        # An absolute folder stays so.
-        folder, sha256 = paths.project_root() / run.model["folder"], run.model["sha256"]
+        folder, sha256 = paths.project_root() / model["folder"], model["sha256"]
         if sha256 in map(io.sha256, folder.glob("*.safetensors")):
             self._client.log_artifacts(self._run_id, str(folder), "model")
         else:
-            say(f"the weights of run {run.name!r} are not in {folder} any more: MLflow gets "
+            say(f"the weights of run {self.run.name!r} are not in {folder} any more: MLflow gets "
                 "their digest alone")  # fmt: skip
         # Last: a run with this tag has its weights whole.
         self._client.set_tag(self._run_id, SHA256_TAG, sha256)
@@ -258,26 +242,17 @@ class Sender:
 
 
 def connect() -> tuple[MlflowClient, str]:
-    """Return a client of the store and the id of the experiment, which is created if need be.
-
-    Raises:
-        ColorganError: as `open_store` does.
-    """
+    """Return a client of the store and the id of the experiment, which is created if need be."""
     uri, root = tracking_uri(), paths.project_root()
     # Several processes that create the tables of an empty SQLite store at once crash.
     with nullcontext() if is_remote(uri) else FileLock(root / ".mlflow.lock"):
         client, experiment = open_store(uri)
-        if experiment is None:
-            # By default artifacts lie below the working directory, which may be a temporary copy
-            # that DVC has made; a server chooses their place itself.
-            artifacts = None if is_remote(uri) else (root / ARTIFACTS).as_uri()
-            # On a server, another process may be a moment faster.
-            with suppress(MlflowException):
-                client.create_experiment(experiment_name(), artifacts, tags=EXPERIMENT_TAGS)
-            _, experiment = open_store(uri)
-    if experiment is None:
-        raise StoreAwayError(f"{place()} does not take the experiment {experiment_name()}")
-    return client, experiment.experiment_id
+        if experiment:
+            return client, experiment.experiment_id
+        # By default artifacts lie below the working directory, which may be a temporary copy that
+        # DVC has made; a server chooses their place itself.
+        artifacts = None if is_remote(uri) else (root / ARTIFACTS).as_uri()
+        return client, client.create_experiment(experiment_name(), artifacts, EXPERIMENT_TAGS)
 
 
 def _newest(client: MlflowClient, experiment_id: str, tag: str, value: str) -> Run | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,14 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Experiment
 
 from colorgan.errors import ColorganError
-from colorgan.tracking.moved import prepare_file
-from colorgan.tracking.store import experiment_name, reason, shown, sqlite_file, tracking_uri
+from colorgan.tracking.store import (
+    experiment_name,
+    prepare_file,
+    reason,
+    shown,
+    sqlite_file,
+    tracking_uri,
+)
 
 SHA256_TAG = "colorgan.generator_sha256"
 
@@ -24,10 +30,6 @@ SHA256_TAG = "colorgan.generator_sha256"
 if os.environ["MLFLOW_LOGGING_LEVEL"] == "CRITICAL":
     for _library in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
         logging.getLogger(_library).setLevel(logging.CRITICAL)
-
-
-class StoreAwayError(ColorganError):
-    """The store cannot be used, whatever the run is."""
 
 
 def place(uri: str = "") -> str:
@@ -39,18 +41,17 @@ def open_store(uri: str) -> tuple[MlflowClient, Experiment | None]:
     """Return a client of a store and its experiment, if there is one.
 
     Raises:
-        StoreAwayError: it cannot be reached, is locked or is no store.
-        ColorganError: the experiment is deleted.
+        ColorganError: it cannot be reached, is locked or is no store; the experiment is deleted.
     """
     try:
         prepare_file(uri)
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(experiment_name())
-    except ColorganError as error:
-        raise StoreAwayError(str(error)) from None
+    except ColorganError:
+        raise
     except Exception as error:
         # A server, a database and its driver each fail in their own way.
-        raise StoreAwayError(f"{place(uri)} cannot be used: {reason(error)}") from error
+        raise ColorganError(f"{place(uri)} cannot be used: {reason(error)}") from error
     if experiment and experiment.lifecycle_stage != "active":
         raise ColorganError(
             f"the experiment {experiment.name} of {place(uri)} is deleted: bring it back with "
@@ -96,39 +97,29 @@ class TrainingRuns:
         condition = f"tags.`{SHA256_TAG}` = '{sha256}' and tags.stage = '{stage}'"
         return next(iter(self._search(condition, 1)), None)
 
-    def named(self, stage: str, wanted: str) -> TrainingRun:
-        """Return the newest run of `stage` with weights that has this id or name.
+    def named(self, wanted: str, *stages: str) -> TrainingRun:
+        """Return the newest run with weights, of one of these stages, that has this id or name.
 
         The name may be that of a DVC experiment: `batch-32` for `batch-32 / train_lab`.
-
-        Raises:
-            ColorganError: there is none, it is of another stage, or it has no weights.
         """
-        if re.fullmatch("[0-9a-f]{32}", wanted):
-            found = self._search(f"attributes.run_id = '{wanted}'", 1)
+        name, of_stages = wanted.strip(), " or ".join(stages)
+        if re.fullmatch("[0-9a-f]{32}", name):
+            found = self._search(f"attributes.run_id = '{name}'", 1)
         else:
-            # The UI shows `batch-32 / train_lab`.
-            names = {wanted.strip(), f"{wanted.strip()} / {stage}"}
-            found = [run for run in self._search(f"tags.stage = '{stage}'") if run.name in names]
+            runs = [run for stage in stages for run in self._search(f"tags.stage = '{stage}'")]
+            found = [r for r in runs if r.name in (name, f"{name} / {r.tags['stage']}")]
         if not found:
             raise ColorganError(
-                f"no run of {stage} in MLflow has the id or the name {wanted!r}: "
+                f"no run of {of_stages} in MLflow has the id or the name {wanted!r}: "
                 "`python -m colorgan ui` shows the runs"
             )
         run = next((run for run in found if run.generator_sha256), found[0])
-        of_stage = run.tags.get("stage", "no stage")
-        if of_stage != stage:
-            raise ColorganError(f"{run} is of {of_stage}; name a run of {stage}")
+        if run.tags.get("stage") not in stages:
+            of_stage = run.tags.get("stage", "no stage")
+            raise ColorganError(f"{run} is of {of_stage}; name a run of {of_stages}")
         if not run.generator_sha256:
             raise ColorganError(f"{run} has no weights: it did not finish; name one that did")
         return run
-
-    def of_any(self, stages: Sequence[str], wanted: str) -> TrainingRun:
-        """Return the run of the first of several stages that has it, as `named` does."""
-        for stage in stages[:-1]:
-            with suppress(ColorganError):
-                return self.named(stage, wanted)
-        return self.named(stages[-1], wanted)
 
     def with_weights(self, stage: str, most: int) -> list[TrainingRun]:
         """Return the newest runs of `stage` that have weights, at most so many."""
@@ -139,13 +130,20 @@ class TrainingRuns:
         parent = path.rpartition("/")[0] or None
         place = folder / path
         with self._reading():
-            there = {file.path for file in self._client.list_artifacts(run.id, parent)}
-            if path not in there:
+            if path not in {file.path for file in self._client.list_artifacts(run.id, parent)}:
                 return None
             place.parent.mkdir(parents=True, exist_ok=True)
             # Some stores keep the folders of the path, others leave them out.
             Path(self._client.download_artifacts(run.id, path, str(place.parent))).replace(place)
         return place
+
+    def model(self, run: TrainingRun, folder: Path) -> Path:
+        """Bring the weights of a run, and their config.json, into `folder`; return their folder."""
+        with self._reading():
+            if self._client.list_artifacts(run.id, "model"):
+                folder.mkdir(parents=True, exist_ok=True)
+                return Path(self._client.download_artifacts(run.id, "model", str(folder)))
+        raise ColorganError(f"{run} has no model in MLflow")
 
     def kept_score(self, run: TrainingRun) -> float | None:
         """Return `ciede2000_ecf` of the weights that a run has kept; None if it has none."""
@@ -158,11 +156,7 @@ class TrainingRuns:
         return float(min(scores) if kept == "best" else scores[-1])
 
     def registered(self, uri: str, folder: Path) -> Path:
-        """Bring a registered model, such as `models:/colorgan-lab@champion`; return its folder.
-
-        Raises:
-            ColorganError: there is no such model, or `colorgan promote` did not register it.
-        """
+        """Bring a registered model, such as `models:/colorgan-lab@champion`; return its folder."""
         with self._reading():
             model = download_artifacts(uri, dst_path=str(folder), tracking_uri=self._uri)
         found = Path(model) / "artifacts" / "model"
@@ -170,14 +164,13 @@ class TrainingRuns:
             raise ColorganError(f"{uri} holds no generator that `colorgan promote` has registered")
         return found
 
-    def tag(self, run: TrainingRun, tags: Mapping[str, str]) -> None:
-        """Add tags to a run, or replace those of the same name."""
+    def tag(self, run: TrainingRun, name: str, value: str) -> None:
+        """Add a tag to a run, or replace that of the same name."""
         with self._reading("written to"):
-            for name, value in tags.items():
-                self._client.set_tag(run.id, name, value)
+            self._client.set_tag(run.id, name, value)
 
     def _search(self, condition: str, most: int = 10_000) -> list[TrainingRun]:
-        """Return the newest runs that an MLflow filter matches, the newest first."""
+        """Return the runs that an MLflow filter matches, the newest first."""
         if not self._experiments:
             return []
         newest = ["attributes.start_time DESC"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import uuid
@@ -9,25 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
 from PIL import Image
 
 from colorgan import io
-from colorgan.errors import ColorganError
+from colorgan.errors import ColorganError, say
 from colorgan.tracking import lineage
 from colorgan.tracking.csv_log import LOSSES, VALIDATION, CsvTable
 from colorgan.tracking.store import NOT_INSTALLED
 from colorgan.tracking.unsent import (
     FILES,
     IMAGES,
+    MEASURED_TAG,
     RESUMED_TAG,
     RunDescription,
     Status,
     lock_of,
-    say,
     take_waiting,
 )
 
@@ -45,13 +45,10 @@ class Recorder:
     def __init__(
         self, *folders: Path, iteration: int = 0, epoch: int = 0, sender: Sender | None = None
     ) -> None:
-        """Open losses.csv and validation.csv, cut back to the checkpoint.
+        """Open losses.csv and validation.csv in each folder, cut back to the checkpoint.
 
-        Args:
-            folders: where both are written.
-            iteration: finished iterations of the checkpoint; 0 if the training begins.
-            epoch: validated epochs of the checkpoint.
-            sender: sends the run to MLflow; only MLflow gets pictures and the model.
+        `iteration` and `epoch` are the last ones of the checkpoint; 0 if the training begins. Only
+        the sender gets pictures and the model.
         """
         # Epoch 0 validates the initial weights, and a training that begins anew does it again.
         ends = (iteration, epoch) if iteration else (None, None)
@@ -62,16 +59,9 @@ class Recorder:
             sender.start()
 
     def __enter__(self) -> Self:
-        """Return the recorder itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End the run; say so if MLflow does not have all of it."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         status: Status = "FINISHED"
         if kind is not None:
             killed = issubclass(kind, (KeyboardInterrupt, SystemExit))
@@ -110,15 +100,10 @@ class Recorder:
 def open_recorder(
     run: RunDescription, folder: Path, iteration: int = 0, epoch: int = 0
 ) -> Recorder:
-    """Begin to record a training run, to CSV and, where it is installed, to MLflow.
+    """Begin to record a training run, to CSV in its folder and to MLflow if that is installed.
 
-    Runs that wait to be sent are sent in the background.
-
-    Args:
-        run: its description; a training that resumes keeps its first one.
-        folder: that of the training, in which the CSV files are written.
-        iteration: finished iterations of the checkpoint that it resumes from; 0 if it begins.
-        epoch: epochs of that checkpoint that are finished and validated.
+    A training that resumes, after `iteration` and `epoch`, keeps its first description. Runs that
+    wait are sent in the background.
     """
     mlflow_log = _mlflow_log()
     if mlflow_log is None:
@@ -151,20 +136,12 @@ def record_results(
 ) -> None:
     """Record what was measured or drawn with a trained generator, as a run of its own.
 
-    In MLflow it is a child of the newest training run that made these weights, if there is one. If
-    MLflow is away it is sent later, like a training.
-
-    Args:
-        stage: the stage that runs, such as `evaluate_lab`.
-        space: the space of the generator.
-        generator_sha256: SHA-256 of its generator.safetensors.
-        metrics: numbers by name.
-        artifacts: files, or folders with all that is in them.
+    In MLflow it is a child of the newest training run that made these weights, if there is one. Of
+    a folder, all files are recorded.
     """
-    mlflow_log = _mlflow_log()
-    if mlflow_log is None:
+    if _mlflow_log() is None:
         return
-    tags = {"space": space, mlflow_log.MEASURED_TAG: generator_sha256}
+    tags = {"space": space, MEASURED_TAG: generator_sha256}
     run, lock = _begin(RunDescription(stage, uuid.uuid4().hex, tags=tags, metrics=dict(metrics)))
     for path in artifacts:
         copy = shutil.copytree if path.is_dir() else shutil.copy2
@@ -191,9 +168,9 @@ def sync() -> str:
     if find_spec("mlflow") is None:
         raise ColorganError(NOT_INSTALLED)
     outcomes = list(_send_waiting())
-    if problems := [problem for _, problem in outcomes if problem]:
+    if problems := [sentence for _, sent, sentence in outcomes if not sent]:
         raise ColorganError("\n".join(problems))
-    return "\n".join(_sent(run) for run, _ in outcomes) or "MLflow has all runs already"
+    return "\n".join(sentence for *_, sentence in outcomes) or "MLflow has all runs already"
 
 
 def _end_and_send(run: RunDescription, lock: FileLock) -> None:
@@ -205,13 +182,13 @@ def _end_and_send(run: RunDescription, lock: FileLock) -> None:
 
 def _send_and_say(own: str = "") -> None:
     """Send the runs that wait, and say so; of the run with the token `own` a problem alone."""
-    for run, problem in _send_waiting():
-        if problem or run.token != own:
-            say(problem or _sent(run))
+    for token, sent, sentence in _send_waiting():
+        if not sent or token != own:
+            say(sentence)
 
 
-def _send_waiting() -> Iterator[tuple[RunDescription, str]]:
-    """Send the runs that wait; yield each with what went wrong, empty if nothing did."""
+def _send_waiting() -> Iterator[tuple[str, bool, str]]:
+    """Send the runs that wait; yield the token of each, whether MLflow has it, and a sentence."""
     for run, lock in take_waiting():
         mlflow_log = _mlflow_log()
         if mlflow_log is None:
@@ -220,14 +197,11 @@ def _send_waiting() -> Iterator[tuple[RunDescription, str]]:
         sender = mlflow_log.Sender(run, lock)
         sender.start()
         problem = sender.finish()
-        yield run, problem
-        if problem and isinstance(sender.error, mlflow_log.StoreAwayError | None):
+        sentence = problem or f"MLflow has got what it had missed of run {run.name!r}"
+        yield run.token, not problem, sentence
+        if problem and not sender.reached:
             # The other runs would wait for the store too.
             return
-
-
-def _sent(run: RunDescription) -> str:
-    return f"MLflow has got what it had missed of run {run.name!r}"
 
 
 def _begin(run: RunDescription, training: Path | None = None) -> tuple[RunDescription, FileLock]:
@@ -243,15 +217,15 @@ def _begin(run: RunDescription, training: Path | None = None) -> tuple[RunDescri
         run = begun
     else:
         commit, diff = lineage.git_state(Path.cwd())
-        run.name = lineage.run_name(run.stage)
+        run.name = f"{os.environ.get('DVC_EXP_NAME') or 'workspace'} / {run.stage}"
         run.tags = lineage.origin(run.stage, commit, diff) | run.tags
-        files = {"environment.txt": lineage.environment(), "git.diff": diff}
-        (run.folder / FILES).mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            if text:
-                (run.folder / FILES / name).write_text(text, encoding="utf-8", newline="")
+        files = run.folder / FILES
+        files.mkdir(parents=True, exist_ok=True)
+        (files / "environment.txt").write_text(lineage.environment(), encoding="utf-8")
+        if diff:
+            (files / "git.diff").write_text(diff, encoding="utf-8", newline="")
         if run.params:
-            io.write_json(run.folder / FILES / "params.json", run.params)
+            io.write_json(files / "params.json", run.params)
     for name in (LOSSES, VALIDATION):
         if training and (training / name).exists():
             shutil.copy2(training / name, run.folder / name)

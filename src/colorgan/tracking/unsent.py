@@ -13,8 +13,8 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,6 +32,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 RUN, IMAGES, FILES = "run.json", "images", "files"
 RESUMED_TAG = "resumed.from"
 """Iteration of the checkpoint from which a training was resumed last."""
+MEASURED_TAG = "colorgan.measured_sha256"
+"""Of results: another name than that of the training run, which is found by it."""
 
 
 def now() -> int:
@@ -44,13 +46,10 @@ class RunDescription:
     """What is known of a run: the content of run.json. Times are in milliseconds since 1970.
 
     Attributes:
-        stage: the stage that runs, such as `train_lab`.
         token: identifies the run, however often it is stopped and resumed.
-        params: resolved parameters by dotted path.
-        tags: such as its space and the device that `auto` stood for.
+        params: by dotted path.
         dataset: name, digest and profile of the data it trains on.
-        metrics: metrics without a step.
-        name: its name in MLflow.
+        metrics: those without a step.
         status: how it ended; None while it runs, and after a kill.
         model: `sha256` of the generator, and the `folder` it was saved in, from the project root.
     """
@@ -85,10 +84,8 @@ class RunDescription:
 
     def keep_model(self, folder: Path, sha256: str) -> None:
         """Write down where the weights lie; they are found there when the project has moved."""
-        folder = folder.resolve()
-        if folder.is_relative_to(paths.project_root()):
-            folder = folder.relative_to(paths.project_root())
-        self.model = {"sha256": sha256, "folder": str(folder)}
+        relative = os.path.relpath(folder.resolve(), paths.project_root())
+        self.model = {"sha256": sha256, "folder": relative}
         self.write()
 
     def end(self, status: Status, at: int | None = None) -> None:
@@ -98,8 +95,7 @@ class RunDescription:
 
 
 def lock_of(folder: Path) -> FileLock:
-    """Return the lock of the run in a folder."""
-    # Acquired in the main thread, released by the thread that sends.
+    """Return the lock of a run, which one thread may acquire and another release."""
     return FileLock(folder / ".lock", thread_local=False)
 
 
@@ -112,25 +108,17 @@ def take_waiting() -> Iterator[tuple[RunDescription, FileLock]]:
     started = {path: run.started if (run := RunDescription.read(path)) else 0 for path in folders}
     for folder in sorted(folders, key=started.__getitem__):
         lock = lock_of(folder)
-        try:
+        with suppress(Timeout):
             lock.acquire(blocking=False)
-        except Timeout:
-            continue
-        # Another process may have sent it meanwhile.
-        run = RunDescription.read(folder)
-        if run is None:
+            # Read again: another process may have sent it meanwhile.
+            if run := RunDescription.read(folder):
+                if run.status is None:
+                    files = [folder / name for name in (RUN, LOSSES, VALIDATION)]
+                    last = max(file.stat().st_mtime for file in files if file.exists())
+                    run.end("KILLED", at=int(1000 * last))
+                yield run, lock
+                continue
             # A kill came before run.json was written, or while the folder was removed.
             if not (folder / RUN).exists():
                 shutil.rmtree(folder, ignore_errors=True)
             lock.release()
-            continue
-        if run.status is None:
-            files = [folder / name for name in (RUN, LOSSES, VALIDATION)]
-            last = max(file.stat().st_mtime for file in files if file.exists())
-            run.end("KILLED", at=int(1000 * last))
-        yield run, lock
-
-
-def say(sentence: str) -> None:
-    """Print a sentence for the user to stderr."""
-    print(sentence, file=sys.stderr, flush=True)

@@ -120,14 +120,11 @@ def _download(init: str, space: Space, into: Path) -> Path:
         from colorgan.tracking.mlflow_read import TrainingRuns
 
         runs = TrainingRuns()
-        run = runs.named(f"train_{space.name}", init)
+        run = runs.named(init, f"train_{space.name}")
     except (ModuleNotFoundError, ColorganError) as error:
         raise ParamsError(
             f"params.yaml: train.init is {init!r}, which is no folder here; it should be none, "
             f"{paths.PRETRAINED}, a folder with {WEIGHTS} and {CONFIG}, or the id or name of an "
             f"MLflow run ({error})"
         ) from None
-    found = [runs.artifact(run, f"model/{name}", into) for name in (WEIGHTS, CONFIG)]
-    if None in found:
-        raise ColorganError(f"train.init names {run}, which has no model in MLflow")
-    return into / "model"
+    return runs.model(run, into)

@@ -64,7 +64,7 @@ def train(params: Params, space_name: SpaceName) -> int:
         iterations = train.epochs * (len(photos) // train.batch_size)
         runtime = Runtime.decide(train, machine, iterations)
         digest = digest_of(cfg, info.digest, weights.sha256 + weights.discriminator_sha256, runtime)
-        run_dir = RunDir.of(f"train_{space_name}", digest)
+        run_dir = RunDir(paths.resume(f"train_{space_name}") / digest)
         is_rank_0 = runtime.group.rank == 0
         mode = machine.progress if is_rank_0 else "none"
         title = f"train {space_name}"
