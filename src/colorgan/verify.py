@@ -37,7 +37,7 @@ COMPUTES = ("Python ", "torch==", "numpy==", "triton==", "nvidia-")
 
 
 def verify(space: SpaceName, wanted: str = "") -> list[str]:
-    """Train a run of `space` again in a git worktree and compare the generators.
+    """Train a run again in a git worktree, and compare the generators.
 
     The worktree lies in `.resume` and is always removed. The result becomes the tag `verified` of
     the run; nothing else of the project changes.
@@ -48,10 +48,6 @@ def verify(space: SpaceName, wanted: str = "") -> list[str]:
 
     Returns:
         Sentences about how the weights differ and why; empty if they are the same bit for bit.
-
-    Raises:
-        ColorganError: the run is unknown or cannot be repeated, or its training failed (then with
-            the exit code of the training).
     """
     runs = TrainingRuns()
     run = _find_run(runs, space, wanted)
@@ -165,24 +161,27 @@ def _link_first_weights(runs: TrainingRuns, run: TrainingRun, project: Path) -> 
 def _link_arrays(space: SpaceName, run: TrainingRun, project: Path, env: Mapping[str, str]) -> None:
     """Link data/processed/<space> into the worktree, or let DVC restore it there."""
     arrays, digest = paths.processed(space), run.tags.get("data.digest", "")
-    with suppress(ColorganError):
-        if read_info(arrays).digest == digest:
-            (project / arrays).parent.mkdir(parents=True, exist_ok=True)
-            (project / arrays).symlink_to(arrays.resolve())
-            return
+    if _digest_of(arrays) == digest:
+        (project / arrays).parent.mkdir(parents=True, exist_ok=True)
+        (project / arrays).symlink_to(arrays.resolve())
+        return
     for name in ("cache", "config.local"):
         if Path(".dvc", name).exists():
             (project / ".dvc" / name).symlink_to(Path(".dvc", name).absolute())
     command = [sys.executable, "-m", "dvc", "repro", f"preprocess@{space}"]
     subprocess.run(command, cwd=project, env=dict(env), check=False)
+    if _digest_of(project / arrays) != digest:
+        raise ColorganError(
+            f"the photos of {run} are gone: neither {arrays} nor DVC's cache has those of digest "
+            f"{digest[:12]}, and preprocess does not make them again; `dvc pull`, or bring back "
+            f"what was in {space}.path"
+        )
+
+
+def _digest_of(arrays: Path) -> str | None:
     with suppress(ColorganError):
-        if read_info(project / arrays).digest == digest:
-            return
-    raise ColorganError(
-        f"the photos of {run} are gone: neither {arrays} nor DVC's cache has those of digest "
-        f"{digest[:12]}, and preprocess does not make them again; `dvc pull`, or bring back what "
-        f"was in {space}.path"
-    )
+        return read_info(arrays).digest
+    return None
 
 
 def _train(space: SpaceName, project: Path, env: Mapping[str, str]) -> None:
@@ -213,11 +212,11 @@ def _compare(
         how = f" {weights_difference(kept, weights)}"
     packages = runs.artifact(run, "environment.txt", recorded)
     then = packages.read_text(encoding="utf-8") if packages else ""
-    repeated = None
+    now: Mapping[str, str] = {}
     with suppress(ColorganError):
         there = TrainingRuns(sqlite_uri(project / "mlflow.db"))
-        repeated = there.made(f"train_{space}", io.sha256(weights))
-    now = repeated.tags if repeated else {}
+        if repeated := there.made(run.tags["stage"], io.sha256(weights)):
+            now = repeated.tags
     reasons = likely_reasons(run.tags, now, then, lineage.environment())
     return [f"the retrained generator differs{how}", *reasons]
 
@@ -228,10 +227,9 @@ def weights_difference(recorded: Path, retrained: Path) -> str:
     if {name: w.shape for name, w in ours.items()} != {n: w.shape for n, w in theirs.items()}:
         return "in its layers or their shapes"
     gaps = {name: float(np.abs(w - theirs[name]).max()) for name, w in ours.items()}
-    name = max(gaps, key=lambda name: gaps[name])
-    return (
-        f"by up to {gaps[name]:.3g}, in {name}, whose weights reach {np.abs(ours[name]).max():.3g}"
-    )
+    name = max(gaps, key=gaps.__getitem__)
+    reach = np.abs(ours[name]).max()
+    return f"by up to {gaps[name]:.3g}, in {name}, whose weights reach {reach:.3g}"
 
 
 def likely_reasons(

@@ -32,12 +32,9 @@ Parts = Mapping[str, nn.Module | Optimizer | GradScaler]
 
 @dataclass
 class Position:
-    """How far a training has come.
+    """Finished iterations, finished and validated epochs, and the losses since the last log.
 
-    Attributes:
-        iteration: finished iterations.
-        epoch: epochs that are finished with their validation.
-        since_log: losses of each iteration since the last log, on the device.
+    The losses lie on the device, a tensor for each iteration.
     """
 
     iteration: int = 0
@@ -74,11 +71,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
-        """Read a checkpoint.
-
-        Raises:
-            ColorganError: it is not whole.
-        """
+        """Read a checkpoint; ColorganError if it is not whole."""
         try:
             with safe_open(path, "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -128,13 +121,9 @@ def made_with() -> str:
 
 
 class Checkpoints:
-    """Writes a checkpoint now and then.
+    """Writes a checkpoint every few minutes, and every few iterations unless these are 0.
 
-    Args:
-        path: the file.
-        title: what is trained, such as `train lab`.
-        minutes: time between two checkpoints.
-        iterations: iterations between two, besides; 0 for the time alone.
+    `title` is what is trained, such as `train lab`.
     """
 
     def __init__(self, path: Path, title: str, minutes: float, iterations: int) -> None:

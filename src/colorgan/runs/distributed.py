@@ -35,8 +35,7 @@ def launched() -> bool:
 def launch(space: str, n_processes: int, device: torch.device) -> int:
     """Run `colorgan train <space>` in several processes on this machine, as torchrun does.
 
-    Returns:
-        The exit code: 0, or that of a process that failed, which has said why.
+    Returns the exit code: 0, or that of a process that failed, which has said why.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

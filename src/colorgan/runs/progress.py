@@ -15,10 +15,7 @@ SECONDS_BETWEEN_LINES = 10.0
 class TrainingProgress:
     """Shows how far training has come; a context manager.
 
-    Args:
-        mode: `auto` is `bar` in a terminal and `lines` elsewhere; `none` prints nothing.
-        title: what is trained, such as `train lab`.
-        iterations, epochs, batch_size: those of the whole training.
+    The mode `auto` is `bar` in a terminal and `lines` elsewhere; `none` prints nothing.
     """
 
     def __init__(

@@ -83,7 +83,7 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path, self.done = path, path / "done"
         self.checkpoint = path / "checkpoint.safetensors"
         self.best = path / "best"
         self.model = path / "finished"
@@ -99,8 +99,7 @@ class RunDir:
     def locked(self, title: str) -> Iterator[None]:
         """Let one process at a time train here, and remove what a killed one left half-written.
 
-        Raises:
-            ColorganError: another process trains here; names it. `title` is what it trains.
+        ColorganError if another one trains here. `title` is what it trains.
         """
         pid = self.path / "pid"
         try:
@@ -150,14 +149,10 @@ class RunDir:
         # On disk before the checkpoint is gone, against a power cut.
         for path in (*self.model.iterdir(), self.model):
             io.sync(path)
-        (self.path / "done").touch()
+        self.done.touch()
         io.sync(self.path)
         self.checkpoint.unlink(missing_ok=True)
         shutil.rmtree(self.best, ignore_errors=True)
-
-    def is_finished(self) -> bool:
-        """Whether training came to its end here."""
-        return (self.path / "done").exists()
 
     def copy_to_outs(self, space: str) -> None:
         """Copy the model and the curves to the stage's outs, each whole or not at all."""

@@ -27,10 +27,7 @@ do not win back."""
 def choose_device(name: str, asked: str = "params.yaml: runtime.device") -> torch.device:
     """Return the device called `name`; `auto` takes CUDA, then Apple's MPS, then the CPU.
 
-    `asked` says where the name comes from, for the error.
-
-    Raises:
-        ParamsError: this machine does not have it.
+    ParamsError if this machine does not have it; `asked` says there where the name comes from.
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     there = [*(device for device, is_there in present.items() if is_there), "cpu"]
@@ -45,8 +42,7 @@ def choose_device(name: str, asked: str = "params.yaml: runtime.device") -> torc
 def choose_devices(wanted: str | int, device: torch.device) -> int:
     """Return how many processes train on this machine; `auto` takes all GPUs, and one CPU.
 
-    Raises:
-        ParamsError: more are asked for than there are GPUs or CPU cores.
+    ParamsError if more are asked for than there are GPUs or CPU cores.
     """
     there = {"cuda": torch.cuda.device_count(), "cpu": os.cpu_count() or 1}.get(device.type, 1)
     if wanted == "auto":
@@ -63,9 +59,7 @@ def choose_precision(amp: str, device: torch.device) -> Precision:
     """Return the precision of autocast; `auto` takes what the device is fast at.
 
     That is bf16 on a GPU or CPU that computes in it, fp16 on an older GPU, off elsewhere.
-
-    Raises:
-        ParamsError: fp16 is asked for on a device that does not train in it.
+    ParamsError if fp16 is asked for on a device that does not train in it.
     """
     if amp == "fp16" and device.type != "cuda":
         raise ParamsError(
@@ -124,10 +118,7 @@ def device_name(device: torch.device) -> str:
 class Group:
     """The processes that train together, in torchrun's words; alone, a group of one.
 
-    Attributes:
-        rank: number of this process, from 0; rank 0 records and writes.
-        local_rank: its number on this machine, which is that of its GPU.
-        world_size: how many processes there are on all machines.
+    Rank 0 records and writes; `local_rank` is the number of the GPU.
     """
 
     rank: int = 0
@@ -143,14 +134,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What `auto` is resolved to on this machine.
-
-    Attributes:
-        device: where the networks run.
-        precision: what autocast computes in; `off` is float32.
-        compile: the mode of torch.compile, or `off`.
-        group: the processes that train together.
-    """
+    """What `auto` is resolved to on this machine; the precision `off` is float32."""
 
     device: torch.device
     precision: Precision
@@ -191,10 +175,9 @@ class Runtime:
 
 
 def set_flags(train: TrainParams) -> None:
-    """Set the flags of cuDNN and the matrix units to the parameters.
+    """Set the flags of cuDNN and the matrix units.
 
-    With `cudnn_benchmark` and `cudnn_deterministic` both on, cuDNN times its algorithms but chooses
-    among the deterministic ones.
+    With both flags of cuDNN on, it times its algorithms and chooses among the deterministic ones.
     """
     torch.backends.cudnn.benchmark = train.cudnn_benchmark
     torch.backends.cudnn.deterministic = train.cudnn_deterministic

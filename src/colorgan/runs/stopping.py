@@ -10,12 +10,8 @@ from typing import Any, NoReturn, Self
 class StopSignal:
     """Notes Ctrl-C and SIGTERM within a `with` block; a second one ends the process at once.
 
-    Args:
-        patient: ignore the second one. In a group of processes the launcher passes on the signal
-            that the process has got already.
-
-    Attributes:
-        received: the signal that came, 0 if none.
+    If `patient`, it ignores the second one: in a group of processes the launcher passes on the
+    signal that the process has got already. `received` is the signal that came, 0 if none.
     """
 
     def __init__(self, *, patient: bool = False) -> None:

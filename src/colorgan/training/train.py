@@ -92,7 +92,7 @@ class Training:
     def run(self) -> None:
         """Train, unless that was done before, and copy the results to models/ and reports/."""
         group = self.runtime.group
-        if from_rank_0(self.run_dir.is_finished(), group):
+        if from_rank_0(self.run_dir.done.exists(), group):
             self.progress.say(
                 "was trained to the end already, with these parameters, data and code: its "
                 f"results are put out again (remove {self.run_dir.path} to train anew)"
