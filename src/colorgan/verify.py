@@ -125,14 +125,12 @@ def _worktree(folder: Path, run: TrainingRun, patch: bytes) -> Iterator[Path]:
 def _git(*arguments: str, input: bytes | None = None) -> bytes:
     # No hooks: one of DVC's would check out data.
     command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
-    env = lineage.git_environment()
-    return subprocess.run(command, env=env, input=input, capture_output=True, check=True).stdout
+    return subprocess.run(command, input=input, capture_output=True, check=True).stdout
 
 
 def _environment(run: TrainingRun, project: Path) -> dict[str, str]:
     """Return the environment in which the worktree's code runs and records into the worktree."""
-    inherited = lineage.git_environment().items()
-    env = {name: value for name, value in inherited if not name.startswith(("DVC_", "MLFLOW_"))}
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
     env |= {
         "PYTHONPATH": str(project / "src"),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", ""))),
@@ -158,7 +156,7 @@ def _link_first_weights(runs: TrainingRuns, run: TrainingRun, project: Path) -> 
     (project / init).symlink_to(folder)
 
 
-def _link_arrays(space: SpaceName, run: TrainingRun, project: Path, env: Mapping[str, str]) -> None:
+def _link_arrays(space: SpaceName, run: TrainingRun, project: Path, env: dict[str, str]) -> None:
     """Link data/processed/<space> into the worktree, or let DVC restore it there."""
     arrays, digest = paths.processed(space), run.tags.get("data.digest", "")
     if _digest_of(arrays) == digest:
@@ -169,7 +167,7 @@ def _link_arrays(space: SpaceName, run: TrainingRun, project: Path, env: Mapping
         if Path(".dvc", name).exists():
             (project / ".dvc" / name).symlink_to(Path(".dvc", name).absolute())
     command = [sys.executable, "-m", "dvc", "repro", f"preprocess@{space}"]
-    subprocess.run(command, cwd=project, env=dict(env), check=False)
+    subprocess.run(command, cwd=project, env=env, check=False)
     if _digest_of(project / arrays) != digest:
         raise ColorganError(
             f"the photos of {run} are gone: neither {arrays} nor DVC's cache has those of digest "
@@ -184,9 +182,9 @@ def _digest_of(arrays: Path) -> str | None:
     return None
 
 
-def _train(space: SpaceName, project: Path, env: Mapping[str, str]) -> None:
+def _train(space: SpaceName, project: Path, env: dict[str, str]) -> None:
     command = [sys.executable, "-m", "colorgan", "train", space]
-    with subprocess.Popen(command, cwd=project, env=dict(env)) as training:
+    with subprocess.Popen(command, cwd=project, env=env) as training:
         try:
             code = training.wait()
         except BaseException:
@@ -206,9 +204,8 @@ def _compare(
     if io.sha256(weights) == run.generator_sha256:
         return []
     kept = runs.artifact(run, f"model/{WEIGHTS}", recorded)
-    if kept is None or io.sha256(kept) != run.generator_sha256:
-        how = "; MLflow has no copy of the recorded weights to compare with"
-    else:
+    how = "; MLflow has no copy of the recorded weights to compare with"
+    if kept and io.sha256(kept) == run.generator_sha256:
         how = f" {weights_difference(kept, weights)}"
     packages = runs.artifact(run, "environment.txt", recorded)
     then = packages.read_text(encoding="utf-8") if packages else ""

@@ -18,10 +18,8 @@ def test_progress_in_a_log_is_plain_lines(capsys: pytest.CaptureFixture[str]) ->
     assert len(lines) == 2
 
 
-@pytest.mark.parametrize("name", ["auto", "bar", "lines", "none"])
+@pytest.mark.parametrize("name", ["auto", "bar", "none"])
 def test_every_progress_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with TrainingProgress(name, "train lab", 2, 1, 4) as progress:  # type: ignore[arg-type]
-        progress.update(1, 1, {"loss_D": 0.5})
         progress.update(2, 1, {"loss_D": 0.5})
-    out, err = capsys.readouterr()
-    assert bool(out + err) == (name != "none")
+    assert any(capsys.readouterr()) == (name != "none")

@@ -42,24 +42,21 @@ def test_auto_takes_the_fastest_device(
     assert runtime.choose_device("cpu") == CPU
 
 
-def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_machine_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, cuda=False, mps=False)
-    with pytest.raises(ParamsError) as refusal:
-        runtime.choose_device("cuda")
-    assert str(refusal.value) == (
-        "params.yaml: runtime.device is 'cuda', which this machine does not have; "
-        "it should be auto or one of cpu"
-    )
-
-
-def test_fp16_needs_cuda() -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert runtime.choose_precision("fp16", CUDA) == "fp16"
-    with pytest.raises(ParamsError) as refusal:
-        runtime.choose_precision("fp16", MPS)
-    assert str(refusal.value) == (
-        "params.yaml: train.amp is 'fp16', which needs a CUDA device (this one is "
-        "mps); it should be auto, bf16 or off"
-    )
+    for refused, sentence in {
+        lambda: runtime.choose_device("cuda"): "runtime.device is 'cuda', which this machine does "
+        "not have; it should be auto or one of cpu",
+        lambda: runtime.choose_precision("fp16", MPS): "train.amp is 'fp16', which needs a CUDA "
+        "device (this one is mps); it should be auto, bf16 or off",
+        lambda: runtime.choose_devices(5, CUDA): "runtime.devices is 5; it should be auto, or on "
+        "this machine (cuda) at most 4",
+    }.items():
+        with pytest.raises(ParamsError) as refusal:
+            refused()
+        assert str(refusal.value) == f"params.yaml: {sentence}"
 
 
 @pytest.mark.parametrize("has_it", [True, False])
@@ -122,15 +119,3 @@ def test_auto_takes_every_gpu_and_one_process_elsewhere(
     monkeypatch.setattr(runtime.os, "cpu_count", lambda: there)
     assert runtime.choose_devices("auto", device) == auto
     assert runtime.choose_devices(there, device) == there
-
-
-@pytest.mark.parametrize("device", [CPU, CUDA])
-def test_more_devices_than_there_are(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(runtime.os, "cpu_count", lambda: 4)
-    with pytest.raises(ParamsError) as refusal:
-        runtime.choose_devices(5, device)
-    assert str(refusal.value) == (
-        "params.yaml: runtime.devices is 5; it should be auto, or on this machine "
-        f"({device.type}) at most 4"
-    )

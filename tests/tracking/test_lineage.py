@@ -60,15 +60,6 @@ def test_settings_of_the_user_do_not_change_the_diff(repository: Path) -> None:
     assert "\n 1\n 2\n 3\n-4\n+x\n 5\n 6\n 7\n" in before
 
 
-def test_a_repository_that_the_environment_names_is_not_meant(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state = lineage.git_state(repository)
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
-    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "other index"))
-    assert lineage.git_state(repository) == state
-
-
 def test_a_change_of_the_same_size_within_a_second_is_seen(repository: Path) -> None:
     """As DVC makes it under `dvc exp run --temp -S`, where `git status` takes it for clean."""
     git("config", "core.trustctime", "false")

@@ -18,7 +18,7 @@ from recorded import Runs
 from colorgan.errors import ColorganError
 from colorgan.tracking.mlflow_read import TrainingRuns
 from colorgan.tracking.run import record_results
-from colorgan.tracking.store import reason, redact, shown, sqlite_file, sqlite_uri, tracking_uri
+from colorgan.tracking.store import reason, redact, shown, tracking_uri
 
 
 @pytest.mark.parametrize(
@@ -35,21 +35,6 @@ def test_the_store_is_the_variable_or_at_the_root(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
     assert tracking_uri() == expected.format(root=project.as_posix())
-
-
-@pytest.mark.parametrize("name", ["a b#c", "100% good?", "größe"])
-def test_a_project_of_any_name_keeps_its_runs_inside(
-    tmp_path: Path, tables: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    root = tmp_path / "parent" / name
-    root.mkdir(parents=True)
-    shutil.copy(tables, root / "mlflow.db")
-    monkeypatch.setenv("DVC_ROOT", str(root))
-    file = root / "mlflow.db"
-    assert sqlite_file(sqlite_uri(file)) == file
-    record_results("evaluate", "lab", "00", {"n": 1.0}, [])
-    assert len(list(root.glob("mlartifacts/*/artifacts/environment.txt"))) == 1
-    assert [path.name for path in root.parent.iterdir()] == [name]
 
 
 SECRET = "s3cr"

@@ -58,7 +58,6 @@ def launch(space: str, n_processes: int, device: torch.device) -> int:
         rdzv_endpoint="127.0.0.1:0",
         local_addr="127.0.0.1",
         max_restarts=0,
-        monitor_interval=0.1,
         # A stopped process finishes its iteration or validation and writes a checkpoint.
         shutdown_timeout=120,
     )

@@ -17,8 +17,6 @@ CODE = ("--", ".", ":(exclude)reports", ":(exclude)dvc.lock")
 # `git apply` at the top of the repository takes this diff, whatever the user's settings are.
 DIFF = ("-c", "diff.relative=false", "diff", "HEAD", "--no-ext-diff", "--no-textconv",
         "--no-color", "--binary", "--src-prefix=a/", "--dst-prefix=b/", "-U3")  # fmt: skip
-# A git hook sets them, and they may name another repository.
-GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
 def git_state(cwd: Path) -> tuple[str, str]:
@@ -44,16 +42,8 @@ def git_state(cwd: Path) -> tuple[str, str]:
     return commit, diff
 
 
-def git_environment() -> dict[str, str]:
-    """Return the environment in which git takes the repository around the working directory."""
-    return {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
-
-
 def origin(stage: str, commit: str, diff: str) -> dict[str, str]:
-    """Return where a run comes from as tags; MLflow's own names where it has one.
-
-    MLflow finds the commit by itself only under `python -m`, not from a console script.
-    """
+    """Return where a run comes from as tags, under MLflow's own names where it has some."""
     tags = {
         "stage": stage,
         "mlflow.source.name": f"colorgan {stage}",
@@ -82,7 +72,7 @@ def _git(cwd: Path, *arguments: str, index: Path | None = None) -> str:
     """Return what git prints; nothing if it is not installed or refuses."""
     # No index lock, which would get in the way of git and DVC beside us.
     command = ["git", "--no-optional-locks", "-c", "core.quotepath=off", *arguments]
-    env = git_environment() | ({"GIT_INDEX_FILE": str(index)} if index else {})
+    env = os.environ | ({"GIT_INDEX_FILE": str(index)} if index else {})
     try:
         done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, check=False)
     except OSError:

@@ -40,8 +40,7 @@ def place(uri: str = "") -> str:
 def open_store(uri: str) -> tuple[MlflowClient, Experiment | None]:
     """Return a client of a store and its experiment, if there is one.
 
-    Raises:
-        ColorganError: it cannot be reached, is locked or is no store; the experiment is deleted.
+    ColorganError if the store cannot be used or the experiment is deleted.
     """
     try:
         prepare_file(uri)

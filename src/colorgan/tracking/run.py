@@ -150,10 +150,7 @@ def record_results(
 
 
 def send_unsent() -> threading.Thread:
-    """Send MLflow what earlier runs could not send, in the background, and say what was done.
-
-    A run whose process was killed becomes KILLED in MLflow. A store that is away costs a sentence.
-    """
+    """Send MLflow what earlier runs could not send, in the background, and say what was done."""
     thread = threading.Thread(target=_send_and_say, name="colorgan-sender", daemon=True)
     thread.start()
     return thread
@@ -162,8 +159,7 @@ def send_unsent() -> threading.Thread:
 def sync() -> str:
     """Send MLflow what earlier runs could not send; return what was done.
 
-    Raises:
-        ColorganError: MLflow is not installed, or still does not have all of a run.
+    ColorganError if MLflow is not installed, or still does not have all of a run.
     """
     if find_spec("mlflow") is None:
         raise ColorganError(NOT_INSTALLED)
@@ -205,7 +201,7 @@ def _send_waiting() -> Iterator[tuple[str, bool, str]]:
 
 
 def _begin(run: RunDescription, training: Path | None = None) -> tuple[RunDescription, FileLock]:
-    """Write a run's folder for MLflow, with the CSV files of a training; return it and its lock.
+    """Write a run's folder, with the CSV files of a training; return the run and its lock.
 
     The description of a run that has begun before stays.
     """

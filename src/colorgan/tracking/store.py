@@ -55,8 +55,7 @@ def experiment_name() -> str:
 def tracking_uri() -> str:
     """Return the URI of the MLflow store: `MLFLOW_TRACKING_URI`, else mlflow.db.
 
-    A relative SQLite path starts at the project root, also if the working directory is a temporary
-    copy that DVC has made.
+    A relative SQLite path starts at the project root, also in a copy that DVC has made.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     file = sqlite_file(uri) if uri else Path("mlflow.db")
