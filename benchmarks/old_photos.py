@@ -102,7 +102,7 @@ def main(
 def without_remedies(measure: Callable[[], None]) -> None:
     """Measure without border detection and without stretching."""
     find, stretch = prepare.find_border, prepare._stretched
-    prepare.find_border = lambda photo: prepare.Box(0, photo.height, 0, photo.width)
+    prepare.find_border = lambda photo: prepare.Box(0, len(photo.pixels), 0, photo.pixels.shape[1])
     prepare._stretched = lambda input: input
     try:
         measure()

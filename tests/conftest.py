@@ -153,6 +153,7 @@ def colorgan(
         from colorgan import cli
 
         monkeypatch.setattr(sys, "argv", ["colorgan", *arguments])
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
         handler = signal.getsignal(signal.SIGTERM)
         capsys.readouterr()
         code: int | str | None = 0

@@ -17,7 +17,7 @@ from colorgan import Colorizer, color, io, paths
 from colorgan.errors import ColorganError
 from colorgan.evaluation.metrics import ciede2000, colorfulness
 from colorgan.inference.backends import OnnxNetwork, TorchNetwork, load_network
-from colorgan.inference.formats import decode
+from colorgan.inference.formats import pages
 from colorgan.inference.prepare import prepare_input
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +67,7 @@ def test_the_onnx_file_beside_it_is_the_same_network() -> None:
     )
     apart = []
     for path in sorted((ROOT / "data" / "sample").glob("*/*.webp"))[::8]:
-        picture, _ = decode(path.read_bytes())
+        picture, _ = next(pages(path.read_bytes()))
         input = prepare_input(picture, onnx.space, onnx.image_size, onnx.multiple).input[None]
         apart.append(110 * np.abs(onnx.predict(input) - weights.predict(input)))
     # In units of a and b, of which a byte is one.

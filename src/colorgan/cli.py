@@ -221,22 +221,22 @@ def colorize(
     )  # fmt: skip
     colorizer = Colorizer.load(model, device, side)
     outcome = colorize_files(inputs, out, colorizer, options, Console(stderr=True))
-    typer.echo(_printable(f"colorize: {len(outcome.colored)} coloured, in {out}"))
+    lines = [f"{len(outcome.colored)} coloured, in {out}"]
     if outcome.skipped:
-        typer.echo(f"colorize: {outcome.skipped} were there already; --overwrite makes them anew")
+        lines.append(f"{outcome.skipped} were there already; --overwrite makes them anew")
     details: dict[str, list[str]] = defaultdict(list)
     for file in outcome.left_out:
         reason, _, detail = file.reason.partition(": ")
         details[reason].append(detail)
-    for reason, all_details in details.items():
-        shown = sorted(set(filter(None, all_details)))
+    for reason, found in details.items():
+        shown = sorted({*found} - {""})
         which = f" ({', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''})" if shown else ""
-        typer.echo(_printable(f"colorize: {len(all_details)} left out: {reason}{which}"))
-    for note in outcome.notes:
-        typer.echo(_printable(f"colorize: {note.source}: {note.reason}"))
+        lines.append(f"{len(found)} left out: {reason}{which}")
+    lines += [f"{note.source}: {note.reason}" for note in outcome.notes]
     if outcome.lost:
-        lost = ", ".join(sorted(outcome.lost))
-        typer.echo(f"colorize: not kept, for want of a place: {lost}")
+        lines.append(f"not kept, for want of a place: {', '.join(sorted(outcome.lost))}")
+    for line in lines:
+        typer.echo(_printable(f"colorize: {line}"))
     for failure in outcome.failures:
         typer.echo(_printable(f"colorgan: {failure.source}: {failure.reason}"), err=True)
     if failed := {failure.source for failure in outcome.failures}.difference(outcome.colored):
@@ -262,7 +262,7 @@ def export(
     from colorgan.inference.backends import TorchNetwork, load_model
     from colorgan.inference.colorizer import Colorizer
     from colorgan.inference.export import export as run
-    from colorgan.inference.formats import decode
+    from colorgan.inference.formats import pages
 
     if out.suffix != ".onnx":
         raise ColorganError(f"{out} should end with .onnx")
@@ -270,8 +270,11 @@ def export(
         raise ColorganError(f"{out} exists; --overwrite replaces it")
     loaded = load_model(model, "cpu")
     colorizer = Colorizer(TorchNetwork(loaded, model))
-    photos = [decode(path.read_bytes())[0] for path in sorted(paths.SAMPLE.glob("*/*.webp"))[::20]]
-    difference, n_inputs = run(loaded, out, [colorizer.prepare(photo).input for photo in photos])
+    inputs = []
+    for path in sorted(paths.SAMPLE.glob("*/*.webp"))[::20]:
+        photo, _ = next(pages(path.read_bytes()))
+        inputs.append(colorizer.prepare(photo).input)
+    difference, n_inputs = run(loaded, out, inputs)
     typer.echo(
         f"export: {out}, {out.stat().st_size / 1e6:.1f} MB; largest difference from torch "
         f"{difference:.1e} on {n_inputs} inputs"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from drawn import (
     chroma,
     color,
@@ -24,6 +25,7 @@ from drawn import (
 from PIL import Image
 
 from colorgan.inference import files
+from colorgan.model import Model
 
 Colorize = Callable[..., Any]
 
@@ -93,6 +95,25 @@ def test_what_fails_is_listed_and_the_rest_is_done(colorize: Colorize) -> None:
     for name, (reason, _) in BAD.items():
         [line] = [line for line in lines if f"/{name}: " in line]
         assert line.startswith(f"colorgan: scans/{name}: {reason}")
+
+
+def test_a_network_that_fails_on_one_picture_fails_on_it_alone(
+    colorize: Colorize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = Model.predict
+
+    def no_numbers_for_black(model: Model, input: torch.Tensor) -> torch.Tensor:
+        output = predict(model, input)
+        return torch.where(input.amax((1, 2, 3), keepdim=True) > -1, output, torch.nan)
+
+    monkeypatch.setattr(Model, "predict", no_numbers_for_black)
+    for name, picture in (("a", gray()), ("b", 0 * gray()), ("c", gray())):
+        draw(f"scans/{name}.png", picture)
+    said = colorize("scans", "-o", "out")
+    assert (said.code, said.out) == (1, "colorize: 2 coloured, in out\n")
+    assert "scans/b.png: --model" in said.err
+    assert "not finite (NaN or inf)" in said.err
+    assert names_in("out") == ["a.png", "c.png"]
 
 
 def test_one_that_cannot_be_written_stops_nothing_else(colorize: Colorize) -> None:
@@ -165,7 +186,7 @@ from colorgan import cli
 from colorgan.inference import files
 recombine = files.recombine
 def recombine_or_stop(picture, *rest):
-    if picture.width == 90:
+    if len(picture.pixels) == 90:
         os.kill(os.getpid(), signal.{signal})
         __import__("time").sleep(30)
     return recombine(picture, *rest)

@@ -328,12 +328,12 @@ def test_results_take_a_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     first, result = colors.colorize(encoded("PNG"), "a.png", "pretrained", 1.0)
     monkeypatch.setattr(service, "BYTES_KEPT", 2 * result.n_bytes)
     second, _ = colors.colorize(encoded("PNG"), "a.png", "pretrained", 1.0)
-    assert colors.result(first)
+    assert colors.results.get(first)
     third, _ = colors.colorize(encoded("PNG"), "a.png", "pretrained", 1.0)
-    assert not colors.result(first)
-    assert colors.result(second)
+    assert not colors.results.get(first)
+    assert colors.results.get(second)
     fourth, _ = colors.colorize(encoded("PNG", 300), "a.png", "pretrained", 1.0)
-    assert [bool(colors.result(id)) for id in (second, third, fourth)] == [False, False, True]
+    assert [bool(colors.results.get(id)) for id in (second, third, fourth)] == [False, False, True]
 
 
 class TestInABrowser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import textwrap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 METADATA = "colorgan"
 """Key of an ONNX file's metadata under which `export` writes JSON: space, sizes, version."""
-VERSION = 1
 INPUT, OUTPUT = "input", "output"
 
 
@@ -42,7 +42,11 @@ class Network(Protocol):
     name: str
 
     def predict(self, input: FloatArray) -> FloatArray:
-        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`."""
+        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`.
+
+        Raises:
+            ColorganError: it cannot, or its outputs are not finite.
+        """
 
 
 class OnnxMetadata(Section, extra="ignore"):
@@ -102,7 +106,7 @@ class OnnxNetwork:
             )
         except Exception as error:
             raise ColorganError(
-                f"--model {path} is no ONNX file that can be read: {_one_line(error)}"
+                f"--model {path} is no ONNX file that can be read: {_short(error)}"
             ) from None
         metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA, "")
         try:
@@ -124,13 +128,12 @@ class OnnxNetwork:
         """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`."""
         try:
             [output] = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(input)})
-            return _checked(self, input, np.asarray(output, np.float32))
-        except ColorganError:
-            raise
+            output = np.asarray(output, np.float32)
         except Exception as error:  # ONNX Runtime raises many types
             raise ColorganError(
-                f"--model {self.name} fails on an input of {input.shape}: {_one_line(error)}"
+                f"--model {self.name} fails on an input of {input.shape}: {_short(error)}"
             ) from None
+        return _checked(self, input, output)
 
 
 def _checked(network: Network, input: FloatArray, output: FloatArray) -> FloatArray:
@@ -148,8 +151,8 @@ def _checked(network: Network, input: FloatArray, output: FloatArray) -> FloatAr
     return output
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _short(error: Exception) -> str:
+    return textwrap.shorten(str(error), 200)
 
 
 def load_network(model: str | Path = paths.PRETRAINED, device: str = "auto") -> Network:

@@ -18,16 +18,13 @@ from colorgan import paths
 from colorgan.color import FloatArray, UInt8Array
 from colorgan.errors import ColorganError
 from colorgan.inference.backends import Network, load_network
-from colorgan.inference.formats import SUFFIX_OF, pages, write, written_as
+from colorgan.inference.formats import WRITTEN_AS, ColoredPage, pages, write
 from colorgan.inference.image import Picture
-from colorgan.inference.metadata import Metadata, srgb_profile
+from colorgan.inference.metadata import srgb_profile
 from colorgan.inference.prepare import PreparedInput, prepare_input
 from colorgan.inference.recombine import recombine
 
-BATCH_SIZE = 8
 MAX_SATURATION = 4.0
-KEPT_INFO = ("exif", "dpi", "xmp")
-"""Entries of `Image.info` that the coloured Pillow image keeps."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,7 @@ class ColoredFile:
     pixels: UInt8Array
     format: str
     content: bytes
-    notes: tuple[str, ...] = ()
-
-    @property
-    def suffix(self) -> str:
-        """Suffix for the file's name."""
-        return SUFFIX_OF[self.format]
+    notes: Sequence[str]
 
 
 class Colorizer:
@@ -113,16 +105,12 @@ class Colorizer:
             ColorganError: it is no picture.
             ValueError: the saturation is out of range.
         """
-        if isinstance(picture, Image.Image):
-            return self._colorize_several([picture], saturation)[0]
-        if isinstance(picture, np.ndarray):
-            # Not a batch of none, of which the size of a result could not be said.
-            if picture.ndim < 4 or not len(picture):
-                return self._colorize_several([picture], saturation)[0]
-            return np.stack(self._colorize_several(list(picture), saturation))
         if isinstance(picture, (list, tuple)):
             return self._colorize_several(picture, saturation)
-        raise _no_picture(picture)
+        # Not a batch of none, of which the size of a result could not be said.
+        if isinstance(picture, np.ndarray) and picture.ndim >= 4 and len(picture):
+            return np.stack(self._colorize_several(list(picture), saturation))
+        return self._colorize_several([picture], saturation)[0]
 
     def colorize_bytes(
         self, content: bytes, *, saturation: float = 1.0, format: str = "", quality: int = 95
@@ -142,16 +130,15 @@ class Colorizer:
         """
         first = next(self.colored_pages(content, saturation))
         picture, pixels, metadata = first
-        format = format or written_as(metadata.format)
+        format = format or WRITTEN_AS.get(metadata.format, metadata.format)
         further = self.colored_pages(content, saturation, start=1)
         buffer = BytesIO()
         write(buffer, chain([first], further), format, quality)
-        notes = tuple(metadata.notes(format))
-        return ColoredFile(picture, pixels, format, buffer.getvalue(), notes)
+        return ColoredFile(picture, pixels, format, buffer.getvalue(), metadata.notes(format))
 
     def colored_pages(
         self, content: bytes, saturation: float = 1.0, start: int = 0
-    ) -> Iterator[tuple[Picture, UInt8Array, Metadata]]:
+    ) -> Iterator[ColoredPage]:
         """Colour the pages of a TIFF one by one, or the one picture of another file.
 
         Raises:
@@ -182,9 +169,7 @@ class Colorizer:
         """Make the network's input of a picture."""
         return prepare_input(picture, self.network.space, self.side, self.network.multiple)
 
-    def predict(
-        self, inputs: Sequence[PreparedInput], batch_size: int = BATCH_SIZE
-    ) -> list[FloatArray]:
+    def predict(self, inputs: Sequence[PreparedInput], batch_size: int = 8) -> list[FloatArray]:
         """Return a and b `(h, w, 2)` of small copies; inputs of one size share a batch."""
         same_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, one in enumerate(inputs):
@@ -194,11 +179,6 @@ class Colorizer:
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]
                 outputs = self.network.predict(np.stack([inputs[i].input for i in batch]))
-                if not np.isfinite(outputs).all():
-                    raise ColorganError(
-                        f"--model {self.network.name}: its output is not finite (NaN), so its "
-                        "weights are damaged or its training failed; use another model"
-                    )
                 for i, output in zip(batch, outputs, strict=True):
                     predicted[i] = inputs[i].ab(output, self.network.space)
         return [predicted[i] for i in range(len(inputs))]
@@ -214,13 +194,9 @@ def _picture(source: Any) -> Picture:
         return Picture.from_array(source)
     if isinstance(source, Image.Image) and all(source.size):
         return Picture.from_image(source)
-    raise _no_picture(source)
-
-
-def _no_picture(source: Any) -> ColorganError:
     what = "an image without a pixel" if isinstance(source, Image.Image) else type(source).__name__
     advice = ", such as tensor.permute(1, 2, 0).numpy()" if what == "Tensor" else ""
-    return ColorganError(
+    raise ColorganError(
         f"{what} is no picture; it should be a Pillow image, a NumPy array (H, W) or (H, W, C)"
         f"{advice}, or a list of them"
     )
@@ -232,7 +208,7 @@ def _like_source(source: Any, picture: Picture, colored: UInt8Array) -> Image.Im
     if not isinstance(source, Image.Image):
         return pixels
     image = Image.fromarray(pixels)
-    image.info = {name: source.info[name] for name in KEPT_INFO if name in source.info}
+    image.info = {k: v for k, v in source.info.items() if k in ("exif", "dpi", "xmp")}
     if "icc_profile" in source.info:
         image.info["icc_profile"] = srgb_profile()
     return image

@@ -13,7 +13,7 @@ import numpy as np
 from colorgan import io
 from colorgan.color import FloatArray
 from colorgan.errors import ColorganError
-from colorgan.inference.backends import INPUT, METADATA, OUTPUT, VERSION, OnnxNetwork, TorchNetwork
+from colorgan.inference.backends import INPUT, METADATA, OUTPUT, OnnxNetwork, TorchNetwork
 
 if TYPE_CHECKING:
     from colorgan.model import Model
@@ -40,14 +40,11 @@ def export(model: Model, path: Path, real: Sequence[FloatArray] = ()) -> tuple[f
     import onnxscript  # noqa: F401 - torch.onnx needs it; its own error is less clear
 
     graph = _to_onnx(model)
-    entry = graph.metadata_props.add()
-    entry.key, entry.value = METADATA, json.dumps({
-        "version": VERSION,
-        "space": model.space.name,
-        "image_size": model.image_size,
-        "multiple": model.multiple,
-        "sha256": model.sha256,
-    })  # fmt: skip
+    metadata = {
+        "version": 1, "space": model.space.name, "image_size": model.image_size,
+        "multiple": model.multiple, "sha256": model.sha256,
+    }  # fmt: skip
+    onnx.helper.set_model_props(graph, {METADATA: json.dumps(metadata)})
     with io.file_aside(path) as aside:
         onnx.save(graph, str(aside))
         network = OnnxNetwork(aside)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from colorgan.color import FloatArray
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.data.photo_files import FoundFile
 from colorgan.inference.colorizer import Colorizer
-from colorgan.inference.formats import Comparison, compare, decode, write
+from colorgan.inference.formats import ColoredPage, Comparison, compare, pages, write
 from colorgan.inference.image import Picture
 from colorgan.inference.metadata import Metadata
 from colorgan.inference.plan import Failure, PlannedPicture, plan_files
@@ -42,16 +42,9 @@ STOP_SECONDS = 2
 
 @dataclass(frozen=True)
 class Options:
-    """How files are coloured.
+    """How files are coloured: what the options of `colorgan colorize` say.
 
-    Attributes:
-        format: of formats.SUFFIX_OF; empty keeps that of the picture.
-        saturation: factor of the predicted chroma.
-        comparison: what is written beside each picture, if anything.
-        overwrite: whether earlier results are replaced; inputs never are.
-        batch_size: pictures that go through the network at once.
-        max_megapixels: size of the largest picture that is decoded.
-        quality: of JPEG and WebP, 1 to 100.
+    `format` is one of formats.SUFFIX_OF; empty keeps that of each picture.
     """
 
     format: str = ""
@@ -113,6 +106,9 @@ def colorize_files(
     Raises:
         ColorganError: nothing can be written to `out`.
     """
+    # Pillow's limit is global; above it Pillow raises, and need not warn below.
+    Image.MAX_IMAGE_PIXELS = int(options.max_megapixels * 1_000_000)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     plan = plan_files(inputs, out, options.format, options.comparison)
     waiting = [
         one for one in plan.pictures
@@ -123,15 +119,13 @@ def colorize_files(
     columns = (TextColumn("colouring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, disable=not console.is_terminal)
     try:
-        with _pixel_limit(options.max_megapixels), progress:
+        with progress:
             task = progress.add_task("", total=len(waiting))
             for batch in _batches(waiting, options.batch_size):
                 run.color(batch)
                 progress.advance(task, len(batch))
     except (KeyboardInterrupt, SystemExit) as stop:
-        outcome.exit_code = 128 + (
-            signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
-        )
+        outcome.exit_code = getattr(stop, "code", 128 + signal.SIGINT)  # SystemExit has its own
         run.stop(waiting)
     finally:
         run.pool.shutdown(wait=False, cancel_futures=True)
@@ -152,9 +146,8 @@ class _Run:
     def color(self, batch: Sequence[PlannedPicture]) -> None:
         """Colour pictures and write their files."""
         opened = [one for one in self._in_threads(self._open, batch) if one]
-        inputs = [one.prepared for one in opened]
         # In a thread too: a signal is handled only when the main thread does nothing but wait.
-        [predicted] = self._in_threads(self._colorizer.predict, [inputs], [len(batch)])
+        [predicted] = self._in_threads(self._predict, [opened])
         self._in_threads(self._write, opened, predicted)
 
     def stop(self, plans: Sequence[PlannedPicture]) -> None:
@@ -177,25 +170,41 @@ class _Run:
         with self._noted(plan.source):
             if plan.source.stat().st_size > limit * 1_000_000 * BYTES_A_PIXEL + OTHER_BYTES:
                 raise UnreadablePhoto("too large")
-            picture, metadata = decode(plan.source.read_bytes())
+            picture, metadata = next(pages(plan.source.read_bytes()))
             return _Opened(plan, picture, metadata, self._colorizer.prepare(picture))
         return None
 
-    def _write(self, opened: _Opened, ab: FloatArray) -> None:
+    def _predict(self, opened: Sequence[_Opened]) -> list[FloatArray | None]:
+        """Run the network on a batch; if that fails, on each picture by itself."""
+        try:
+            return [*self._colorizer.predict([one.prepared for one in opened], len(opened))]
+        except Exception as error:
+            if len(opened) > 1:
+                return [ab for one in opened for ab in self._predict([one])]
+            with self._noted(opened[0].plan.source):
+                raise error
+            return [None]
+
+    def _write(self, opened: _Opened, ab: FloatArray | None) -> None:
         """Colour a picture at its own size and write its files, each aside and then renamed."""
+        if ab is None:
+            return
         plan, picture, prepared = opened.plan, opened.picture, opened.prepared
-        target, options = plan.outputs[0], self._options
+        metadata, target = opened.metadata, plan.outputs[0]
+        options, outcome = self._options, self._outcome
         with self._noted(plan.source, f"{target} cannot be written: "):
             colored = recombine(picture, prepared.small, ab, options.saturation, prepared.box)
             if self._is_wanted(target):
-                pages = iter([(picture, colored, opened.metadata)])
-                if plan.format == "TIFF" and opened.metadata.n_pages:
+                first = [(picture, colored, metadata)]
+                further: Iterable[ColoredPage] = ()
+                if plan.format == "TIFF" and metadata.n_pages:
                     content = plan.source.read_bytes()
                     further = self._colorizer.colored_pages(content, options.saturation, start=1)
-                    pages = chain(pages, further)
                 with self._aside(target) as aside, aside.open("wb") as file:
-                    write(file, pages, plan.format, options.quality)
-            self._note_colored(plan, opened.metadata)
+                    write(file, chain(first, further), plan.format, options.quality)
+            outcome.colored.append(plan.source)
+            outcome.notes += [Failure(plan.source, note) for note in metadata.notes(plan.format)]
+            outcome.lost |= {f"{kind} in {plan.format}" for kind in metadata.lost(plan.format)}
             for output in filter(self._is_wanted, plan.outputs[1:]):
                 with self._noted(plan.source, f"coloured, but {output} cannot be written: "):
                     assert options.comparison
@@ -213,12 +222,6 @@ class _Run:
             yield aside
             if self._stopped.is_set():
                 raise CancelledError
-
-    def _note_colored(self, plan: PlannedPicture, metadata: Metadata) -> None:
-        outcome = self._outcome
-        outcome.colored.append(plan.source)
-        outcome.notes += [Failure(plan.source, note) for note in metadata.notes(plan.format)]
-        outcome.lost |= {f"{kind} in {plan.format}" for kind in metadata.lost(plan.format)}
 
     @contextmanager
     def _noted(self, source: Path, before: str = "") -> Iterator[None]:
@@ -253,16 +256,3 @@ def _batches(plans: Sequence[PlannedPicture], batch_size: int) -> Iterator[list[
         n_pixels += plan.n_pixels
     if batch:
         yield batch
-
-
-@contextmanager
-def _pixel_limit(megapixels: float) -> Iterator[None]:
-    """Set Pillow's limit, which is global; above it Pillow raises, and need not warn below."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = int(megapixels * 1_000_000)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before

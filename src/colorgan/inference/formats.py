@@ -1,4 +1,4 @@
-"""Picture files: decode one, encode the coloured picture in its format, and compare the two."""
+"""Picture files: decode one, write the coloured picture in its format, and compare the two."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from typing import IO, Any, Literal
 import numpy as np
 from PIL import Image
 
-from colorgan.color import UInt8Array, uint8_from_unit
+from colorgan.color import UInt8Array
 from colorgan.data.decode import UnreadablePhoto, opened
-from colorgan.inference.image import Picture, turn_upright
+from colorgan.inference.image import Picture, turn_upright, uint8
 from colorgan.inference.metadata import Metadata, directory
 
 Comparison = Literal["side", "slider"]
+ColoredPage = tuple[Picture, UInt8Array, Metadata]
+"""A page, its colours in sRGB `(H, W, 3)`, not turned upright, and its metadata."""
 
 SUFFIX_OF = {
     "JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "AVIF": ".avif",
@@ -46,25 +48,11 @@ LONGEST_SIDE_BY_SIDE = 32_000
 LONGEST_ON_PAGE = 1600
 
 
-def written_as(format: str | None) -> str:
-    """Return the format in which a picture that was read as `format` is written."""
-    return WRITTEN_AS.get(format or "", format or "")
-
-
-def decode(content: bytes) -> tuple[Picture, Metadata]:
-    """Decode a picture file, its first full-size page if it has several.
-
-    Raises:
-        UnreadablePhoto: it is no picture, damaged, or larger than `Image.MAX_IMAGE_PIXELS`.
-    """
-    return next(pages(content))
-
-
 def pages(content: bytes, start: int = 0) -> Iterator[tuple[Picture, Metadata]]:
     """Decode the pages of a TIFF one by one; of another file its first picture.
 
     Raises:
-        UnreadablePhoto: as `decode`.
+        UnreadablePhoto: it is no picture, damaged, or larger than `Image.MAX_IMAGE_PIXELS`.
     """
     with opened(content) as found:
         for number, page in enumerate(found[start:], start + 1):
@@ -78,29 +66,15 @@ def pages(content: bytes, start: int = 0) -> Iterator[tuple[Picture, Metadata]]:
             yield picture, Metadata.from_page(page, len(found) - number)
 
 
-def encode(
-    picture: Picture, colored: UInt8Array, metadata: Metadata, format: str, quality: int
-) -> bytes:
-    """Encode one coloured picture; see `write`."""
-    buffer = io.BytesIO()
-    write(buffer, [(picture, colored, metadata)], format, quality)
-    return buffer.getvalue()
-
-
-def write(
-    file: IO[bytes],
-    pages: Iterable[tuple[Picture, UInt8Array, Metadata]],
-    format: str,
-    quality: int,
-) -> None:
-    """Write coloured pictures `(H, W, 3)` with the alpha and metadata of their sources.
+def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: int) -> None:
+    """Write coloured pages with the alpha and metadata of their sources.
 
     JPEG and BMP have no alpha: the picture is laid over white. BMP has no orientation: the picture
     is turned upright.
 
     Args:
         file: a new file, open to write bytes.
-        pages: source, colours in sRGB, and metadata of the source; only a TIFF holds several.
+        pages: only a TIFF holds several.
         format: of SUFFIX_OF.
         quality: of JPEG, WebP and AVIF, 1 to 100.
 
@@ -111,8 +85,8 @@ def write(
         _write_tiff(file, pages)
         return
     picture, colored, metadata = next(iter(pages))
-    if max(colored.shape) > (longest := LONGEST_SIDE.get(format, max(colored.shape))):
-        raise ValueError(f"its longest side is {longest} pixels")
+    if max(colored.shape) > LONGEST_SIDE.get(format, max(colored.shape)):
+        raise ValueError(f"the longest side of a {format} is {LONGEST_SIDE[format]} pixels")
     pixels = _with_alpha(picture, colored, format)
     if format == "BMP":
         pixels = turn_upright(pixels, picture.orientation)
@@ -131,11 +105,12 @@ def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str)
         colored: its colours, `(H, W, 3)`.
         title: of the page.
     """
-    before, after = _before_and_after(picture, colored)
     if kind == "side":
-        before, after = (_shrunk(pixels, LONGEST_SIDE_BY_SIDE) for pixels in (before, after))
-        gap = np.full((before.shape[0], GAP, 3), 255, np.uint8)
-        return _jpeg(np.concatenate((before, gap, after), axis=1))
+        before, after = _before_and_after(picture, colored, LONGEST_SIDE_BY_SIDE)
+        both = Image.new("RGB", (2 * before.width + GAP, before.height), "white")
+        both.paste(before, (0, 0))
+        both.paste(after, (before.width + GAP, 0))
+        return _jpeg(both)
     before_uri, after_uri = (
         "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
         for jpeg in previews(picture, colored)
@@ -145,13 +120,12 @@ def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str)
     return page.encode("utf-8", "replace")
 
 
-def previews(picture: Picture, colored: UInt8Array) -> tuple[bytes, bytes]:
+def previews(picture: Picture, colored: UInt8Array) -> list[bytes]:
     """Return before and after as JPEGs for a page, upright, at most LONGEST_ON_PAGE long."""
-    before, after = _before_and_after(picture, colored)
-    return _jpeg(_shrunk(before, LONGEST_ON_PAGE)), _jpeg(_shrunk(after, LONGEST_ON_PAGE))
+    return list(map(_jpeg, _before_and_after(picture, colored, LONGEST_ON_PAGE)))
 
 
-def _write_tiff(file: IO[bytes], pages: Iterable[tuple[Picture, UInt8Array, Metadata]]) -> None:
+def _write_tiff(file: IO[bytes], pages: Iterable[ColoredPage]) -> None:
     """Write pages as a TIFF, each as soon as it comes.
 
     Not with Pillow: it makes ASCII of captions, and cannot compress a picture that has EXIF.
@@ -188,33 +162,23 @@ def _with_alpha(picture: Picture, colored: UInt8Array, format: str) -> UInt8Arra
         return colored
     if format in HOLDS_ALPHA:
         return np.dstack((colored, picture.alpha))
-    return _over_white(colored, picture.alpha)
-
-
-def _over_white(colored: UInt8Array, alpha: UInt8Array) -> UInt8Array:
-    share = alpha[..., None].astype(np.float32) / 255
-    return (colored * share + 255 * (1 - share) + 0.5).astype(np.uint8)
-
-
-def _before_and_after(picture: Picture, colored: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
-    before: Any = picture.pixels
-    if before.dtype != np.uint8:
-        before = uint8_from_unit(before)
-    if before.ndim == 2:
-        before = np.repeat(before[..., None], 3, axis=-1)
-    upright = (turn_upright(pixels, picture.orientation) for pixels in (before, colored))
-    return next(upright), next(upright)
-
-
-def _shrunk(pixels: UInt8Array, longest: int) -> UInt8Array:
-    image = Image.fromarray(pixels)
-    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    image = Image.new("RGB", colored.shape[1::-1], "white")
+    image.paste(Image.fromarray(colored), mask=Image.fromarray(picture.alpha))
     return np.asarray(image)
 
 
-def _jpeg(pixels: UInt8Array) -> bytes:
+def _before_and_after(picture: Picture, colored: UInt8Array, longest: int) -> list[Image.Image]:
+    images = []
+    for pixels in (uint8(picture.pixels), colored):
+        image = Image.fromarray(turn_upright(pixels, picture.orientation)).convert("RGB")
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+        images.append(image)
+    return images
+
+
+def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=92, subsampling=0)
+    image.save(buffer, "JPEG", quality=92, subsampling=0)
     return buffer.getvalue()
 
 

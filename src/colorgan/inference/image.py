@@ -48,22 +48,12 @@ class Picture:
     alpha: UInt8Array | None = None
     orientation: int = 1
 
-    @property
-    def width(self) -> int:
-        """Width as stored."""
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        """Height as stored."""
-        return int(self.pixels.shape[0])
-
     @classmethod
     def from_page(cls, page: Page) -> Picture:
         """Decode a page of a file.
 
         Raises:
-            ValueError: its values have no known range.
+            ColorganError: its values have no known range.
         """
         image, alpha = page.load()
         return cls(_srgb(image), alpha, page.orientation if page.orientation in TURNS else 1)
@@ -75,17 +65,17 @@ class Picture:
         Raises:
             ColorganError: Pillow reads it wrongly, or its values have no known range.
         """
-        if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_misread(image):
-            raise ColorganError(
-                "Pillow reads this kind of TIFF wrongly; give the file's bytes to colorize_bytes"
-            )
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            bits, photometric, planes = (image.tag_v2.get(code) for code in (258, 262, 284))
+            # Pillow does not invert such samples, or takes planes for pixels.
+            if max(bits or (1,)) > 8 and (photometric == 0 or planes == 2):
+                raise ColorganError(
+                    "Pillow reads this kind of TIFF wrongly; give its bytes to colorize_bytes"
+                )
         orientation = 1 if image.format == "TIFF" else decode.orientation(image)
         image.load()
         image, alpha = decode.split_alpha(image)
-        try:
-            return cls(_srgb(image), alpha, orientation if orientation in TURNS else 1)
-        except ValueError as error:
-            raise ColorganError(str(error)) from None
+        return cls(_srgb(image), alpha, orientation if orientation in TURNS else 1)
 
     @classmethod
     def from_array(cls, array: npt.NDArray[Any]) -> Picture:
@@ -101,9 +91,18 @@ class Picture:
                 f"an array of shape {array.shape} is no picture; it should be (H, W) or "
                 "(H, W, C) with 1 to 4 channels and at least one pixel"
             )
-        array = _uint8_or_unit(array.reshape(*array.shape[:2], channels))
-        alpha = _uint8(array[..., -1]) if channels in (2, 4) else None
-        return cls(_uint8(array[..., :3]) if channels >= 3 else array[..., 0], alpha)
+        array = array.reshape(*array.shape[:2], channels)
+        if array.dtype == np.bool_:
+            array = array * np.uint8(255)
+        elif array.dtype == np.uint16 or np.issubdtype(array.dtype, np.floating):
+            array = _unit(array)
+        elif array.dtype != np.uint8:
+            raise ColorganError(
+                f"an array of {array.dtype} is no picture; it should be uint8, uint16, bool, or "
+                "floating point in 0..1"
+            )
+        alpha = uint8(array[..., -1]) if channels in (2, 4) else None
+        return cls(uint8(array[..., :3]) if channels >= 3 else array[..., 0], alpha)
 
 
 def turn_upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
@@ -116,47 +115,19 @@ def turn_back(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     return np.ascontiguousarray(TURNS[OPPOSITE.get(orientation, orientation)](pixels))
 
 
-def _uint8_or_unit(array: npt.NDArray[Any]) -> Pixels:
-    """Return an array as uint8, or as float32 in 0..1."""
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
-        return array.astype(np.float32) / np.float32(65535)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ColorganError(
-            f"an array of {array.dtype} is no picture; it should be uint8, uint16, bool, or "
-            "floating point in 0..1"
-        )
-    lowest, highest = float(array.min()), float(array.max())
-    # Written so that NaN is refused too.
-    if not (lowest >= 0 and highest <= 1):
-        raise ColorganError(
-            f"an array with values from {lowest:g} to {highest:g} is no picture; floating point "
-            "should be in 0..1"
-        )
-    return array.astype(np.float32)
-
-
-def _uint8(array: Pixels) -> UInt8Array:
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array, dtype=np.uint8)
-    rounded: UInt8Array = uint8_from_unit(array)
-    return rounded
-
-
-def _is_misread(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Return whether Pillow does not invert the samples, or takes planes for pixels."""
-    bits, photometric, planes = (image.tag_v2.get(code) for code in (258, 262, 284))
-    return max(bits or (1,)) > 8 and (photometric == 0 or planes == 2)
+def uint8(pixels: Pixels) -> UInt8Array:
+    """Convert pixels to uint8."""
+    converted = pixels if pixels.dtype == np.uint8 else uint8_from_unit(pixels)
+    return np.ascontiguousarray(converted, dtype=np.uint8)
 
 
 def _srgb(image: Image.Image) -> Pixels:
     """Return the pixels in sRGB of an image without palette and alpha."""
     profile = image.info.get("icc_profile")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _gray_in_srgb(_unit(np.asarray(image)), profile)
+        # A pixel without a value is black.
+        gray = np.nan_to_num(np.asarray(image), nan=0, posinf=0, neginf=0)
+        return _gray_in_srgb(_unit(gray, OVERSHOOT), profile)
     if image.mode in GRAY_MODES and profile is None:
         return np.asarray(image.convert("L"))
     return np.asarray(decode.srgb(image))
@@ -173,21 +144,19 @@ def _gray_in_srgb(gray: FloatArray, profile: bytes | None) -> FloatArray:
     return np.interp(gray * 255, np.arange(256), curve).astype(np.float32)
 
 
-def _unit(values: npt.NDArray[Any]) -> FloatArray:
-    """Scale gray to 0..1: integers by 65535, floats are there already.
+def _unit(values: npt.NDArray[Any], overshoot: float = 0.0) -> FloatArray:
+    """Convert to float32 in 0..1: integers are divided by 65535, floats are clipped.
 
     Raises:
-        ValueError: the values are outside; their range is unknown.
+        ColorganError: floats are outside by more than `overshoot`, so that their range is unknown.
     """
-    is_integer = np.issubdtype(values.dtype, np.integer)
-    unit = values.astype(np.float32) / np.float32(65535 if is_integer else 1)
-    unit = np.nan_to_num(unit, nan=0.0, posinf=0.0, neginf=0.0)
-    lowest, highest = float(unit.min()), float(unit.max())
-    if lowest < -OVERSHOOT or highest > 1 + OVERSHOOT:
-        wanted = "0..65535" if is_integer else "0..1"
-        raise ValueError(
-            f"a picture with values from {values.min():g} to {values.max():g}; {values.dtype} "
-            f"should be in {wanted}"
+    most = 65535 if np.issubdtype(values.dtype, np.integer) else 1
+    lowest, highest = float(values.min()), float(values.max())
+    # Written so that NaN is refused too.
+    if not (lowest >= -overshoot * most and highest <= (1 + overshoot) * most):
+        raise ColorganError(
+            f"a picture with values from {lowest:g} to {highest:g}; {values.dtype} should be in "
+            f"0..{most}"
         )
-    clipped: FloatArray = np.clip(unit, 0, 1)
+    clipped: FloatArray = np.clip(values.astype(np.float32) / np.float32(most), 0, 1)
     return clipped

@@ -20,6 +20,8 @@ KEPT = {
     "BMP": ("resolution",),
 }
 """The kinds of metadata that a format holds."""
+NO_TEXTS = ("XML:com.adobe.xmp", "Raw profile type exif")
+"""Texts of a PNG that are XMP and EXIF."""
 JPEG_SEGMENT = 65_000
 """Bytes of metadata that fit into a segment of a JPEG."""
 SUB_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -73,9 +75,8 @@ class Metadata:
     def from_page(cls, page: Page, n_pages: int = 0) -> Metadata:
         """Read it from a page that is decoded, and that `n_pages` follow."""
         info = page.info
-        text = {}
-        if page.format == "PNG":
-            text = {name: value for name, value in info.items() if _is_text(name, value)}
+        texts = info.items() if page.format == "PNG" else ()
+        text = {name: x for name, x in texts if isinstance(x, str) and name not in NO_TEXTS}
         comment = info.get("comment", b"") if page.format in ("JPEG", "MPO", "GIF") else b""
         xmp = info.get("xmp") or b""
         return cls(
@@ -113,28 +114,19 @@ class Metadata:
 
     def save_options(self, format: str) -> dict[str, Any]:
         """Return what a format other than TIFF can hold, as arguments of `Image.save`."""
-        options: dict[str, Any] = {}
-        lost = self.lost(format)
+        kept = {*KEPT[format]}.difference(self.lost(format))
         has_dpi = format in ("JPEG", "PNG", "BMP")
         exif = self.exif if has_dpi else self._exif_with_resolution()
-        if has_dpi and self.dpi:
-            options["dpi"] = self.dpi
-        if format == "BMP":
-            return options
-        if self.had_profile:
-            options["icc_profile"] = srgb_profile()
-        if exif and "EXIF" not in lost:
-            options["exif"] = exif_bytes(exif)
-        if format == "PNG":
-            options["pnginfo"] = self._png_texts()
-        elif self.xmp and "XMP" not in lost:
-            options["xmp"] = self.xmp
-        if format == "JPEG":
-            if self.comment and "comment" not in lost:
-                options["comment"] = self.comment
-            if self.iptc and "IPTC" not in lost:
-                options["extra"] = _photoshop_segment(self.iptc)
-        return options
+        options = {
+            "exif": exif_bytes(exif) if exif and "EXIF" in kept else b"",
+            "dpi": self.dpi if has_dpi else None,
+            "icc_profile": srgb_profile() if self.had_profile and "colour profile" in kept else b"",
+            "xmp": self.xmp if "XMP" in kept and format != "PNG" else b"",
+            "comment": self.comment if "comment" in kept and format != "PNG" else b"",
+            "extra": _photoshop_segment(self.iptc) if self.iptc and "IPTC" in kept else b"",
+            "pnginfo": self._png_texts() if format == "PNG" else None,
+        }
+        return {name: value for name, value in options.items() if value}
 
     def tiff_tags(self) -> Tags:
         """Return it as the tags of a TIFF."""
@@ -238,9 +230,3 @@ def _text(content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError:
         return content.decode("latin-1")
-
-
-def _is_text(name: Any, value: Any) -> bool:
-    """Return whether an entry of a PNG's `info` is a text that is not kept elsewhere."""
-    is_elsewhere = name in ("XML:com.adobe.xmp", "Raw profile type exif")
-    return isinstance(name, str) and isinstance(value, str) and not is_elsewhere

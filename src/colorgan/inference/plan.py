@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from glob import has_magic
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -15,9 +16,11 @@ from tempfile import NamedTemporaryFile
 from colorgan.data import decode
 from colorgan.data.photo_files import SUFFIXES, FoundFile, find_files
 from colorgan.errors import ColorganError
-from colorgan.inference.formats import FORMAT_OF, SUFFIX_OF, Comparison, written_as
+from colorgan.inference.formats import FORMAT_OF, SUFFIX_OF, WRITTEN_AS, Comparison
 
 COMPARISON_ENDINGS: dict[Comparison, str] = {"side": "_compare.jpg", "slider": "_compare.html"}
+ANY_SIZE = 2**62
+"""Pixels of a picture that may be of any size: it is coloured alone."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class PlannedPicture:
         source: its file.
         outputs: the file to write, and that with before and after, if one is wanted.
         format: to write, one of SUFFIX_OF.
-        n_pixels: according to the head of the file; its bytes if it has none that can be read.
+        n_pixels: according to the head of the file; ANY_SIZE if that cannot be read.
     """
 
     source: Path
@@ -78,7 +81,7 @@ def plan_files(
         found, folder = {Path(inputs[0]): out}, out.parent
     else:
         found, folder = _find(inputs, out, plan), out
-    place = _place_ignoring_case if found and _prepare_folder(folder) else _place
+    place = partial(_place, ignoring_case=bool(found) and _prepare_folder(folder))
     sources = set(map(place, found))
     taken: dict[str, Path] = {}
 
@@ -89,18 +92,20 @@ def plan_files(
             return f"{taken[place(output)]} becomes {output} already; colour them into two folders"
         try:
             return f"{output} is a folder" if output.is_dir() else ""
-        except OSError as error:
-            return f"{output} cannot be written: {error.strerror}"  # its name is too long
+        except OSError as error:  # such as a name that is too long
+            return f"{output} cannot be written: {error.strerror}"
 
     for source, wanted in sorted(found.items()):
         kept_format, n_pixels = _read_head(source)
         written = format or kept_format or FORMAT_OF.get(wanted.suffix.lower(), "PNG")
-        outputs = [_with_suffix_of(wanted, written)]
+        output = _with_suffix_of(wanted, written)
+        outputs = [output]
         if comparison:
-            beside = outputs[0].with_name(outputs[0].stem + COMPARISON_ENDINGS[comparison])
+            ending = COMPARISON_ENDINGS[comparison]
+            beside = output.with_name(output.stem + ending)
             # If a.jpg has taken it, a.png becomes a.png_compare.
-            stem = outputs[0].name if place(beside) in taken else outputs[0].stem
-            outputs.append(beside.with_name(stem + COMPARISON_ENDINGS[comparison]))
+            is_taken = place(beside) in taken
+            outputs.append(output.with_name(output.name + ending) if is_taken else beside)
         if problem := next(filter(None, map(problem_of, outputs)), ""):
             plan.failures.append(Failure(source, problem))
         else:
@@ -160,11 +165,11 @@ def _find(inputs: Sequence[str], out: Path, plan: Plan) -> dict[Path, Path]:
     found: dict[Path, Path] = {}
     seen: set[Path] = set()
     for text in inputs:
-        n_photos = 0
-        problem = ""
         try:
+            problem = _why_nothing(text)
             for file, target in _files(text, out):
-                n_photos += file.kind != "left out"
+                if file.kind != "left out":
+                    problem = ""
                 # Not the whole path resolved: a link is a picture of its own.
                 place = file.path.parent.resolve() / file.path.name
                 if place in seen:  # named twice: the first name counts
@@ -176,8 +181,6 @@ def _find(inputs: Sequence[str], out: Path, plan: Plan) -> dict[Path, Path]:
                     plan.failures.append(Failure(file.path, file.reason))
                 else:
                     plan.left_out.append(file)
-            if not n_photos:
-                problem = _why_nothing(text)
         except OSError as error:
             problem = error.strerror or str(error)  # such as a name that is too long
         if problem:
@@ -238,10 +241,10 @@ def _read_head(source: Path) -> tuple[str, int]:
             warnings.simplefilter("ignore")
             with source.open("rb") as file:
                 format, n_pixels = decode.read_head(file)
-            return written_as(format), n_pixels
+            return WRITTEN_AS.get(format, format), n_pixels
     except Exception:
         # Decoders of damaged files raise nearly anything.
-        return "", source.stat().st_size
+        return "", ANY_SIZE
 
 
 def _with_suffix_of(target: Path, format: str) -> Path:
@@ -253,9 +256,6 @@ def _with_suffix_of(target: Path, format: str) -> Path:
     return target.with_name(name + SUFFIX_OF[format])
 
 
-def _place(path: Path) -> str:
-    return os.path.realpath(path)
-
-
-def _place_ignoring_case(path: Path) -> str:
-    return unicodedata.normalize("NFC", _place(path)).casefold()
+def _place(path: Path, ignoring_case: bool) -> str:
+    real = os.path.realpath(path)
+    return unicodedata.normalize("NFC", real).casefold() if ignoring_case else real

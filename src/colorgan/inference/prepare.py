@@ -100,7 +100,7 @@ def find_border(picture: Picture) -> Box:
 
     The border must be on all four sides and alike in lightness: an even sky is on one or two.
     """
-    width, height = picture.width, picture.height
+    height, width = picture.pixels.shape[:2]
     whole = Box(0, height, 0, width)
     scale = max(1.0, max(width, height) / BORDER_COPY)
     size = (max(1, round(width / scale)), max(1, round(height / scale)))

@@ -86,13 +86,14 @@ def recombine(
         sRGB `(H, W, 3)`.
     """
     chroma = GuidedChroma(color.lightness_from_srgb(small), ab * np.float32(saturation))
-    box = box or Box(0, picture.height, 0, picture.width)
-    colored = np.empty((picture.height, picture.width, 3), np.uint8)
-    n_rows = max(1, STRIP // picture.width)
+    height, width = picture.pixels.shape[:2]
+    box = box or Box(0, height, 0, width)
+    colored = np.empty((height, width, 3), np.uint8)
+    n_rows = max(1, STRIP // width)
 
     def color_strip(top: int) -> None:
-        bottom = min(top + n_rows, picture.height)
-        lab = np.zeros((bottom - top, picture.width, 3), np.float32)
+        bottom = min(top + n_rows, height)
+        lab = np.zeros((bottom - top, width, 3), np.float32)
         lab[..., 0] = color.lightness_from_srgb(picture.pixels[top:bottom])
         first, last = max(top, box.top), min(bottom, box.bottom)
         if first < last:
@@ -102,7 +103,7 @@ def recombine(
 
     # In threads, as NumPy releases the GIL.
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(color_strip, range(0, picture.height, n_rows)))
+        list(pool.map(color_strip, range(0, height, n_rows)))
     return colored
 
 

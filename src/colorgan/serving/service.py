@@ -6,6 +6,7 @@ import io
 import secrets
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -16,7 +17,7 @@ from colorgan import paths
 from colorgan.config import SPACES
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import Colorizer
-from colorgan.inference.formats import previews
+from colorgan.inference.formats import SUFFIX_OF, previews
 
 MODELS_KEPT = 4
 BYTES_KEPT = 256_000_000
@@ -46,7 +47,7 @@ class Result:
     media_type: str
     size: tuple[int, int]
     seconds: float
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
     @property
     def n_bytes(self) -> int:
@@ -56,6 +57,9 @@ class Result:
 
 class ColorizeService:
     """Colours photos with any of the models there are and keeps the newest results in memory.
+
+    Attributes:
+        results: by their ids, the oldest first.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `mps`.
@@ -74,7 +78,7 @@ class ColorizeService:
             return Colorizer.load(wanted, device)
 
         self._first, self._load = model, load
-        self._results: dict[str, Result] = {}
+        self.results: dict[str, Result] = {}
         self._lock = threading.Lock()
         load(model)
 
@@ -107,29 +111,20 @@ class ColorizeService:
         before, after = previews(colored.picture, colored.pixels)
         by = "" if model == self._first else f"_{_short(model)}"
         result = Result(
-            name=_file_name(name, f"_colored{by}{colored.suffix}"),
+            name=_file_name(name, f"_colored{by}{SUFFIX_OF[colored.format]}"),
             files={"before": before, "after": after, "file": colored.content},
             media_type=f"image/{colored.format.lower()}",
-            size=(colored.picture.width, colored.picture.height),
+            size=(colored.pixels.shape[1], colored.pixels.shape[0]),
             seconds=seconds,
             notes=colored.notes,
         )
-        return self._keep(result), result
-
-    def _keep(self, result: Result) -> str:
-        """Add a result, drop the oldest ones as needed, and return its id."""
         id = secrets.token_hex(8)
         with self._lock:
-            n_bytes = result.n_bytes + sum(kept.n_bytes for kept in self._results.values())
-            for oldest in list(self._results):
-                if n_bytes > BYTES_KEPT:
-                    n_bytes -= self._results.pop(oldest).n_bytes
-            self._results[id] = result
-        return id
-
-    def result(self, id: str) -> Result | None:
-        """Return a result, or None if it is no longer kept."""
-        return self._results.get(id)
+            kept = self.results
+            while kept and sum(one.n_bytes for one in (result, *kept.values())) > BYTES_KEPT:
+                del kept[next(iter(kept))]  # the oldest
+            kept[id] = result
+        return id, result
 
 
 def examples() -> dict[str, Path]:

@@ -19,9 +19,9 @@ from urllib.parse import quote
 
 import anyio
 import uvicorn
+from anyio.to_thread import run_sync
 from PIL import Image
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -30,7 +30,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from colorgan.data.decode import FORMATS, UnreadablePhoto
+from colorgan.data.decode import UnreadablePhoto, read_head
 from colorgan.errors import ColorganError
 from colorgan.serving.service import ColorizeService, examples, gray_jpeg
 
@@ -72,7 +72,7 @@ class Handlers:
 
     async def models(self, request: Request) -> Response:
         """Return the models to choose from."""
-        choices = await run_in_threadpool(self._service.models)
+        choices = await run_sync(self._service.models)
         return JSONResponse([{"id": id, "label": label} for id, label in choices.items()])
 
     async def examples(self, request: Request) -> Response:
@@ -82,7 +82,7 @@ class Handlers:
             return JSONResponse(list(found))
         if name not in found:
             raise HTTPException(404, "there is no such example")
-        return Response(await run_in_threadpool(gray_jpeg, found[name]), media_type="image/jpeg")
+        return Response(await run_sync(gray_jpeg, found[name]), media_type="image/jpeg")
 
     async def colorize(self, request: Request) -> Response:
         """Colour the photo in the request's body; return the id of the result."""
@@ -100,17 +100,16 @@ class Handlers:
 
     async def result(self, request: Request) -> Response:
         """Return `before`, `after` or `file` of a result."""
-        result = self._service.result(request.path_params["id"])
+        result = self._service.results.get(request.path_params["id"])
         kind = request.path_params["kind"]
         if result is None or kind not in result.files:
             raise HTTPException(404, "this result is not kept any longer: colour the photo again")
-        headers = {}
-        if kind == "file":
-            # RFC 6266: a name in any alphabet.
-            name = quote(result.name, safe="")
-            headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{name}"
-        media_type = result.media_type if kind == "file" else "image/jpeg"
-        return Response(result.files[kind], headers=headers, media_type=media_type)
+        if kind != "file":
+            return Response(result.files[kind], media_type="image/jpeg")
+        # RFC 6266: a name in any alphabet.
+        name = f"attachment; filename*=UTF-8''{quote(result.name, safe='')}"
+        headers = {"Content-Disposition": name}
+        return Response(result.files["file"], headers=headers, media_type=result.media_type)
 
     async def _receive(self, request: Request, content: bytearray) -> None:
         """Append the request's body to `content`, and refuse it as soon as it is too large."""
@@ -137,7 +136,7 @@ class Handlers:
 
     async def _in_turn(self, request: Request, content: bytearray) -> Response:
         """Colour a photo as soon as those before it are done, unless its sender hangs up."""
-        small = await run_in_threadpool(_is_small, content)
+        small = await run_sync(_is_small, content)
         queue = self._small if small else self._large
         if queue.statistics().tasks_waiting >= WAITING:
             raise HTTPException(503, f"{WAITING} photos are waiting; try again", RETRY_AFTER)
@@ -150,9 +149,7 @@ class Handlers:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(leave_when_gone)
-            response = await anyio.to_thread.run_sync(
-                self._colored, request, content, limiter=queue
-            )
+            response = await run_sync(self._colored, request, content, limiter=queue)
             tasks.cancel_scope.cancel()
         return response
 
@@ -263,10 +260,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _is_small(content: bytearray) -> bool:
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return image.width * image.height <= SMALL
+        return read_head(io.BytesIO(content))[1] <= SMALL
     except Exception:
-        # What Pillow cannot open may be anything.
+        # What cannot be opened may be anything.
         return False
 
 
