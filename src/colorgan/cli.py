@@ -37,9 +37,12 @@ STAGE = "Stages (what `dvc repro` runs)"
 TOOLS = "Tools"
 PHOTOS = "Photos"
 INTERRUPTED = 128 + signal.SIGINT
-EXTRAS = {"mlflow": "pipeline", "onnx": "onnx", "onnxscript": "onnx", "anyio": "app",
-          "starlette": "app", "uvicorn": "app"}  # fmt: skip
-"""Optional packages, and the extra of colorgan that installs each."""
+EXTRAS = {
+    "mlflow": "colorgan[pipeline]", "onnx": "colorgan[onnx]", "onnxscript": "colorgan[onnx]",
+    "anyio": "colorgan[app]", "starlette": "colorgan[app]", "uvicorn": "colorgan[app]",
+    "onnxruntime": "onnxruntime",
+}  # fmt: skip
+"""Packages that may be missing, and what installs each."""
 
 
 @app.command(rich_help_panel=STAGE)
@@ -341,7 +344,7 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        install = f"pip install 'colorgan[{EXTRAS[package]}]'"
+        install = f"pip install '{EXTRAS[package]}'"
         _fail(f"this command needs {package}, which is not installed: {install}", 1)
     except (KeyboardInterrupt, typer.Abort):
         if "RANK" in os.environ:

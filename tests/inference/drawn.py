@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorgan.color import lightness_from_srgb
+from colorgan.inference.metadata import srgb_profile
 
 SIDE = 32
 WIDTH, HEIGHT = 56, 40
@@ -121,29 +123,8 @@ def colored(colorize: Colorize, source: Path, *options: str) -> Path:
 
 def linear_profile(space: bytes) -> bytes:
     """Return an ICC profile, `GRAY` or `RGB `, in which the values are light itself."""
-    xyz = {
-        b"wtpt": (0.9642, 1.0, 0.8249),
-        b"rXYZ": (0.43607, 0.22249, 0.01392),
-        b"gXYZ": (0.38515, 0.71687, 0.09708),
-        b"bXYZ": (0.14307, 0.06061, 0.71410),
-    }
-    curves = [b"kTRC"] if space == b"GRAY" else [b"rTRC", b"gTRC", b"bTRC"]
-    points = [b"wtpt"] if space == b"GRAY" else list(xyz)
-    text = b"desc\0\0\0\0" + struct.pack(">I", 7) + b"linear\0" + bytes(79)
-    contents = {b"desc": text + bytes(-len(text) % 4), b"cprt": b"text\0\0\0\0CC0\0"}
-    contents |= dict.fromkeys(curves, b"curv" + bytes(8))
-    for name in points:
-        fixed = (round(value * 65536) for value in xyz[name])
-        contents[name] = b"XYZ \0\0\0\0" + struct.pack(">3i", *fixed)
-    table, data, start = b"", b"", 132 + 12 * len(contents)
-    for name, content in contents.items():
-        table += name + struct.pack(">2I", start + len(data), len(content))
-        data += content
-    body = struct.pack(">I", len(contents)) + table + data
-    head = struct.pack(">I4sI", 128 + len(body), b"\0\0\0\0", 0x02400000) + b"mntr" + space
-    head += b"XYZ " + bytes(12) + b"acsp" + bytes(28)
-    head += struct.pack(">3i", 63190, 65536, 54061)
-    return head.ljust(128, b"\0") + body
+    linear = re.sub(rb"para\0{4}.{24}", b"curv" + bytes(28), srgb_profile(), flags=re.DOTALL)
+    return linear.replace(b"rTRC", b"kTRC" if space == b"GRAY" else b"rTRC").replace(b"RGB ", space)
 
 
 def exif_with_thumbnail(thumbnail: bytes) -> bytes:

@@ -115,16 +115,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     [
         ("", "no JSON"),
         ("[" * 100_000, "no JSON"),
-        ({}, "version is missing"),
         (TOLD | {"version": 9}, "version is 9; it should be 1"),
         (TOLD | {"space": "hsv"}, "space is 'hsv'; it should be 'rgb' or 'lab'"),
         (TOLD | {"multiple": 0}, "multiple is 0; it should be greater than or equal to 1"),
         (TOLD | {"multiple": 10**9}, "multiple is 1000000000; it should be less than or equal to "),
-        (TOLD | {"multiple": "8"}, "multiple is '8'; it should be a valid integer"),
         (TOLD | {"image_size": -64}, "image_size is -64; it should be greater than or equal to 32"),
-        (TOLD | {"image_size": math.nan}, "image_size is nan; it should be a valid integer"),
     ],
-    ids=range(10),
+    ids=range(7),
 )
 def test_metadata_of_another_kind_is_refused(tmp_path: Path, told: object, why: str) -> None:
     with pytest.raises(ColorganError) as refusal:

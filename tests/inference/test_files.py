@@ -129,20 +129,6 @@ def test_one_that_cannot_be_written_stops_nothing_else(colorize: Colorize) -> No
     assert second == "colorgan: scans/c.png: out/c.png is a folder"
 
 
-@pytest.mark.slow
-def test_failures_are_said_whatever_else_is_read(model: Path) -> None:
-    """Also among many TIFFs, which are decoded with what libtiff prints kept off the terminal."""
-    for i in range(8):
-        draw(f"scans/{i}.tif", gray(600, 400), compression="tiff_lzw")
-    Path("scans/zz.png").write_bytes(b"no picture")
-    command = [sys.executable, "-m", "colorgan", "colorize", "scans", "-o", "out", "--model", model]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert (ended.returncode, ended.stdout) == (1, "colorize: 8 coloured, in out\n")
-    first, last = ended.stderr.splitlines()
-    assert first.startswith("colorgan: scans/zz.png: unreadable: not a ")
-    assert last == "colorgan: 1 could not be coloured"
-
-
 def test_a_photo_whose_comparison_fails_is_coloured(
     colorize: Colorize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,15 +236,3 @@ def test_wrong_options_are_exit_code_2(colorize: Colorize) -> None:
     for option, value in (("--saturation", "nan"), ("--max-megapixels", "inf")):
         assert colorize(draw("a.png"), "-o", "out", option, value).code == 2
     assert not Path("out").exists()
-
-
-def test_the_batch_size_changes_nothing(colorize: Colorize) -> None:
-    shapes = [(40, 30), (40, 30), (30, 60), (40, 30), (64, 64)]
-    for i, shape in enumerate(shapes):
-        draw(f"scans/{i}.png", gray(*shape)[:: -1 if i % 2 else 1])
-    for size in ("2", "50"):
-        assert colorize("scans", "-o", size, "--batch-size", size).code == 0
-    for i in range(len(shapes)):
-        small, large = pixels(f"2/{i}.png"), pixels(f"50/{i}.png")
-        assert np.abs(small.astype(int) - large).max() <= 1
-        assert chroma(large) > 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,18 +65,6 @@ def test_lossy_formats_stay_close(colorize: Colorize, suffix: str, format: str, 
 
 
 @pytest.mark.parametrize(
-    ("format", "suffix"),
-    [("png", "png"), ("jpeg", "jpg"), ("webp", "webp"), ("tiff", "tif"), ("bmp", "bmp")],
-)
-def test_another_format_on_request(colorize: Colorize, format: str, suffix: str) -> None:
-    result = colored(colorize, draw("a.JPEG"), "--format", format)
-    assert result.name == ("a.JPEG" if format == "jpeg" else f"a.{suffix}")
-    with Image.open(result) as image:
-        assert (image.format, image.mode) == (format.upper(), "RGB")
-    assert chroma(pixels(result)) > 5
-
-
-@pytest.mark.parametrize(
     ("format", "kind"),
     [("png", "LA"), ("webp", "RGBA"), ("tiff", "P"), ("png", "RGB"), ("png", "I;16")],
 )
@@ -107,18 +94,3 @@ def test_a_jpeg_has_white_where_the_picture_was_transparent(colorize: Colorize) 
     assert result[:, :16].min() > 245
     assert result[:, 32:].mean() < 130
     assert chroma(result[:, 32:]) > 3
-
-
-@pytest.mark.parametrize(
-    ("source", "result"), [("a.gif", "a.png"), ("a.mpo", "a.jpg")], ids=["gif", "mpo"]
-)
-def test_of_several_frames_the_first_is_coloured(
-    colorize: Colorize, source: str, result: str
-) -> None:
-    others = [Image.fromarray(gray()[::-1]), Image.fromarray(gray() // 3)]
-    draw(source, save_all=True, append_images=others)
-    path = colored(colorize, Path(source))
-    assert path.name == result
-    with Image.open(path) as after:
-        assert (after.size, getattr(after, "n_frames", 1)) == ((WIDTH, HEIGHT), 1)
-    assert lightness_off(pixels(source), pixels(path)) <= (1 if source == "a.gif" else 15)

@@ -15,14 +15,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from browsing import free_port
 from PIL import Image
 
 from colorgan.config import Params
+from colorgan.model import Model
+from colorgan.serving.mlflow_model import ServedColorizer
 from colorgan.serving.promote import promote
 from trained import record_training, save_tiny
 
@@ -111,6 +115,25 @@ def test_each_row_has_its_picture_or_its_error(address: str) -> None:
     for (_, said), row in zip(wrong, others, strict=True):
         assert row["png"] == ""
         assert row["error"].startswith(said), row
+
+
+def test_a_network_that_fails_on_one_row_fails_on_it_alone(
+    project: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = Model.predict
+
+    def no_numbers_for_black(model: Model, input: torch.Tensor) -> torch.Tensor:
+        output = predict(model, input)
+        return torch.where(input.amax((1, 2, 3), keepdim=True) > -1, output, torch.nan)
+
+    monkeypatch.setattr(Model, "predict", no_numbers_for_black)
+    served, folder = ServedColorizer(), save_tiny(project / "m", "lab", make_params(), 1)
+    served.load_context(SimpleNamespace(artifacts={"generator": folder}))
+    black = io.BytesIO()
+    Image.new("L", (48, 40)).save(black, "PNG")
+    rows = served.predict(None, [photo(), black.getvalue(), photo()])
+    assert list(rows["error"].str.contains("not finite")) == [False, True, False]
+    assert is_coloured(rows["png"][2])
 
 
 def test_base64_as_browsers_and_encoders_write_it(address: str) -> None:

@@ -77,25 +77,17 @@ class TorchNetwork:
 class OnnxNetwork:
     """A generator that ONNX Runtime runs on the CPU; see `Network`.
 
-    Args:
-        path: file that `colorgan export` wrote.
-        name: its name in messages; the path if empty.
-
     Raises:
-        ColorganError: the file does not exist, is not ONNX, was not written by `export`, or does
-            not colour.
+        ColorganError: the file does not exist, is not ONNX, was not written by `colorgan export`,
+            or does not colour.
     """
 
     def __init__(self, path: Path, name: str = "") -> None:
         self.name = name or str(path)
         if not path.is_file():
             raise ColorganError(f"--model {path} does not exist; `colorgan export` writes one")
-        try:
-            import onnxruntime
-        except ModuleNotFoundError:
-            raise ColorganError(
-                f"--model {path} needs onnxruntime, which is not installed: pip install onnxruntime"
-            ) from None
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         # Threads that spin while they wait would take the cores that read and write photos.
@@ -160,9 +152,6 @@ def load_network(model: str | Path = paths.PRETRAINED, device: str = "auto") -> 
 
     The bundled model runs in ONNX Runtime unless a GPU is asked for: on a CPU that is faster than
     PyTorch, whose import alone takes longer than a photo.
-
-    Raises:
-        ColorganError: there is no such model, or it cannot be read.
     """
     name = str(model)
     if name.endswith(".onnx"):

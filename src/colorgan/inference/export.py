@@ -25,10 +25,7 @@ TOLERANCE = 1e-3
 def export(model: Model, path: Path, real: Sequence[FloatArray] = ()) -> tuple[float, int]:
     """Write a generator as ONNX with dynamic batch, height and width, if it agrees with PyTorch.
 
-    Args:
-        model: the trained generator.
-        path: file to write.
-        real: inputs `(I, H, W)` of real photos to compare on, beside 6 random ones of three sizes.
+    They are compared on 6 random inputs of three sizes and on `real` ones `(I, H, W)`.
 
     Returns:
         The largest difference of an output from PyTorch's, and the number of inputs compared.

@@ -95,16 +95,10 @@ def colorize_files(
     A batch is read in threads, goes through the network, and is written in threads. One picture
     that fails does not stop the others. SIGTERM and Ctrl-C end the run within seconds, with an
     outcome; threads may then still be running, but write nothing more.
-
-    Args:
-        inputs: files, folders and glob patterns.
-        out: a folder; for a single file it may be a file name.
-        colorizer: colours them.
-        options: how.
-        console: shows the progress, if it is a terminal.
+    The console shows the progress if it is a terminal.
 
     Raises:
-        ColorganError: nothing can be written to `out`.
+        ColorganError: as `plan_files`, which says what `inputs` and `out` may be.
     """
     # Pillow's limit is global; above it Pillow raises, and need not warn below.
     Image.MAX_IMAGE_PIXELS = int(options.max_megapixels * 1_000_000)

@@ -70,13 +70,7 @@ def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: i
     """Write coloured pages with the alpha and metadata of their sources.
 
     JPEG and BMP have no alpha: the picture is laid over white. BMP has no orientation: the picture
-    is turned upright.
-
-    Args:
-        file: a new file, open to write bytes.
-        pages: only a TIFF holds several.
-        format: of SUFFIX_OF.
-        quality: of JPEG, WebP and AVIF, 1 to 100.
+    is turned upright. Only a TIFF holds several pages. `quality` is for JPEG, WebP and AVIF.
 
     Raises:
         ValueError: a picture is too large for the format.
@@ -99,11 +93,7 @@ def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: i
 def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str) -> bytes:
     """Return a file that shows the picture before and after, both upright.
 
-    Args:
-        kind: `side` for a JPEG with both side by side, `slider` for a self-contained HTML page.
-        picture: the source.
-        colored: its colours, `(H, W, 3)`.
-        title: of the page.
+    `side` is a JPEG with both side by side, `slider` a self-contained HTML page with the title.
     """
     if kind == "side":
         before, after = _before_and_after(picture, colored, LONGEST_SIDE_BY_SIDE)

@@ -36,7 +36,6 @@ class PlannedPicture:
     """What is to be done with one picture.
 
     Attributes:
-        source: its file.
         outputs: the file to write, and that with before and after, if one is wanted.
         format: to write, one of SUFFIX_OF.
         n_pixels: according to the head of the file; ANY_SIZE if that cannot be read.
@@ -72,8 +71,7 @@ def plan_files(
         comparison: what to write beside each picture, if anything.
 
     Raises:
-        ColorganError: `out` is a file where a folder is needed, its suffix does not fit, or it
-            cannot be written to.
+        ColorganError: nothing can be written to `out`, or its suffix does not fit.
     """
     plan = Plan()
     if _is_file_name(inputs, out):

@@ -69,14 +69,8 @@ class PreparedInput:
 def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> PreparedInput:
     """Resize a picture to `side` pixels on the shorter side and make the network's input of it.
 
-    A border is cut off and faded gray is stretched: the network was trained on photos without
-    either.
-
-    Args:
-        picture: the picture, of any size.
-        space: what the network works in.
-        side: pixels of the shorter side; the aspect ratio stays, up to MAX_ASPECT.
-        multiple: what both sides of the input are multiples of.
+    The aspect ratio stays, up to MAX_ASPECT; both sides of the input are multiples of `multiple`. A
+    border is cut off and faded gray is stretched: the network was trained on photos without either.
     """
     box = find_border(picture)
     small = _resized(picture.pixels[box.top : box.bottom, box.left : box.right], side)

@@ -27,12 +27,8 @@ THREADS = max(1, min(8, os.cpu_count() or 1))
 class GuidedChroma:
     """Guided filter that enlarges a and b along the edges of the lightness.
 
-    In each small window a and b are fitted as linear functions of L; the functions are enlarged and
-    applied to the picture's own L.
-
-    Args:
-        lightness: L of the small copy, `(h, w)`.
-        ab: a and b of the small copy, `(h, w, 2)`.
+    In each small window of the small copy a and b `(h, w, 2)` are fitted as linear functions of its
+    L `(h, w)`; the functions are enlarged and applied to the picture's own L.
 
     Source: He and Sun, "Fast guided filter" (2015); He et al., "Guided image filtering" (2010).
     """
@@ -50,13 +46,7 @@ class GuidedChroma:
             self._lines.append((_window_mean(slope), _window_mean(offset)))
 
     def rows(self, lightness: FloatArray, top: int, height: int) -> FloatArray:
-        """Return a and b `(n, W, 2)` of some rows of the picture.
-
-        Args:
-            lightness: L of those rows, `(n, W)`.
-            top: the first of them.
-            height: number of rows of the whole picture.
-        """
+        """Return a and b `(n, W, 2)` of rows from `top` on of a picture of a height, by their L."""
         planes = []
         for line in self._lines:
             slope, offset = (_enlarged(plane, lightness.shape, top, height) for plane in line)
