@@ -37,11 +37,9 @@ STAGE = "Stages (what `dvc repro` runs)"
 TOOLS = "Tools"
 PHOTOS = "Photos"
 INTERRUPTED = 128 + signal.SIGINT
-EXTRAS = {
-    "mlflow": "colorgan[pipeline]", "onnx": "colorgan[onnx]", "onnxscript": "colorgan[onnx]",
-    "anyio": "colorgan[app]", "starlette": "colorgan[app]", "uvicorn": "colorgan[app]",
-    "onnxruntime": "onnxruntime",
-}  # fmt: skip
+EXTRAS = {"mlflow": "colorgan[pipeline]", "onnxruntime": "onnxruntime"}
+EXTRAS |= dict.fromkeys(("onnx", "onnxscript"), "colorgan[onnx]")
+EXTRAS |= dict.fromkeys(("anyio", "starlette", "uvicorn"), "colorgan[app]")
 """Packages that may be missing, and what installs each."""
 
 
@@ -209,8 +207,7 @@ def colorize(
 ) -> None:
     """Colour pictures: each keeps its size, its lightness, its format and its metadata.
 
-    Gray or in colour, of 8 or 16 bits, with or without alpha. Folders keep their structure. What
-    cannot be coloured is listed at the end; the rest is done.
+    Folders keep their structure. What cannot be coloured is listed at the end; the rest is done.
     """
     from rich.console import Console
 

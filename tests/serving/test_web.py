@@ -321,7 +321,8 @@ def test_results_take_a_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     colors = service.ColorizeService("cpu", "pretrained")
     ids = [colors.colorize(encoded("PNG"), "a.png", "pretrained", 1.0)[0]]
-    monkeypatch.setattr(service, "BYTES_KEPT", 2 * colors.results[ids[0]].n_bytes)
+    files = colors.results[ids[0]].files.values()
+    monkeypatch.setattr(service, "BYTES_KEPT", 2 * sum(map(len, files)))
     for side in (60, 60, 300):
         ids.append(colors.colorize(encoded("PNG", side), "a.png", "pretrained", 1.0)[0])
         assert list(colors.results) == (ids[-1:] if side == 300 else ids[-2:])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import textwrap
+from abc import ABC, abstractmethod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -26,7 +27,7 @@ METADATA = "colorgan"
 INPUT, OUTPUT = "input", "output"
 
 
-class Network(Protocol):
+class Network(ABC):
     """A trained generator, whatever runs it.
 
     Attributes:
@@ -45,8 +46,23 @@ class Network(Protocol):
         """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`.
 
         Raises:
-            ColorganError: it cannot, or its outputs are not finite.
+            ColorganError: it cannot, as its weights are damaged or of something else.
         """
+        output = self._run(input)
+        wanted = (len(input), self.space.out_channels, *input.shape[2:])
+        if output.shape != wanted:
+            raise ColorganError(
+                f"--model {self.name} makes {output.shape} of {input.shape}; it should be {wanted}"
+            )
+        if not np.isfinite(output).all():
+            raise ColorganError(
+                f"--model {self.name} gives values that are not finite (NaN or inf): its weights "
+                "are damaged"
+            )
+        return output
+
+    @abstractmethod
+    def _run(self, input: FloatArray) -> FloatArray: ...
 
 
 class OnnxMetadata(Section, extra="ignore"):
@@ -58,24 +74,22 @@ class OnnxMetadata(Section, extra="ignore"):
     multiple: Annotated[int, Field(ge=1, le=256)]
 
 
-class TorchNetwork:
-    """A generator that PyTorch runs; see `Network`."""
+class TorchNetwork(Network):
+    """A generator that PyTorch runs."""
 
     def __init__(self, model: Model, name: str) -> None:
         self._model, self.name = model, name
         self.space, self.image_size = model.space, model.image_size
         self.multiple = model.multiple
 
-    def predict(self, input: FloatArray) -> FloatArray:
-        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`."""
+    def _run(self, input: FloatArray) -> FloatArray:
         import torch
 
-        output: FloatArray = self._model.predict(torch.from_numpy(input)).cpu().numpy()
-        return _checked(self, input, output)
+        return self._model.predict(torch.from_numpy(input)).cpu().numpy()
 
 
-class OnnxNetwork:
-    """A generator that ONNX Runtime runs on the CPU; see `Network`.
+class OnnxNetwork(Network):
+    """A generator that ONNX Runtime runs on the CPU.
 
     Raises:
         ColorganError: the file does not exist, is not ONNX, was not written by `colorgan export`,
@@ -97,9 +111,8 @@ class OnnxNetwork:
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise ColorganError(
-                f"--model {path} is no ONNX file that can be read: {_short(error)}"
-            ) from None
+            why = textwrap.shorten(str(error), 200)
+            raise ColorganError(f"--model {path} is no ONNX file that can be read: {why}") from None
         metadata = self._session.get_modelmeta().custom_metadata_map.get(METADATA, "")
         try:
             told = OnnxMetadata.model_validate(json.loads(metadata))
@@ -112,39 +125,18 @@ class OnnxNetwork:
         self.space, self.image_size = get_space(told.space), told.image_size
         self.multiple = told.multiple
         # It may still be a graph that cannot run, or of another space.
-        self.predict(
-            np.zeros((1, self.space.in_channels, self.multiple, self.multiple), np.float32)
-        )
+        shape = (1, self.space.in_channels, self.multiple, self.multiple)
+        self.predict(np.zeros(shape, np.float32))
 
-    def predict(self, input: FloatArray) -> FloatArray:
-        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`."""
+    def _run(self, input: FloatArray) -> FloatArray:
         try:
             [output] = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(input)})
-            output = np.asarray(output, np.float32)
+            return np.asarray(output, np.float32)
         except Exception as error:  # ONNX Runtime raises many types
+            why = textwrap.shorten(str(error), 200)
             raise ColorganError(
-                f"--model {self.name} fails on an input of {input.shape}: {_short(error)}"
+                f"--model {self.name} fails on an input of {input.shape}: {why}"
             ) from None
-        return _checked(self, input, output)
-
-
-def _checked(network: Network, input: FloatArray, output: FloatArray) -> FloatArray:
-    """Return the output of a network; ColorganError if damaged or foreign weights give none."""
-    wanted = (len(input), network.space.out_channels, *input.shape[2:])
-    if output.shape != wanted:
-        raise ColorganError(
-            f"--model {network.name} makes {output.shape} of {input.shape}; it should be {wanted}"
-        )
-    if not np.isfinite(output).all():
-        raise ColorganError(
-            f"--model {network.name} gives values that are not finite (NaN or inf): its weights "
-            "are damaged"
-        )
-    return output
-
-
-def _short(error: Exception) -> str:
-    return textwrap.shorten(str(error), 200)
 
 
 def load_network(model: str | Path = paths.PRETRAINED, device: str = "auto") -> Network:

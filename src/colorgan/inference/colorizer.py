@@ -72,11 +72,7 @@ class Colorizer:
     def load(
         cls, model: str | Path = paths.PRETRAINED, device: str = "auto", side: int = 0
     ) -> Colorizer:
-        """Load a model, the bundled one by default; `backends.load_network` says what it can be.
-
-        Raises:
-            ColorganError: there is no such model, or it cannot be read.
-        """
+        """Load a model, the bundled one by default; `backends.load_model` says what it can be."""
         return cls(load_network(model, device), side)
 
     @overload
@@ -128,8 +124,7 @@ class Colorizer:
             UnreadablePhoto: it is no picture, damaged, or larger than `Image.MAX_IMAGE_PIXELS`.
             ValueError: the picture is too large for the format, or the saturation out of range.
         """
-        first = next(self.colored_pages(content, saturation))
-        picture, pixels, metadata = first
+        first = picture, pixels, metadata = next(self.colored_pages(content, saturation))
         format = format or WRITTEN_AS.get(metadata.format, metadata.format)
         further = self.colored_pages(content, saturation, start=1)
         buffer = BytesIO()
@@ -139,11 +134,7 @@ class Colorizer:
     def colored_pages(
         self, content: bytes, saturation: float = 1.0, start: int = 0
     ) -> Iterator[ColoredPage]:
-        """Colour the pages of a TIFF one by one, or the one picture of another file.
-
-        Raises:
-            UnreadablePhoto: a page cannot be decoded.
-        """
+        """Colour the pages of a TIFF one by one, or the one picture of another file."""
         for picture, metadata in pages(content, start):
             [colored] = self.colorize_pictures([picture], saturation)
             yield picture, colored, metadata
@@ -151,11 +142,7 @@ class Colorizer:
     def colorize_pictures(
         self, pictures: Sequence[Picture], saturation: float = 1.0
     ) -> list[UInt8Array]:
-        """Return the pictures in colour, sRGB `(H, W, 3)`, not turned upright.
-
-        Raises:
-            ValueError: the saturation is not in 0 to MAX_SATURATION.
-        """
+        """Return the pictures in colour, sRGB `(H, W, 3)`, not turned upright."""
         # Written so that NaN is refused too.
         if not 0 <= saturation <= MAX_SATURATION:
             raise ValueError(f"saturation should be a number from 0 to {MAX_SATURATION:g}")

@@ -50,11 +50,7 @@ class Picture:
 
     @classmethod
     def from_page(cls, page: Page) -> Picture:
-        """Decode a page of a file.
-
-        Raises:
-            ColorganError: its values have no known range.
-        """
+        """Decode a page of a file; ColorganError if its values have no known range."""
         image, alpha = page.load()
         return cls(_srgb(image), alpha, page.orientation if page.orientation in TURNS else 1)
 
@@ -147,8 +143,7 @@ def _gray_in_srgb(gray: FloatArray, profile: bytes | None) -> FloatArray:
 def _unit(values: npt.NDArray[Any], overshoot: float = 0.0) -> FloatArray:
     """Convert to float32 in 0..1: integers are divided by 65535, floats are clipped.
 
-    Raises:
-        ColorganError: floats are outside by more than `overshoot`, so that their range is unknown.
+    ColorganError if they are outside by more than `overshoot`: then their range is unknown.
     """
     most = 65535 if np.issubdtype(values.dtype, np.integer) else 1
     lowest, highest = float(values.min()), float(values.max())

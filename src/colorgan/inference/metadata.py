@@ -191,12 +191,8 @@ def _exif(page: Page) -> Tags:
 
 def _with_bytes(tags: Tags) -> Tags:
     """Turn texts back to the bytes of the file: of texts, Pillow would write ASCII alone."""
-    return {
-        tag: value.encode("latin-1", "replace")
-        if isinstance(value, str) and not value.isascii()
-        else value
-        for tag, value in tags.items()
-    }
+    texts = {tag: x for tag, x in tags.items() if isinstance(x, str) and not x.isascii()}
+    return {**tags, **{tag: text.encode("latin-1", "replace") for tag, text in texts.items()}}
 
 
 def _resolution(info: dict[Any, Any]) -> tuple[float, float] | None:

@@ -49,24 +49,11 @@ class Result:
     seconds: float
     notes: Sequence[str] = ()
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory it takes."""
-        return sum(map(len, self.files.values()))
-
 
 class ColorizeService:
     """Colours photos with any of the models there are and keeps the newest results in memory.
 
-    Attributes:
-        results: by their ids, the oldest first.
-
-    Args:
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        model: the model that is chosen at first.
-
-    Raises:
-        ColorganError: the model cannot be loaded.
+    `results` are by their ids, the oldest first; `model` is the one that is chosen at first.
     """
 
     def __init__(self, device: str, model: str) -> None:
@@ -98,12 +85,11 @@ class ColorizeService:
     def colorize(
         self, content: bytes, name: str, model: str, saturation: float
     ) -> tuple[str, Result]:
-        """Colour an encoded photo and return the result and its id.
+        """Colour an encoded photo and return the id of the result, and the result.
 
         Raises:
             ColorganError: `model` is not offered, or cannot be loaded.
-            UnreadablePhoto: the content is no picture that can be read.
-            ValueError: the photo is too large for its format, or the saturation out of range.
+            UnreadablePhoto, ValueError: as `Colorizer.colorize_bytes`.
         """
         start = time.perf_counter()
         colored = self._load(model).colorize_bytes(content, saturation=saturation)
@@ -120,10 +106,11 @@ class ColorizeService:
         )
         id = secrets.token_hex(8)
         with self._lock:
-            kept = self.results
-            while kept and sum(one.n_bytes for one in (result, *kept.values())) > BYTES_KEPT:
-                del kept[next(iter(kept))]  # the oldest
-            kept[id] = result
+            self.results[id] = result
+            n_bytes = {id: sum(map(len, one.files.values())) for id, one in self.results.items()}
+            while len(n_bytes) > 1 and sum(n_bytes.values()) > BYTES_KEPT:
+                oldest = next(iter(n_bytes))
+                del n_bytes[oldest], self.results[oldest]
         return id, result
 
 

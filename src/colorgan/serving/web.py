@@ -57,12 +57,7 @@ HEADERS = {
 
 
 class Handlers:
-    """The handlers of the server's routes.
-
-    Args:
-        service: colours the photos.
-        max_megabytes: size of the largest file that is accepted.
-    """
+    """The handlers of the server's routes; larger files than `max_megabytes` are refused."""
 
     def __init__(self, service: ColorizeService, max_megabytes: float) -> None:
         self._service, self._max_bytes = service, int(max_megabytes * 1_000_000)
@@ -220,11 +215,7 @@ def make_app(service: ColorizeService, max_megabytes: float, names: set[str]) ->
 def serve(
     host: str, port: int, model: str, device: str, max_megabytes: float, max_megapixels: float
 ) -> None:
-    """Serve the page until Ctrl-C.
-
-    Raises:
-        ColorganError: the model cannot be loaded, or the address is not available.
-    """
+    """Serve the page until Ctrl-C; ColorganError if there is no such model or address."""
     host = host.strip("[]").lower()
     listening = _listen(host, port)
     Image.MAX_IMAGE_PIXELS = int(max_megapixels * 1_000_000)
