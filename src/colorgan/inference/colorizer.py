@@ -34,7 +34,6 @@ class ColoredFile:
     Attributes:
         picture: the source, its first page if it has several.
         pixels: its colours, sRGB `(H, W, 3)`, not turned upright.
-        format: of formats.SUFFIX_OF.
         content: the bytes of the file.
         notes: what should be said of it, such as damage or pictures left out.
     """

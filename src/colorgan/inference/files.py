@@ -62,9 +62,7 @@ class Outcome:
 
     Attributes:
         failures: what could not be coloured, or have its comparison written.
-        left_out: files in folders that are no pictures.
         skipped: number of pictures whose results existed already.
-        colored: the pictures coloured.
         notes: what should be said of coloured pictures: damage, further pictures in a file.
         lost: kinds of metadata that a format could not keep, as "IPTC in PNG".
         exit_code: if the run was stopped by a signal, the exit status that says so; else 0.

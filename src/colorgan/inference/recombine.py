@@ -66,14 +66,11 @@ def recombine(
     A colour outside sRGB has its chroma reduced at the same L and hue.
 
     Args:
-        picture: the picture.
+        picture: of which the result has the size, in sRGB `(H, W, 3)`.
         small: the small copy in 0..1, `(h, w, 3)` or gray `(h, w)`.
         ab: a and b of the small copy, `(h, w, 2)`.
         saturation: factor of the chroma; 0 is gray.
         box: the part of the picture that `small` shows, all of it if None; the rest stays gray.
-
-    Returns:
-        sRGB `(H, W, 3)`.
     """
     chroma = GuidedChroma(color.lightness_from_srgb(small), ab * np.float32(saturation))
     height, width = picture.pixels.shape[:2]
