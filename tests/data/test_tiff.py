@@ -197,7 +197,7 @@ def test_every_orientation_is_turned_upright(orientation: int, deep: bool) -> No
     picture = assert_looks(content, turn_upright(GRAY8, orientation))
     assert picture.orientation == 1
     with opened(content) as pages:
-        assert pages[0].size == (picture.width, picture.height)
+        assert pages[0].size == picture.pixels.shape[1::-1]
 
 
 def test_thumbnails_and_masks_are_no_pages() -> None:
