@@ -39,7 +39,6 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """How a picture with an EXIF orientation is turned upright."""
-KEEP_SIDES = frozenset(UPRIGHT[i] for i in (2, 3, 4))
 OPAQUE_FROM = 250
 """Alpha from which on a pixel counts as opaque; scanners and editors leave 254 behind."""
 
@@ -302,7 +301,8 @@ def _tiff_page(content: bytes, page: Any) -> Page:
     """Return a page of a TIFF, left to Pillow where that reads it right."""
     size = page.imagewidth, page.imagelength
     _check_size(size)
-    turn = UPRIGHT.get(tiff.number(page, ORIENTATION, 1))
+    orientation = tiff.number(page, ORIENTATION, 1)
+    turn = UPRIGHT.get(orientation)
 
     def load(this: Page, _side: int) -> tuple[Image.Image, UInt8Array | None]:
         # Pillow opens no file of which the first page is too much for it.
@@ -321,7 +321,7 @@ def _tiff_page(content: bytes, page: Any) -> Page:
 
     return Page(
         format="TIFF",
-        size=size if turn is None or turn in KEEP_SIDES else size[::-1],
+        size=size[::-1] if turn is not None and orientation >= 5 else size,
         is_gray=page.photometric in (tiff.WHITE_IS_ZERO, tiff.BLACK_IS_ZERO),
         orientation=1,
         info=tiff.info(page),
@@ -355,21 +355,14 @@ def srgb(image: Image.Image) -> Image.Image:
 
 def split_alpha(image: Image.Image) -> tuple[Image.Image, UInt8Array | None]:
     """Split an image into one without palette and alpha, and its alpha `(H, W)`."""
-    profile, transparent = (image.info.get(name) for name in ("icc_profile", "transparency"))
-    if transparent is not None and image.mode in ("I", "I;16"):
-        return image, np.where(np.asarray(image) == transparent, 0, 255).astype(np.uint8)
-    if transparent is not None and image.mode in ("1", "L", "P", "RGB"):
-        image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
-    elif image.mode == "P":
-        image = image.convert("RGB")
-    if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa"):
-        return image, None
-    image = image.convert({"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}.get(image.mode, image.mode))
-    alpha = np.asarray(image.getchannel("A"))
-    opaque = image.convert("L" if image.mode == "LA" else "RGB")
-    if profile:
-        opaque.info["icc_profile"] = profile
-    return opaque, alpha
+    if not image.has_transparency_data:
+        return image.convert("RGB") if image.mode == "P" else image, None
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        is_opaque = np.asarray(image) != image.info["transparency"]
+        return image, is_opaque.astype(np.uint8) * np.uint8(255)
+    colors = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    image = image.convert(f"{colors}A")
+    return image.convert(colors), np.asarray(image.getchannel("A"))
 
 
 @lru_cache(maxsize=16)

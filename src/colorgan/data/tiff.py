@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -48,27 +48,20 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 @contextmanager
 def opened(file: IO[bytes]) -> Iterator[list[TiffPage]]:
-    """Open a TIFF and yield its full-size pages."""
-    from tifffile import TiffFile
-
-    with TiffFile(file) as opened_file:
-        yield full_size_pages([page.aspage() for page in opened_file.pages])
-
-
-def full_size_pages(pages: Iterable[TiffPage]) -> list[TiffPage]:
-    """Return the pages without thumbnails and masks; the largest if there is nothing else.
+    """Open a TIFF and yield its full-size pages, or the largest thumbnail if there is none.
 
     A thumbnail may have the full size among its SubIFDs.
     """
-    found: list[TiffPage] = []
-    others: list[TiffPage] = []
-    for page in pages:
-        group = [page] if _is_full_size(page) else [page, *(page.pages or ())]
-        found += filter(_is_full_size, group)
-        others += group
-    if not others:
-        raise ValueError("a TIFF without a page that can be found")
-    return found or [max(others, key=lambda page: page.imagewidth * page.imagelength)]
+    from tifffile import TiffFile
+
+    with TiffFile(file) as tif:
+        pages: list[TiffPage] = []
+        for page in (page.aspage() for page in tif.pages):
+            pages += [page] if _is_full_size(page) else [page, *(page.pages or ())]
+        if not pages:
+            raise ValueError("a TIFF without a page that can be found")
+        largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
+        yield [page for page in pages if _is_full_size(page)] or [largest]
 
 
 def is_plain(page: TiffPage) -> bool:
@@ -140,22 +133,16 @@ def exif(content: bytes, page: Any) -> Image.Exif:
 
 def info(page: Any) -> dict[Any, Any]:
     """Return what the tags say, under the names that Pillow has for it."""
+    found: dict[Any, Any] = {}
     names = {"icc_profile": ICC_PROFILE, "xmp": XMP, "iptc": IPTC, "photoshop": PHOTOSHOP}
-    found: dict[Any, Any] = {
-        name: _bytes(page, code) for name, code in names.items() if code in page.tags
-    }
+    for name, code in names.items():
+        if (tag := page.tags.get(code)) is not None:
+            page.parent.filehandle.seek(tag.valueoffset)
+            found[name] = page.parent.filehandle.read(tag.valuebytecount)
     inches = {2: 1.0, 3: 2.54}.get(number(page, 296, 2))
     if inches and 282 in page.tags and 283 in page.tags:
         found["dpi"] = tuple(number(page, code, 0) * inches for code in (282, 283))
     return found
-
-
-def _bytes(page: Any, code: int) -> bytes:
-    tag = page.tags[code]
-    handle = page.parent.filehandle
-    handle.seek(tag.valueoffset)
-    content: bytes = handle.read(tag.valuebytecount)
-    return content
 
 
 def number(page: Any, code: int, default: float) -> Any:
