@@ -10,7 +10,7 @@ import hashlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -161,6 +161,20 @@ class RawPhoto:
         if self.problem:
             raise UnreadablePhoto(self.problem)
         return self.decoder(self.content, side)
+
+
+def batched(photos: Iterable[RawPhoto], most: int, most_bytes: int) -> Iterator[list[RawPhoto]]:
+    """Yield lists of up to `most` photos that hold up to `most_bytes`; at least one each."""
+    batch: list[RawPhoto] = []
+    size = 0
+    for photo in photos:
+        if batch and (len(batch) == most or size + len(photo.content) > most_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(photo)
+        size += len(photo.content)
+    if batch:
+        yield batch
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from colorgan import color, io, paths
 from colorgan.color import UInt8Array
 from colorgan.config import SPLITS, DataParams, Params, SpaceName
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, read_made
-from colorgan.data.decode import DecodedPhoto, RawPhoto, UnreadablePhoto
+from colorgan.data.decode import DecodedPhoto, RawPhoto, UnreadablePhoto, batched
 from colorgan.data.sources import MANIFEST, SOURCES, Manifest
 from colorgan.errors import ColorganError
 from colorgan.spaces import get_space
@@ -78,7 +78,11 @@ def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
             )
         rejected = [record for record in records if record.reason]
         _check_rejected(len(records), rejected, data, space)
-        kept = _with_splits([record for record in records if not record.reason], data)
+        kept = [record for record in records if not record.reason]
+        given = [(r.label, r.id, r.split) for r in kept]
+        splits = assign_splits(given, data.val_fraction, data.test_fraction)
+        kept = [r._replace(split=split) for r, split in zip(kept, splits, strict=True)]
+        kept.sort(key=lambda r: (SPLITS.index(r.split), r.label, r.id))
         counts = Counter(record.split for record in kept)
         if not counts["train"]:
             raise ColorganError(
@@ -197,20 +201,25 @@ def convert_all(
         ColorganError: a process ended abruptly.
     """
     converter.scratch.touch()
-    if not n_workers:
-        return [r for first, chunk, _ in _chunks(photos) for r in converter.convert(first, chunk)]
+    chunks = batched(photos, CHUNK_PHOTOS, CHUNK_BYTES)
     records: list[PhotoRecord] = []
+    if not n_workers:
+        for chunk in chunks:
+            records += converter.convert(len(records), chunk)
+        return records
     pending: deque[tuple[Future[list[PhotoRecord]], int]] = deque()
-    waiting = 0
+    first = waiting = 0
     pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _start_worker)
     try:
-        for first, chunk, size in _chunks(photos):
+        for chunk in chunks:
+            size = sum(len(photo.content) for photo in chunk)
             # Not pool.map, which would read all photos at once.
             while pending and (len(pending) > 2 * n_workers or waiting + size > WAITING_BYTES):
                 future, done = pending.popleft()
                 records += future.result()
                 waiting -= done
             pending.append((pool.submit(converter.convert, first, chunk), size))
+            first += len(chunk)
             waiting += size
         for future, _ in pending:
             records += future.result()
@@ -222,20 +231,6 @@ def convert_all(
     finally:
         pool.shutdown(cancel_futures=True)
     return records
-
-
-def _chunks(photos: Iterable[RawPhoto]) -> Iterator[tuple[int, list[RawPhoto], int]]:
-    """Yield the number of the first photo of each chunk, the chunk, and its bytes."""
-    chunk: list[RawPhoto] = []
-    first = size = 0
-    for photo in photos:
-        chunk.append(photo)
-        size += len(photo.content)
-        if len(chunk) == CHUNK_PHOTOS or size > CHUNK_BYTES:
-            yield first, chunk, size
-            first, chunk, size = first + len(chunk), [], 0
-    if chunk:
-        yield first, chunk, size
 
 
 def _start_worker() -> None:
@@ -280,14 +275,6 @@ def _check_rejected(
 
 
 # 2. Split.
-
-
-def _with_splits(kept: Sequence[PhotoRecord], data: DataParams) -> list[PhotoRecord]:
-    """Return the records with their splits, in the order of index.csv."""
-    photos = [(record.label, record.id, record.split) for record in kept]
-    splits = assign_splits(photos, data.val_fraction, data.test_fraction)
-    index = [record._replace(split=split) for record, split in zip(kept, splits, strict=True)]
-    return sorted(index, key=lambda record: (SPLITS.index(record.split), record.label, record.id))
 
 
 def assign_splits(

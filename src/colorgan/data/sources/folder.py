@@ -7,7 +7,7 @@ Packed, because DVC and file systems are slow with many small files: 25,000 of t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colorgan.config import DataParams
+from colorgan.data.decode import RawPhoto, batched
 from colorgan.data.photo_files import FoundFile, find_files
-from colorgan.data.sources.parquet import Columns, ParquetPhotos
+from colorgan.data.sources.parquet import ParquetPhotos
 from colorgan.errors import ColorganError
 
 LEFT_OUT = "ignored.txt"
@@ -31,10 +32,7 @@ SCHEMA = pa.schema(
     [("name", pa.string()), ("label", pa.string()), ("content", pa.binary()),
      ("problem", pa.string())]
 )  # fmt: skip
-COLUMNS = Columns(image="content", label="label", name="name", problem="problem")
-
-Packed = tuple[str, str, bytes, str]
-"""A row of SCHEMA."""
+COLUMNS = {"image": "content", "label": "label", "name": "name", "problem": "problem"}
 
 
 def fetch(data: DataParams, folder: Path) -> None:
@@ -74,29 +72,28 @@ def _name(home: Path, file: FoundFile) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _packed(home: Path, file: FoundFile) -> Packed:
+def _packed(home: Path, file: FoundFile) -> RawPhoto:
     """Read a picture; its label is the first folder of its name.
 
     One that cannot be read has no content but a problem, for rejected.csv.
     """
-    name, content, problem = _name(home, file), b"", file.reason
+    content, problem = b"", file.reason
     try:
+        if not problem and (size := file.path.stat().st_size) > LARGEST_PICTURE:
+            problem = f"too large: a file of {size >> 20} MiB"
         if not problem:
-            size = file.path.stat().st_size
-            if size > LARGEST_PICTURE:
-                problem = f"too large: a file of {size >> 20} MiB"
-            else:
-                content = file.path.read_bytes()
-                problem = "" if content else "unreadable: the file is empty"
+            content = file.path.read_bytes()
+            problem = "" if content else "unreadable: the file is empty"
     except OSError as error:
         problem = f"unreadable: {error.strerror}"
-    first, slash, _ = name.partition("/")
-    return name, first if slash else "", content, problem
+    name = _name(home, file)
+    label, slash, _ = name.partition("/")
+    return RawPhoto(content, name, label if slash else "", problem=problem)
 
 
-def _write(photos: Iterable[Packed], folder: Path) -> None:
+def _write(photos: Iterable[RawPhoto], folder: Path) -> None:
     """Write photos-00000.parquet and on; the same photos are the same bytes."""
-    groups = _groups(photos)
+    groups = batched(photos, GROUP_PHOTOS, GROUP_BYTES)
     for number, first in enumerate(groups):
         path, written = folder / f"photos-{number:05}.parquet", 0
         # Pictures are compressed already, no two alike: dictionaries and statistics of their
@@ -105,27 +102,8 @@ def _write(photos: Iterable[Packed], folder: Path) -> None:
             path, SCHEMA, compression="NONE", use_dictionary=["label"], write_statistics=False
         ) as writer:
             for group in chain([first], groups):
-                columns = zip(*group, strict=True)
-                arrays = [
-                    pa.array(column, kind.type)
-                    for column, kind in zip(columns, SCHEMA, strict=True)
-                ]
-                writer.write_batch(pa.record_batch(arrays, SCHEMA))
-                written += sum(len(content) for _, _, content, _ in group)
+                columns = [[getattr(photo, name) for photo in group] for name in SCHEMA.names]
+                writer.write_batch(pa.record_batch(columns, SCHEMA))
+                written += sum(len(photo.content) for photo in group)
                 if written >= FILE_BYTES:
                     break
-
-
-def _groups(photos: Iterable[Packed]) -> Iterator[list[Packed]]:
-    """Yield the photos of one row group after the other."""
-    group: list[Packed] = []
-    size = 0
-    for photo in photos:
-        length = len(photo[2])
-        if group and (size + length > GROUP_BYTES or len(group) == GROUP_PHOTOS):
-            yield group
-            group, size = [], 0
-        group.append(photo)
-        size += length
-    if group:
-        yield group

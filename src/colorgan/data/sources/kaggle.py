@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from os import environ
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -28,21 +28,7 @@ AB = ("ab/ab/ab1.npy", "ab/ab/ab2.npy", "ab/ab/ab3.npy")
 """The chroma of the photos of LIGHTNESS, in this order."""
 ATTEMPTS = 5
 """Times that a download is tried whose connection breaks; each goes on where the last ended."""
-
-
-@dataclass(frozen=True)
-class Array:
-    """An .npy file of bytes: where its photos begin, how many there are, the shape of each."""
-
-    path: Path
-    offset: int
-    count: int
-    shape: tuple[int, ...]
-
-    def read(self, row: int) -> bytes:
-        """Read a photo; pages of a memory map would count as the process's memory."""
-        size = math.prod(self.shape)
-        return np.fromfile(self.path, np.uint8, size, offset=self.offset + row * size).tobytes()
+Array = np.memmap[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -53,16 +39,21 @@ class KagglePhotos:
     ab: tuple[Array, ...]
 
     def __len__(self) -> int:
-        return self.lightness.count
+        return len(self.lightness)
 
     def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
         """Read the photos one by one."""
-        decoder = partial(_decode, self.lightness.shape)
-        places = [(part, row) for part in self.ab for row in range(part.count)]
+        decoder = partial(_decode, self.lightness.shape[1:])
+        places = [(part, i) for part in self.ab for i in range(len(part))]
         for row in rows:
-            part, row_of_part = places[row]
-            content = self.lightness.read(row) + part.read(row_of_part)
+            content = _read(self.lightness, row) + _read(*places[row])
             yield RawPhoto(content, f"{row:05d}", decoder=decoder)
+
+
+def _read(array: Array, row: int) -> bytes:
+    """Read a photo; pages of the memory map would count as the process's memory."""
+    size, path = array[0].nbytes, str(array.filename)
+    return np.fromfile(path, np.uint8, size, offset=array.offset + row * size).tobytes()
 
 
 def _decode(shape: tuple[int, ...], content: bytes, side: int) -> DecodedPhoto:  # noqa: ARG001
@@ -96,10 +87,10 @@ def fetch(data: DataParams, folder: Path) -> None:
 def open_photos(data: DataParams, folder: Path) -> KagglePhotos:  # noqa: ARG001
     """Open the arrays by their headers."""
     lightness = _open_array(folder / LIGHTNESS, ("height", "width"))
-    ab = tuple(_open_array(folder / name, (*lightness.shape, 2)) for name in AB)
-    if (count := sum(part.count for part in ab)) != lightness.count:
+    ab = tuple(_open_array(folder / name, (*lightness.shape[1:], 2)) for name in AB)
+    if (count := sum(map(len, ab))) != len(lightness):
         raise ColorganError(
-            f"{lightness.path} holds {lightness.count} photos but {', '.join(AB)} together "
+            f"{folder / LIGHTNESS} holds {len(lightness)} photos but {', '.join(AB)} together "
             f"hold {count}; each photo should have both its L and its ab"
         )
     return KagglePhotos(lightness, ab)
@@ -109,7 +100,7 @@ def _open_array(path: Path, shape: tuple[int | str, ...]) -> Array:
     """Check an .npy file by its header; `shape` is that of a photo, a string fits any size."""
     should = f"it should be an .npy file of uint8 (N, {', '.join(map(str, shape))})"
     try:
-        array = open_memmap(path, "r")
+        array: Array = open_memmap(path, "r")
     except FileNotFoundError:
         raise ColorganError(f"{path} is missing; {should}") from None
     except Exception as error:
@@ -119,7 +110,7 @@ def _open_array(path: Path, shape: tuple[int | str, ...]) -> Array:
     fits = len(found) == len(shape) and (isinstance(shape[0], str) or found == shape)
     if array.dtype != np.uint8 or not fits or not array.size or not array.flags.c_contiguous:
         raise ColorganError(f"{path} holds {array.dtype} {array.shape}; {should}")
-    return Array(path, array.offset, len(array), found)
+    return array
 
 
 def _download() -> Path:
@@ -139,7 +130,6 @@ def _download() -> Path:
     with FileLock(cache / "colorgan.lock"), redirect_stdout(sys.stderr):
         try:
             for _ in range(ATTEMPTS - 1):
-                # Called again, it goes on where the connection broke.
                 with suppress(requests.exceptions.ChunkedEncodingError):
                     return Path(kagglehub.dataset_download(DATASET))
             return Path(kagglehub.dataset_download(DATASET))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +26,16 @@ BUFFER_BYTES = 1 << 20
 """Column chunks are read through a buffer: without one, pyarrow takes a whole chunk at once."""
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """What a split is called in a file, and here."""
-BYTES = (pt.is_binary, pt.is_large_binary, pt.is_binary_view)
 TEXT = (pt.is_string, pt.is_large_string, pt.is_string_view)
-LABEL = (*TEXT, pt.is_integer, pt.is_boolean, pt.is_null)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The names of the columns; an empty name stands for a column that there is not.
-
-    Attributes:
-        image: bytes of a picture file, or Hugging Face's struct with a field `bytes`.
-        label: text, or whole numbers (with names in Hugging Face's metadata, or without).
-        split: train, val or test.
-        name: what a photo is called; without it, `<file>:<row>`.
-        problem: why a photo could not be packed, empty where it could.
-    """
-
-    image: str
-    label: str = ""
-    split: str = ""
-    name: str = ""
-    problem: str = ""
+KINDS = {
+    "image": (
+        (pt.is_binary, pt.is_large_binary, pt.is_binary_view),
+        "the bytes of picture files, as binary or as Hugging Face's struct with `bytes`",
+    ),
+    "label": ((*TEXT, pt.is_integer, pt.is_boolean, pt.is_null), "text or whole numbers"),
+    "split": (TEXT, "train, val or test, as text"),
+}
+"""Types of the columns that a user names."""
 
 
 class ParquetPhotos:
@@ -58,8 +45,12 @@ class ParquetPhotos:
     after 1,024 of them), whatever the number of photos and the size of a row group.
     """
 
-    def __init__(self, folder: Path, columns: Columns) -> None:
-        """Look at the Parquet files of `folder`.
+    def __init__(self, folder: Path, columns: Mapping[str, str]) -> None:
+        """Look at the Parquet files of `folder`; `columns` names the column of each role.
+
+        These are `image` (bytes of a picture file, or Hugging Face's struct with a field `bytes`),
+        and, where there is one, `label` (text, or whole numbers), `split`, `name` (without it,
+        `<file>:<row>`) and `problem` (why a photo could not be packed, or an empty text).
 
         Raises:
             ColorganError: there is none; or one is no Parquet, lacks a column, or has one of the
@@ -90,13 +81,12 @@ class ParquetPhotos:
     def _read_file(self, name: str, rows: Sequence[int]) -> Iterator[RawPhoto]:
         options = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
         with pq.ParquetFile(self._folder / name, **options) as file:
-            columns, schema = self._columns, file.schema_arrow
+            image = self._columns["image"]
             # Of a struct, nothing beside the bytes is read.
-            is_struct = pt.is_struct(schema.field(columns.image).type)
-            leaf = f"{columns.image}.bytes" if is_struct else columns.image
-            others = (columns.label, columns.split, columns.name, columns.problem)
-            wanted = [leaf, *filter(None, others)]
-            label_names = _label_names(schema, columns.label)
+            is_struct = pt.is_struct(file.schema_arrow.field(image).type)
+            wanted = [c for c in self._columns.values() if c != image]
+            wanted.append(f"{image}.bytes" if is_struct else image)
+            label_names = _label_names(file.schema_arrow, self._columns.get("label", ""))
             end = 0
             for number in range(file.num_row_groups):
                 start, end = end, end + file.metadata.row_group(number).num_rows
@@ -110,27 +100,26 @@ class ParquetPhotos:
                     start += batch.num_rows
 
     def _photo(self, values: dict[str, Any], place: str, label_names: Sequence[str]) -> RawPhoto:
-        columns = self._columns
-        content, label = values[columns.image], values.get(columns.label)
+        found = {role: values[column] for role, column in self._columns.items()}
+        content, label, split = (found.get(role) for role in ("image", "label", "split"))
         if isinstance(content, dict):
             content = content["bytes"]
-        split = values.get(columns.split)
-        if columns.split and split not in SPLITS:
+        if "split" in found and split not in SPLITS:
             raise ColorganError(
-                f"{self._folder / place}: the column {columns.split!r} (parquet.split_column) has "
-                f"the value {split!r}; it should be train, val (or validation) or test in every row"
+                f"{self._folder / place}: the column {self._columns['split']!r} "
+                f"(parquet.split_column) has the value {split!r}; it should be train, val (or "
+                "validation) or test in every row"
             )
         if label is None or (label_names and label == -1):
             label = ""  # Hugging Face writes -1 for a photo without one.
         elif isinstance(label, int) and 0 <= label < len(label_names):
             label = label_names[label]
-        problem = values.get(columns.problem) or ("unreadable: no picture" * (content is None))
         return RawPhoto(
             content or b"",
-            values.get(columns.name) or place,
+            found.get("name") or place,
             str(label),
             SPLITS[split] if split else None,
-            problem,
+            found.get("problem") or ("unreadable: no picture" if content is None else ""),
         )
 
 
@@ -161,8 +150,10 @@ def fetch(data: DataParams, folder: Path) -> None:
 def open_photos(data: DataParams, folder: Path) -> ParquetPhotos:
     """Open the copied files with the columns that the parameters name."""
     wanted = data.parquet
-    columns = Columns(wanted.image_column, wanted.label_column, wanted.split_column)
-    return ParquetPhotos(folder, columns)
+    columns = {
+        "image": wanted.image_column, "label": wanted.label_column, "split": wanted.split_column,
+    }  # fmt: skip
+    return ParquetPhotos(folder, {role: name for role, name in columns.items() if name})
 
 
 def parquet_names(folder: Path) -> list[str]:
@@ -196,21 +187,16 @@ def _naming(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _check_columns(path: Path, schema: pa.Schema, columns: Columns) -> None:
+def _check_columns(path: Path, schema: pa.Schema, columns: Mapping[str, str]) -> None:
     """Require the named columns, each of a type that can be read."""
-    pictures = "the bytes of picture files, as binary or as Hugging Face's struct with `bytes`"
-    for name, parameter, fitting, should in (
-        (columns.image, "image_column", BYTES, pictures),
-        (columns.label, "label_column", LABEL, "text or whole numbers"),
-        (columns.split, "split_column", TEXT, "train, val or test, as text"),
-    ):
-        if not name:
+    for role, (fitting, should) in KINDS.items():
+        if (name := columns.get(role)) is None:
             continue
         if schema.names.count(name) != 1:
             has = "has more than one" if name in schema.names else "has no"
-            none = "" if name == columns.image else ", or '' for none"
+            none = "" if role == "image" else ", or '' for none"
             raise ColorganError(
-                f"{path} {has} column {name!r} (parquet.{parameter}); it has "
+                f"{path} {has} column {name!r} (parquet.{role}_column); it has "
                 f"{', '.join(schema.names)}: name one of them{none}"
             )
         inner = kind = schema.field(name).type
@@ -220,7 +206,7 @@ def _check_columns(path: Path, schema: pa.Schema, columns: Columns) -> None:
             inner = kind.value_type
         if not any(fits(inner) for fits in fitting):
             raise ColorganError(
-                f"{path}: the column {name!r} (parquet.{parameter}) is {kind}; it should hold "
+                f"{path}: the column {name!r} (parquet.{role}_column) is {kind}; it should hold "
                 f"{should}"
             )
 

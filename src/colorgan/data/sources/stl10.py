@@ -7,7 +7,7 @@ photo: torchvision's class loads a part whole, 2.7 GB for the photos without a l
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
@@ -32,32 +32,28 @@ FILES = {
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of STL-10: its file of pixels, and for each photo its class, or an empty string."""
-
-    name: str
-    pixels: Path
-    labels: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Stl10Photos:
-    """The photos of the chosen parts, one part after the other, in the order of the files."""
+    """The photos of the chosen parts, in the order of the files.
 
-    parts: Sequence[Part]
+    Attributes:
+        home: the folder of the files.
+        labels: of each part, the class of each photo, or an empty string.
+    """
+
+    home: Path
+    labels: Mapping[str, Sequence[str]]
 
     def __len__(self) -> int:
-        return sum(len(part.labels) for part in self.parts)
+        return sum(map(len, self.labels.values()))
 
     def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
         """Read the photos one by one."""
-        places = [(part, i) for part in self.parts for i in range(len(part.labels))]
+        places = [(part, i) for part, labels in self.labels.items() for i in range(len(labels))]
         for part, i in (places[row] for row in rows):
-            offset = i * PHOTO_BYTES
-            content = np.fromfile(part.pixels, np.uint8, PHOTO_BYTES, offset=offset).tobytes()
-            split = "test" if part.name == "test" else None
-            name = f"{part.name}/{i:05d}"
-            yield RawPhoto(content, name, part.labels[i], split, decoder=_decode)
+            pixels, offset = self.home / FILES[part][0], i * PHOTO_BYTES
+            content = np.fromfile(pixels, np.uint8, PHOTO_BYTES, offset=offset).tobytes()
+            split = "test" if part == "test" else None
+            yield RawPhoto(content, f"{part}/{i:05d}", self.labels[part][i], split, decoder=_decode)
 
 
 def _decode(content: bytes, side: int) -> DecodedPhoto:  # noqa: ARG001 - there is nothing smaller
@@ -99,7 +95,7 @@ def open_photos(data: DataParams, folder: Path) -> Stl10Photos:
     """Check the sizes of the files and all labels; pixels are not read."""
     home = folder / FOLDER
     classes = (home / CLASS_NAMES).read_text("ascii", "replace").splitlines()
-    return Stl10Photos([_open_part(home, part, classes) for part in _chosen(data)])
+    return Stl10Photos(home, {part: _read_labels(home, part, classes) for part in _chosen(data)})
 
 
 def _chosen(data: DataParams) -> list[str]:
@@ -111,7 +107,7 @@ def _chosen(data: DataParams) -> list[str]:
     return chosen
 
 
-def _open_part(home: Path, name: str, classes: Sequence[str]) -> Part:
+def _read_labels(home: Path, name: str, classes: Sequence[str]) -> list[str]:
     pixels, *label_files = (home / file for file in FILES[name])
     size = pixels.stat().st_size
     count, rest = divmod(size, PHOTO_BYTES)
@@ -121,11 +117,11 @@ def _open_part(home: Path, name: str, classes: Sequence[str]) -> Part:
             "it is truncated or another file"
         )
     if not label_files:
-        return Part(name, pixels, [""] * count)
+        return [""] * count
     numbers = label_files[0].read_bytes()
     if len(numbers) != count or not set(numbers) <= set(range(1, len(classes) + 1)):
         raise ColorganError(
             f"{label_files[0]} should hold {count} bytes, one for each photo beside it, from 1 to "
             f"{len(classes)}, for there are so many classes in {CLASS_NAMES}"
         )
-    return Part(name, pixels, [classes[number - 1] for number in numbers])
+    return [classes[number - 1] for number in numbers]
