@@ -58,48 +58,40 @@ def find_files(
     waiting = [(root, frozenset(_identity(folder.stat()) for folder in root.resolve().parents))]
     while waiting:
         path, above = waiting.pop()
-        hidden = path != root and path.name.startswith(".")
         is_folder = False
         try:
             about = path.stat()
             is_folder = S_ISDIR(about.st_mode)
             if not wanted(path, is_folder):
                 continue
-            if not is_folder:
-                yield _file(path, hidden, S_ISREG(about.st_mode), suffixes)
-            elif path != root and (reason := _why_left_out(path.name)):
+            if path != root and (reason := _why_left_out(path, is_folder, suffixes)):
                 yield FoundFile(path, "left out", reason)
+            elif S_ISREG(about.st_mode):
+                yield FoundFile(path)
+            elif not is_folder:  # opening a pipe would wait for ever
+                yield FoundFile(path, "unreadable", "unreadable: not a regular file")
             elif _identity(about) in above:
                 yield FoundFile(path, "left out", f"a link to a folder above it: {path.name}")
             else:
                 children = sorted(path.iterdir(), reverse=True)
                 waiting += [(child, above | {_identity(about)}) for child in children]
         except OSError as error:
-            if hidden:
+            if path != root and path.name.startswith("."):
                 yield FoundFile(path, "left out", "a hidden file")
             elif wanted(path, is_folder):
                 reason = "a broken link" if path.is_symlink() else error.strerror or str(error)
                 yield FoundFile(path, "unreadable", f"unreadable: {reason}")
 
 
-def _why_left_out(name: str) -> str:
-    """Return why a folder of this name is left out, or an empty string."""
-    if name.startswith("."):
-        return f"a hidden folder: {name}"
-    if name.lower() in SYSTEM_FOLDERS or name.startswith(SYSTEM_PREFIXES):
-        return f"a folder of the system: {name}"
-    return ""
-
-
-def _file(path: Path, hidden: bool, regular: bool, suffixes: Sequence[str]) -> FoundFile:
-    suffix = path.suffix.lower()
-    if hidden:  # macOS leaves `._x.jpg` beside `x.jpg`
-        return FoundFile(path, "left out", "a hidden file")
-    if suffix not in suffixes:
-        return FoundFile(path, "left out", f"suffix not read: {suffix or 'none'}")
-    if not regular:  # opening a pipe would wait for ever
-        return FoundFile(path, "unreadable", "unreadable: not a regular file")
-    return FoundFile(path)
+def _why_left_out(path: Path, is_folder: bool, suffixes: Sequence[str]) -> str:
+    """Return why a file or a folder is left out, or an empty string."""
+    name, suffix = path.name, path.suffix.lower()
+    if name.startswith("."):  # macOS leaves `._x.jpg` beside `x.jpg`
+        return f"a hidden folder: {name}" if is_folder else "a hidden file"
+    if is_folder:
+        is_system = name.lower() in SYSTEM_FOLDERS or name.startswith(SYSTEM_PREFIXES)
+        return f"a folder of the system: {name}" if is_system else ""
+    return "" if suffix in suffixes else f"suffix not read: {suffix or 'none'}"
 
 
 def _identity(about: os.stat_result) -> tuple[int, int]:

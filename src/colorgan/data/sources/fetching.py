@@ -42,12 +42,10 @@ def local(url: str) -> Path | None:
     Raises:
         ColorganError: there is nothing.
     """
-    if url.startswith("file:"):
-        path = Path(url2pathname(urlsplit(url).path))
-    elif "://" in url:
+    is_address = url.startswith("file:")
+    if "://" in url and not is_address:
         return None
-    else:
-        path = Path(url).expanduser()
+    path = Path(url2pathname(urlsplit(url).path)) if is_address else Path(url).expanduser()
     if not path.exists():
         raise ColorganError(f"{url!r} does not exist; it should be a file, a folder or an address")
     return path
@@ -64,15 +62,12 @@ def fetch_file(url: str, path: Path, md5: str) -> Path:
         OSError: the disk is full or not writable; what arrived is kept.
     """
 
-    def is_there() -> bool:
-        return path.is_file() and _md5(path) == md5
-
-    if is_there():  # perhaps in a cache that nobody may write into
+    if _md5(path) == md5:  # perhaps in a cache that nobody may write into
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     with FileLock(path.with_name(f"{path.name}.lock")):
-        if is_there():
+        if _md5(path) == md5:  # another process fetched it meanwhile
             return path
         try:
             _download(url, part)
@@ -92,6 +87,9 @@ def fetch_file(url: str, path: Path, md5: str) -> Path:
 
 
 def _md5(path: Path) -> str:
+    """Return the md5 of a file, or an empty string if there is none."""
+    if not path.is_file():
+        return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 
@@ -100,26 +98,28 @@ def _download(url: str, part: Path) -> None:
     """Append to `part` until it is whole; ColorganError after too many broken connections."""
     for pause in (*PAUSES, None):
         try:
-            _append(url, part)
-            return
+            return _append(url, part)
+        except ValueError as error:  # how requests refuses a malformed address
+            raise ColorganError(
+                f"{url!r} cannot be downloaded ({error}); it should be an address like "
+                "https://host/file"
+            ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            if isinstance(error, ValueError):  # How requests refuses a malformed address.
-                raise ColorganError(
-                    f"{url!r} cannot be downloaded ({error}); it should be an address like "
-                    "https://host/file"
-                ) from None
             if pause is None:
-                size = part.stat().st_size if part.exists() else 0
                 raise ColorganError(
                     f"{url} could not be downloaded ({innermost(error)}): check the connection "
-                    f"and run the same command again; it continues after {decimal(size)}"
+                    f"and run the same command again; it continues after {decimal(_size(part))}"
                 ) from None
             time.sleep(pause)
 
 
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 def _append(url: str, part: Path) -> None:
     """Fetch what is missing over one connection."""
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     # Compressed on the way, offsets would count other bytes than those of the file.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
