@@ -150,8 +150,8 @@ def open_split(folder: Path, name: str) -> Split:
     input = _open(folder / name / "input.npy", (count, side, side), info.space)
     shape = (count, side, side, info.out_channels)
     target = _open(folder / name / "target.npy", shape, info.space)
-    index = read_index(folder, info.space)
-    rows = index[index["split"] == name].reset_index(drop=True)
+    rows = _read_index(folder / "index.csv", info.space)
+    rows = rows[rows["split"] == name].reset_index(drop=True)
     if len(rows) != count:
         raise ColorganError(
             f"{folder / 'index.csv'} has {len(rows)} {name} photos, the arrays have {count}: "
@@ -160,17 +160,14 @@ def open_split(folder: Path, name: str) -> Split:
     return Split(name, input, target, rows, folder.resolve())
 
 
-def read_index(folder: Path, space: str) -> pd.DataFrame:
-    """Read index.csv: a row a photo, columns `INDEX_COLUMNS`."""
+def _read_index(path: Path, space: str) -> pd.DataFrame:
     # Imported here: the processes that preprocess starts do without it, and start faster.
     import pandas as pd
 
-    path = folder / "index.csv"
+    text = {"id": str, "label": str}
     try:
         # Columns that are missing are among the ValueErrors.
-        return pd.read_csv(
-            path, dtype={"id": str, "label": str}, keep_default_na=False, usecols=INDEX_COLUMNS
-        )
+        return pd.read_csv(path, dtype=text, keep_default_na=False, usecols=INDEX_COLUMNS)
     except (OSError, ValueError) as error:
         raise ColorganError(f"{path} cannot be read ({error}): {_remake(space)}") from None
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -50,7 +50,6 @@ class UnreadablePhoto(Exception):  # noqa: N818 - a finding about a photo, not a
     """A photo cannot be used; its text is the reason, the same whenever the bytes are."""
 
 
-@dataclass
 class Page:
     """A picture of a file, opened; `load` decodes it.
 
@@ -60,28 +59,94 @@ class Page:
         is_gray: whether it has no colours.
         orientation: of EXIF, 1 if there is none.
         info: what the file says of it, as in `Image.info`; complete after `load`.
-        exif: reads its EXIF data.
-        decoder: see `load`.
         n_left: further pictures of the file that `opened` does not give.
         warning: what is damaged, though the picture is whole; known after `load`.
     """
 
-    format: str
-    size: tuple[int, int]
-    is_gray: bool
-    orientation: int
-    info: dict[Any, Any]
-    exif: Callable[[], Image.Exif]
-    decoder: Callable[[Page, int], tuple[Image.Image, UInt8Array | None]]
-    n_left: int = 0
-    warning: str = ""
+    def __init__(self, content: bytes, image: Image.Image, warning: str = "") -> None:
+        self._content, self._image = content, image
+        self._is_png16 = image.format == "PNG" and content[24] == 16
+        self.format, self.size = image.format or "", image.size
+        self.info: dict[Any, Any] = image.info
+        self.is_gray = image.mode in GRAY_MODES or (self._is_png16 and content[25] in (0, 4))
+        self.orientation = orientation(image)
+        # MPO is a JPEG with another picture after it, a preview or a map of depth (phones).
+        self.n_left = 0 if image.format == "MPO" else getattr(image, "n_frames", 1) - 1
+        self.warning = warning
+
+    def exif(self) -> Image.Exif:
+        """Read its EXIF data."""
+        return self._image.getexif()
 
     def load(self, side: int = 0) -> tuple[Image.Image, UInt8Array | None]:
         """Decode it to an image without palette and alpha, and its alpha `(H, W)` if it has one.
 
         A JPEG much larger than `side` comes at a half, quarter or eighth of its size.
         """
-        return self.decoder(self, side)
+        image = self._image
+        # Both sides stay at least `side` long.
+        draft = (None, (side, side)) if side and image.format in ("JPEG", "MPO") else None
+        if draft:
+            image.draft(*draft)
+        try:
+            image.load()
+        except OSError:
+            whole = mend.whole_jpeg(self._content, draft) if image.format == "JPEG" else None
+            if whole is None:
+                raise
+            image, self.warning = whole, "damaged: its end is missing"
+        return self._load_png16() if self._is_png16 else split_alpha(image)
+
+    def _load_png16(self) -> tuple[Image.Image, UInt8Array | None]:
+        """Decode all 16 bits: Pillow drops 8 of them, and takes transparency for that of 8."""
+        import imagecodecs
+
+        samples = np.atleast_3d(imagecodecs.png_decode(self._content))
+        # Plane by plane, for the peak of memory.
+        planes = (plane / np.float32(65535) for plane in np.moveaxis(samples, -1, 0))
+        if samples.shape[2] <= 2:
+            colors = Image.fromarray(next(planes))
+        else:
+            colors = Image.fromarray(np.dstack([tiff.to_uint8(next(planes)) for _ in range(3)]))
+        alpha = next((tiff.to_uint8(plane) for plane in planes), None)
+        colors.info = self.info
+        return colors, alpha
+
+
+class TiffPage(Page):
+    """A page of a TIFF, left to Pillow where that reads it right; `load` turns it upright."""
+
+    def __init__(self, content: bytes, page: Any) -> None:
+        self._content, self._page = content, page
+        orientation = tiff.number(page, ORIENTATION, 1)
+        self._turn = UPRIGHT.get(orientation)
+        self.format, self.info = "TIFF", tiff.info(page)
+        self.size = page.imagewidth, page.imagelength
+        if self._turn is not None and orientation >= 5:
+            self.size = self.size[::-1]
+        self.is_gray = page.photometric in (tiff.WHITE_IS_ZERO, tiff.BLACK_IS_ZERO)
+        self.orientation, self.n_left, self.warning = 1, 0, ""
+
+    def exif(self) -> Image.Exif:
+        """Read its tags."""
+        return tiff.exif(self._content, self._page)
+
+    def load(self, side: int = 0) -> tuple[Image.Image, UInt8Array | None]:
+        """Decode it in its full size."""
+        # Pillow opens no file of which the first page is too much for it.
+        with suppress(UnidentifiedImageError):
+            if tiff.is_plain(self._page):
+                stored = Image.open(io.BytesIO(self._content), formats=("TIFF",))
+                stored.seek(self._page.index)
+                stored.load()  # turns it upright
+                return split_alpha(stored)
+        image, alpha = tiff.load(self._page)
+        if self._turn is not None:
+            image = image.transpose(self._turn)
+            if alpha is not None:
+                alpha = np.asarray(Image.fromarray(alpha).transpose(self._turn))
+        image.info = self.info
+        return image, alpha
 
 
 @dataclass(frozen=True)
@@ -196,14 +261,16 @@ def opened(content: bytes) -> Iterator[list[Page]]:
             file, warning = io.BytesIO(content), ""
             if content.startswith(TIFF_STARTS):
                 with tiff.opened(file) as pages:
-                    yield [_tiff_page(content, page) for page in pages]
+                    for page in pages:
+                        _check_size((page.imagewidth, page.imagelength))
+                    yield [TiffPage(content, page) for page in pages]
                 return
             if content.startswith(mend.PNG_START):
                 content, warning = mend.mended_png(content)
                 file = io.BytesIO(content)
             with _image(file) as image:
                 _check_size(image.size)
-                yield [_pillow_page(content, image, warning)]
+                yield [Page(content, image, warning)]
     except UnreadablePhoto:
         raise
     except Exception as error:
@@ -255,93 +322,6 @@ def _check_size(size: tuple[int, int]) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and size[0] * size[1] > limit:
         raise Image.DecompressionBombError
-
-
-def _pillow_page(content: bytes, image: Image.Image, warning: str) -> Page:
-    # MPO is a JPEG with another picture after it, a preview or a map of depth, as phones write.
-    n_left = 0 if image.format == "MPO" else getattr(image, "n_frames", 1) - 1
-    is_png16 = image.format == "PNG" and content[24] == 16
-    return Page(
-        format=image.format or "",
-        size=image.size,
-        is_gray=image.mode in GRAY_MODES or (is_png16 and content[25] in (0, 4)),
-        orientation=orientation(image),
-        info=image.info,
-        exif=image.getexif,
-        decoder=partial(_load_png16 if is_png16 else _load, content, image),
-        n_left=n_left,
-        warning=warning,
-    )
-
-
-def _load(
-    content: bytes, image: Image.Image, page: Page, side: int
-) -> tuple[Image.Image, UInt8Array | None]:
-    # Both sides stay at least `side` long.
-    draft = (None, (side, side)) if side and image.format in ("JPEG", "MPO") else None
-    if draft:
-        image.draft(*draft)
-    try:
-        image.load()
-    except OSError:
-        whole = mend.whole_jpeg(content, draft) if image.format == "JPEG" else None
-        if whole is None:
-            raise
-        image, page.warning = whole, "damaged: its end is missing"
-    return split_alpha(image)
-
-
-def _load_png16(
-    content: bytes, image: Image.Image, page: Page, _side: int
-) -> tuple[Image.Image, UInt8Array | None]:
-    """Decode a PNG of 16 bits: Pillow drops the lower 8, and takes transparency for that of 8."""
-    import imagecodecs
-
-    image.load()  # what the file says of it may stand after the pixels
-    samples = np.atleast_3d(imagecodecs.png_decode(content))
-    planes = (
-        samples[..., i].astype(np.float32) / np.float32(65535) for i in range(samples.shape[2])
-    )
-    if samples.shape[2] <= 2:
-        colors = Image.fromarray(next(planes))
-    else:
-        colors = Image.fromarray(np.dstack([tiff.to_uint8(next(planes)) for _ in range(3)]))
-    alpha = next((tiff.to_uint8(plane) for plane in planes), None)
-    colors.info = page.info
-    return colors, alpha
-
-
-def _tiff_page(content: bytes, page: Any) -> Page:
-    """Return a page of a TIFF, left to Pillow where that reads it right."""
-    size = page.imagewidth, page.imagelength
-    _check_size(size)
-    orientation = tiff.number(page, ORIENTATION, 1)
-    turn = UPRIGHT.get(orientation)
-
-    def load(this: Page, _side: int) -> tuple[Image.Image, UInt8Array | None]:
-        # Pillow opens no file of which the first page is too much for it.
-        with suppress(UnidentifiedImageError):
-            if tiff.is_plain(page):
-                stored = Image.open(io.BytesIO(content), formats=("TIFF",))
-                stored.seek(page.index)
-                stored.load()  # turns it upright
-                return split_alpha(stored)
-        image, alpha = tiff.load(page)
-        if turn is not None:
-            image = image.transpose(turn)
-            alpha = alpha if alpha is None else np.asarray(Image.fromarray(alpha).transpose(turn))
-        image.info = this.info
-        return image, alpha
-
-    return Page(
-        format="TIFF",
-        size=size[::-1] if turn is not None and orientation >= 5 else size,
-        is_gray=page.photometric in (tiff.WHITE_IS_ZERO, tiff.BLACK_IS_ZERO),
-        orientation=1,
-        info=tiff.info(page),
-        exif=partial(tiff.exif, content, page),
-        decoder=load,
-    )
 
 
 def orientation(image: Image.Image) -> int:

@@ -60,16 +60,16 @@ class ShuffledBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         order = torch.randperm(self._n_photos, generator=stream(self._seed, self.epoch, ORDER))
         share = self._batch_size // self._group.world_size
-        own = slice(self._group.rank * share, (self._group.rank + 1) * share)
         for number in range(self.start, len(self)):
-            yield order[number * self._batch_size :][: self._batch_size][own].tolist()
+            first = number * self._batch_size + self._group.rank * share
+            yield order[first : first + share].tolist()
 
 
 class Batches:
     """The training batches of one process of a group: n = batch_size / world_size photos each."""
 
-    def __init__(self, order: ShuffledBatches) -> None:
-        self._order = order
+    def __init__(self, split: Split, batch_size: int, seed: int, group: Group) -> None:
+        self._order = ShuffledBatches(len(split), batch_size, seed, group)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch, the same for every process."""
@@ -88,15 +88,10 @@ class TrainingBatches(Batches):
     """Batches read from the memory-mapped arrays by `num_workers` processes."""
 
     def __init__(
-        self,
-        split: Split,
-        batch_size: int,
-        seed: int,
-        num_workers: int,
-        pin_memory: bool,
+        self, split: Split, batch_size: int, seed: int, num_workers: int, pin_memory: bool,
         group: Group = Group(),  # noqa: B008 (it is frozen)
-    ) -> None:
-        super().__init__(ShuffledBatches(len(split), batch_size, seed, group))
+    ) -> None:  # fmt: skip
+        super().__init__(split, batch_size, seed, group)
         self._loader: DataLoader[Batch] = DataLoader(
             _Photos(split),
             batch_size=None,
@@ -121,7 +116,7 @@ class DeviceBatches(Batches):
     def __init__(
         self, split: Split, batch_size: int, seed: int, device: torch.device, group: Group
     ) -> None:
-        super().__init__(ShuffledBatches(len(split), batch_size, seed, group))
+        super().__init__(split, batch_size, seed, group)
         self._input = _on_device(split.input, device)
         self._target = _on_device(split.target, device)
         split.release()
@@ -214,11 +209,11 @@ ORDER, AUGMENTATION, DROPOUT = 0, 1, 4096
 
 
 def stream(seed: int, place: int, use: int) -> torch.Generator:
-    """Return a generator for one use at one place of a training (an epoch, an iteration)."""
+    """Return a generator with that seed."""
     return torch.Generator().manual_seed(seed_of(seed, place, use))
 
 
 def seed_of(seed: int, place: int, use: int) -> int:
-    """Return the seed for one use at one place of a training."""
+    """Return the seed for one use at one place of a training (an epoch, an iteration)."""
     # The factors only keep neighbouring seeds and places apart.
     return (seed * 1_000_003 + place) * 8191 + use

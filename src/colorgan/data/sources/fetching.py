@@ -98,7 +98,8 @@ def _download(url: str, part: Path) -> None:
     """Append to `part` until it is whole; ColorganError after too many broken connections."""
     for pause in (*PAUSES, None):
         try:
-            return _append(url, part)
+            _append(url, part)
+            return
         except ValueError as error:  # how requests refuses a malformed address
             raise ColorganError(
                 f"{url!r} cannot be downloaded ({error}); it should be an address like "

@@ -79,8 +79,8 @@ def fetch(data: DataParams, folder: Path) -> None:
         # kagglehub takes what is in its cache for whole and would not look again.
         raise ColorganError(f"{error}; delete {home} to have it downloaded again") from None
     for name in (LIGHTNESS, *AB):
-        # A copy, never a hard link: DVC makes what it tracks read-only.
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        # Never a hard link: DVC makes what it tracks read-only.
         shutil.copyfile(home / name, folder / name)
 
 
@@ -138,9 +138,8 @@ def _download() -> Path:
             advice = "check the network and run it again; it goes on where it stopped"
             if status in (401, 403):
                 advice = (
-                    "get an API token at https://www.kaggle.com/settings and save it as "
-                    "~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY, or call "
-                    "kagglehub.login() once"
+                    "save an API token of https://www.kaggle.com/settings as "
+                    "~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY"
                 )
             raise ColorganError(
                 f"Kaggle does not give {DATASET} ({status or innermost(error)}): {advice}. If its "

@@ -37,10 +37,9 @@ def fetch(data: DataParams, folder: Path) -> None:
     listed = _labels(home)
     there = {path.relative_to(home).as_posix() for path in home.glob("*/*.webp")}
     if differing := sorted(there ^ listed.keys()):
-        what = "is not listed in" if differing[0] in there else "does not exist, but is listed in"
         raise ColorganError(
-            f"{home / differing[0]} {what} {home / ATTRIBUTION}, which should name the author, "
-            "licence and source of every bundled photo"
+            f"{home / differing[0]} should be there and be listed in {home / ATTRIBUTION}, which "
+            "names the author, licence and source of every bundled photo"
         )
     for name in (*listed, ATTRIBUTION):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
