@@ -19,6 +19,12 @@ from colorgan.spaces import get_space
 SIDE = 32
 
 
+def listing(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def tiny_params(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of params.yaml for tiny networks, with changes by dotted path."""
     # The two networks of pix2pix from random weights: quick to make, and all of a step's parts.

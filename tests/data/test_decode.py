@@ -194,12 +194,6 @@ def test_palettes_and_opaque_alpha_are_taken(photo: Image.Image) -> None:
     assert mean_error(encoded(photo, "PNG", transparency=(1, 2, 3)), photo) == 0
 
 
-def test_16_bits_a_channel_become_8(photo: Image.Image) -> None:
-    rows = (np.asarray(photo).astype(">u2") * 257).astype(">u2")
-    content = png(*photo.size, 16, b"".join(b"\0" + row.tobytes() for row in rows))
-    assert mean_error(content, photo) == 0
-
-
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_png_of_16_bits(channels: int) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (9, 12, channels), np.uint16)

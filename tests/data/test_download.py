@@ -14,6 +14,7 @@ from colorgan.config import Params
 from colorgan.data.download import download
 from colorgan.data.preprocess import preprocess
 from colorgan.errors import ColorganError
+from tiny_project import listing
 
 SAMPLE = paths.DATA / "sample"
 
@@ -21,14 +22,6 @@ SAMPLE = paths.DATA / "sample"
 @pytest.fixture
 def params(project: Path, make_params: Callable[..., Params]) -> Params:
     return make_params()
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def refused(params: Params, sentence: str) -> None:

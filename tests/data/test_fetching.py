@@ -17,6 +17,7 @@ from colorgan.data.sources import fetching
 from colorgan.data.sources.fetching import extract_members, fetch_file, local
 from colorgan.errors import ColorganError
 from loopback import Loopback, Page
+from tiny_project import listing
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 OTHER = np.random.default_rng(1).bytes(1_000_000)
@@ -35,7 +36,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "file.bin"
 
 
-def listing(path: Path) -> set[str]:
+def beside(path: Path) -> set[str]:
     """The files beside `path`, but for the lock."""
     return {file.name for file in path.parent.iterdir() if file.suffix != ".lock"}
 
@@ -55,7 +56,7 @@ def test_whole_and_only_once(server: Loopback, path: Path, capsys: pytest.Captur
     server.pages["/file"] = Page(CONTENT)
     assert fetch_file(server.url("/file"), path, MD5) == path
     assert path.read_bytes() == CONTENT
-    assert listing(path) == {"file.bin"}
+    assert beside(path) == {"file.bin"}
     assert capsys.readouterr().err == f"downloading {server.url('/file')} (1.0 MB)\n"
     fetch_file(server.url("/file"), path, MD5)
     assert len(server.log) == 1
@@ -102,13 +103,13 @@ def test_a_later_call_continues(server: Loopback, path: Path) -> None:
         CONTENT, breaks=1, breaks_after=200_000 if len(server.log) == 1 else 0
     )
     assert "run the same command again; it continues after " in refusal(server, path)
-    assert listing(path) == {"file.bin.part"}
+    assert beside(path) == {"file.bin.part"}
     kept = path.with_name("file.bin.part").stat().st_size
     server.pages["/file"] = Page(CONTENT)
     fetch_file(server.url("/file"), path, MD5)
     assert path.read_bytes() == CONTENT
     assert server.log[-1].headers["range"] == f"bytes={kept}-"
-    assert listing(path) == {"file.bin"}
+    assert beside(path) == {"file.bin"}
 
 
 def test_a_server_that_cannot_continue(server: Loopback, path: Path) -> None:
@@ -125,7 +126,7 @@ def test_wrong_checksum(server: Loopback, path: Path) -> None:
     sentence = refusal(server, path)
     assert f"md5 is {hashlib.md5(OTHER).hexdigest()} and should be {MD5}" in sentence
     assert "run the same command again" in sentence
-    assert listing(path) == set()
+    assert beside(path) == set()
     server.pages["/file"] = Page(CONTENT)
     fetch_file(server.url("/file"), path, MD5)
     assert path.read_bytes() == CONTENT
@@ -142,7 +143,7 @@ def test_refusals(server: Loopback, path: Path, status: int, words: str) -> None
     server.pages["/file"] = Page(b"<html>no</html>", status=status)
     assert words in refusal(server, path)
     assert len(server.log) == 1
-    assert listing(path) == set()
+    assert beside(path) == set()
 
 
 def test_several_at_once_fetch_a_file_once(server: Loopback, path: Path) -> None:
@@ -177,20 +178,12 @@ def write_archive(path: Path, *members: tuple[tarfile.TarInfo | str, bytes]) -> 
     return path
 
 
-def unpacked(folder: Path) -> dict[str, bytes]:
-    return {
-        file.relative_to(folder).as_posix(): file.read_bytes()
-        for file in folder.rglob("*")
-        if not file.is_dir()
-    }
-
-
 def test_only_the_wanted_members(tmp_path: Path) -> None:
     archive = write_archive(
         tmp_path / "a.tar.gz", ("x/a", CONTENT), ("../evil", b""), ("./x/b", b"b"), ("x/c", b"c")
     )
     extract_members(archive, ["x/a", "x/b"], tmp_path / "out")
-    assert unpacked(tmp_path / "out") == {"x/a": CONTENT, "x/b": b"b"}
+    assert listing(tmp_path / "out") == {"x/a": CONTENT, "x/b": b"b"}
 
 
 def test_an_archive_that_lacks_a_member_or_is_none(tmp_path: Path) -> None:

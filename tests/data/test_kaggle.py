@@ -19,6 +19,7 @@ from colorgan.data.sources import SOURCES
 from colorgan.data.sources.kaggle import AB, DATASET, LIGHTNESS
 from colorgan.errors import ColorganError
 from kaggle_server import KaggleServer, layout, npy, zipped
+from tiny_project import listing
 
 COUNT = 12
 
@@ -100,21 +101,13 @@ def _write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def _content(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
 def _refusal(data: DataParams, folder: Path) -> str:
     """Fetch in vain; return the sentence, which must be one line and leave nothing behind."""
     with pytest.raises(ColorganError) as refused:
         SOURCES["kaggle"].fetch(data, folder)
     said = str(refused.value)
     assert "\n" not in said
-    assert _content(folder) == {}
+    assert listing(folder) == {}
     return said
 
 
@@ -123,7 +116,7 @@ def _refusal(data: DataParams, folder: Path) -> str:
 
 def test_real_client_fetches_the_layout(server, data, raw, files, capsys) -> None:
     SOURCES["kaggle"].fetch(data, raw)
-    assert _content(raw) == files
+    assert listing(raw) == files
     assert {(raw / name).stat().st_nlink for name in files} == {1}  # DVC makes them read-only
     assert any(asked.path.endswith("DatasetApiService/GetDataset") for asked in server.log)
     assert len(server.downloads) == 2  # the call and the address it redirects to
@@ -139,7 +132,7 @@ def test_second_fetch_downloads_nothing(server, data, raw, files) -> None:
     raw.mkdir()
     server.log.clear()
     SOURCES["kaggle"].fetch(data, raw)
-    assert _content(raw) == files
+    assert listing(raw) == files
     assert server.log  # it did ask for the current version
     assert server.downloads == []
 
@@ -149,7 +142,7 @@ def test_broken_download_goes_on_where_it_broke(server, data, raw) -> None:
     large_files = layout(np.random.default_rng(0).integers(0, 256, (20, 224, 224, 3), np.uint8))
     server.archive, server.breaks = zipped(large_files), 2
     SOURCES["kaggle"].fetch(data, raw)
-    assert _content(raw) == large_files
+    assert listing(raw) == large_files
     assert server.breaks == 0
     starts = [int(asked.headers["range"][6:-1]) for asked in server.log if "range" in asked.headers]
     assert starts
@@ -184,7 +177,7 @@ def test_arrays_on_this_machine_need_no_kaggle(tmp_path, data, raw, files, monke
     own = _write(tmp_path / "own", files)
     monkeypatch.setenv("COLORGAN_KAGGLE_FOLDER", str(own))
     SOURCES["kaggle"].fetch(data, raw)
-    assert _content(raw) == files
+    assert listing(raw) == files
     shutil.rmtree(raw)
     raw.mkdir()
     (own / AB[0]).unlink()
@@ -201,7 +194,7 @@ def test_a_damaged_cache_is_mended_as_the_sentence_says(server, data, raw, cache
     assert f"{there} is not a whole .npy file" in said
     shutil.rmtree(said.split("delete ")[1].split(" to have")[0])
     SOURCES["kaggle"].fetch(data, raw)
-    assert _content(raw) == files
+    assert listing(raw) == files
 
 
 # --- the arrays ----------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from colorgan.data.download import download
 from colorgan.data.preprocess import Converter, assign_splits, convert_all, preprocess
 from colorgan.errors import ColorganError
 from colorgan.spaces import get_space
+from tiny_project import listing
 
 SAMPLE = paths.DATA / "sample"
 SIDE = 32
@@ -42,14 +43,6 @@ def run(project: Path, make_params: Callable[..., Params]) -> Callable[..., Data
         return preprocess(params, space)
 
     return run
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def rejected(space: str = "lab") -> dict[str, str]:
