@@ -112,25 +112,17 @@ def test_the_usual_formats(photo, kind, options, allowed) -> None:
     assert decode(content, 64).size == (200, 140)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_is_turned_upright(photo: Image.Image, kind: str, orientation: int) -> None:
-    turns = {
-        2: [Image.Transpose.FLIP_LEFT_RIGHT],
-        3: [Image.Transpose.ROTATE_180],
-        4: [Image.Transpose.FLIP_TOP_BOTTOM],
-        5: [Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_90],
-        6: [Image.Transpose.ROTATE_270],
-        7: [Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_270],
-        8: [Image.Transpose.ROTATE_90],
-    }
-    upright = photo
-    for turn in turns.get(orientation, []):
-        upright = upright.transpose(turn)
+    array = np.asarray(photo)
+    turned = [array, array[:, ::-1], array[::-1, ::-1], array[::-1]]
+    turned += [turned[i].swapaxes(0, 1) for i in (0, 3, 2, 1)]
+    upright = Image.fromarray(np.ascontiguousarray(turned[orientation - 1]))
     exif = Image.Exif()
     exif[0x0112] = orientation
     how = {"tiffinfo": {0x0112: orientation}} if kind == "TIFF" else {"exif": exif}
-    more = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    more = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     content = encoded(photo, kind, **how, **more)
     decoded = decode(content, 140)
     assert decoded.size == decoded.image.size == upright.size

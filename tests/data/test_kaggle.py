@@ -111,9 +111,6 @@ def _refusal(data: DataParams, folder: Path) -> str:
     return said
 
 
-# --- the real client -----------------------------------------------------------------------------
-
-
 def test_real_client_fetches_the_layout(server, data, raw, files, capsys) -> None:
     SOURCES["kaggle"].fetch(data, raw)
     assert listing(raw) == files
@@ -195,9 +192,6 @@ def test_a_damaged_cache_is_mended_as_the_sentence_says(server, data, raw, cache
     shutil.rmtree(said.split("delete ")[1].split(" to have")[0])
     SOURCES["kaggle"].fetch(data, raw)
     assert listing(raw) == files
-
-
-# --- the arrays ----------------------------------------------------------------------------------
 
 
 def test_photos_come_back_within_rounding(data, raw, files, photos) -> None:
