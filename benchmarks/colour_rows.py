@@ -43,9 +43,9 @@ ENCODER = (
     "model.generator=encoder_unet", "model.color_queries=0", "train.lr=0.001",
     "train.lr_schedule=cosine", "train.beta1=0.9", "train.beta2=0.99",
     "train.warmup_iterations=30", "train.ema_decay=0.998", "train.keep=best",
-    "train.epochs=2", "train.decay_epochs=2",
+    "train.epochs=2", "train.decay_start=0",
 )  # fmt: skip
-NO_GAN = (*ENCODER, "train.pretrain_epochs=2")
+NO_GAN = (*ENCODER, "train.gan_start=1")
 COLOR = (*NO_GAN, "train.lambda_color=30")
 RECIPE = (*COLOR, "train.lambda_perceptual=1")
 # Of the colourfulness loss's first form, which counted every pixel.
@@ -54,14 +54,14 @@ FIRST = (*FIRST_COLOR, "train.lambda_perceptual=1")
 HALF_SIZE = "the code of commit 90a7373, whose perceptual loss saw half the size"
 # Weights are beside that of the game, 1: this is a quarter of the others' L1 and perceptual 4.
 PROJECTED = (
-    "train.pretrain_epochs=1", "train.lambda_l1=25", "train.lambda_perceptual=1",
+    "train.gan_start=0.5", "train.lambda_l1=25", "train.lambda_perceptual=1",
     "model.discriminator=projected", "model.ndf=64", "train.gan_loss=hinge",
 )  # fmt: skip
 ROWS = (
     Row("lab-reference", "LAB: pix2pix (U-Net 128, ngf 64), 3 epochs: the reference",
-        (*REFERENCE, "train.epochs=3", "train.decay_epochs=1"), cores=2),
+        (*REFERENCE, "train.epochs=3", "train.decay_start=0.67"), cores=2),
     Row("rgb-reference", "RGB: pix2pix, the same",
-        (*REFERENCE, "train.epochs=3", "train.decay_epochs=1")),
+        (*REFERENCE, "train.epochs=3", "train.decay_start=0.67")),
     Row("lab-l1", "LAB: `encoder_unet`, L1 alone, 2 epochs", NO_GAN),
     Row("lab-color", "L1 and the colourfulness loss", COLOR),
     Row("lab-seen-alike-4", "L1 and the perceptual loss, weight 4",
@@ -95,7 +95,7 @@ ROWS = (
     Row("lab-seen", "`lab-perceptual`, L1 scaled as CIE94 sees errors",
         (*FIRST, "train.l1_as_seen=true"), elsewhere="the code of commit 90f2652"),
     Row("lab-gan", "`lab-seen` (CIE94 too), a GAN in the second epoch",
-        (*FIRST, "train.l1_as_seen=true", "train.pretrain_epochs=1", "model.spectral_norm=true",
+        (*FIRST, "train.l1_as_seen=true", "train.gan_start=0.5", "model.spectral_norm=true",
          "train.gan_loss=hinge", "train.discriminator_lr=0.0004"),
         elsewhere="the code of commit 783678a with that of 90f2652"),
     Row("rgb-seen-alike-4", "RGB: L1 and the perceptual loss, weight 4",
