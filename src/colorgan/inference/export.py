@@ -66,7 +66,7 @@ def _to_onnx(model: Model) -> Any:
 
     network: torch.nn.Module = copy.deepcopy(model.generator).cpu()
     pad_evenly(network)
-    network = WithGain(network, model.space, model.gain)
+    network = WithGain(network, model.space, model.gain).eval()
     side = 4 * model.multiple
     example = torch.zeros(2, model.space.in_channels, side, 2 * side)
     free = torch.export.Dim.DYNAMIC
