@@ -18,6 +18,7 @@ from colorgan.errors import ColorganError
 if TYPE_CHECKING:
     from colorgan.config import Params
 
+WIDEST_TABLE = 114
 app = typer.Typer(
     name="colorgan",
     help="Train GANs that colour gray photographs, and colour your own photos.",
@@ -81,7 +82,10 @@ def evaluate(space: OneSpace = None) -> None:
 
     params = _params()
     run(params, _spaces(space))
-    Console().print(metrics_table(hue_tolerance=params.evaluate.hue_tolerance))
+    console = Console()
+    # A line that wraps can be read, a column that is cut off cannot.
+    console.width = max(console.width, WIDEST_TABLE)
+    console.print(metrics_table(hue_tolerance=params.evaluate.hue_tolerance))
 
 
 @app.command(rich_help_panel=STAGE)
@@ -103,6 +107,7 @@ def summary() -> None:
     from colorgan.evaluation.summary import metrics_table
 
     console = Console()
+    console.width = max(console.width, WIDEST_TABLE)
     console.print(metrics_table(hue_tolerance=_params().evaluate.hue_tolerance))
     console.print(
         f"Report    {paths.REPORT} (open it in a browser)\n"
