@@ -19,6 +19,7 @@ from colorgan.evaluation.metrics import ciede2000, colorfulness
 from colorgan.inference.backends import OnnxNetwork, TorchNetwork, load_network
 from colorgan.inference.formats import pages
 from colorgan.inference.prepare import prepare_input
+from colorgan.model import Model
 
 ROOT = Path(__file__).parents[1]
 PRETRAINED = ROOT / "models" / "pretrained"
@@ -48,9 +49,20 @@ def test_it_colours_photos_it_never_saw_better_than_gray() -> None:
     truth = color.rgb8_from_lab8(lab8)
     lab8[..., 1:] = 128
     gray = color.rgb8_from_lab8(lab8)
-    pictures = Colorizer.load(PRETRAINED, "cpu").colorize(gray)
-    assert ciede2000(pictures, truth).mean() < 0.92 * ciede2000(gray, truth).mean()
-    assert colorfulness(pictures).mean() > 0.5 * colorfulness(truth).mean()
+    colorizer, gain = Colorizer.load(PRETRAINED, "cpu"), Model.load(PRETRAINED).gain
+    error = ciede2000(gray, truth).mean()
+    vivid, pale = colorizer.colorize(gray), colorizer.colorize(gray, saturation=1 / gain)
+    assert ciede2000(pale, truth).mean() < 0.92 * error
+    # As strong as those of photographs, colours that are wrong cost more.
+    assert ciede2000(vivid, truth).mean() < 0.97 * error
+    assert 0.7 < colorfulness(vivid).mean() / colorfulness(truth).mean() < 1
+
+
+@pytest.mark.parametrize("tone", [20, 128, 200, 255])
+def test_an_even_page_stays_even(tone: int) -> None:
+    page = np.full((300, 200), tone, np.uint8)
+    lab = color.lab_from_rgb(color.unit_from_uint8(Colorizer.load().colorize(page)))
+    assert color.chroma_and_hue(lab)[0].mean() < 2
 
 
 def test_the_onnx_file_beside_it_is_the_same_network() -> None:
@@ -65,11 +77,11 @@ def test_the_onnx_file_beside_it_is_the_same_network() -> None:
         weights.image_size,
         weights.multiple,
     )
-    apart = []
+    apart, gain = [], Model.load(PRETRAINED).gain
     for path in sorted((ROOT / "data" / "sample").glob("*/*.webp"))[::8]:
         picture, _ = next(pages(path.read_bytes()))
         input = prepare_input(picture, onnx.space, onnx.image_size, onnx.multiple).input[None]
-        apart.append(110 * np.abs(onnx.predict(input) - weights.predict(input)))
+        apart.append(110 / gain * np.abs(onnx.predict(input) - weights.predict(input)))
     # In units of a and b, of which a byte is one.
     assert max(difference.max() for difference in apart) < 1.5
     assert np.mean([difference.mean() for difference in apart]) < 0.1
