@@ -117,11 +117,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         ("[" * 100_000, "no JSON"),
         (TOLD | {"version": 9}, "version is 9; it should be 1"),
         (TOLD | {"space": "hsv"}, "space is 'hsv'; it should be 'rgb' or 'lab'"),
+        ({}, "version is missing"),
+        (TOLD | {"multiple": "8"}, "multiple is '8'; it should be a valid integer"),
+        (TOLD | {"image_size": math.nan}, "image_size is nan; it should be a valid integer"),
         (TOLD | {"multiple": 0}, "multiple is 0; it should be greater than or equal to 1"),
         (TOLD | {"multiple": 10**9}, "multiple is 1000000000; it should be less than or equal to "),
         (TOLD | {"image_size": -64}, "image_size is -64; it should be greater than or equal to 32"),
     ],
-    ids=range(7),
+    ids=range(10),
 )
 def test_metadata_of_another_kind_is_refused(tmp_path: Path, told: object, why: str) -> None:
     with pytest.raises(ColorganError) as refusal:

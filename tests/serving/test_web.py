@@ -143,6 +143,7 @@ def test_it_answers_to_its_own_name_and_asks_for_nothing_outside(address: str) -
         ({"Origin": "http://HOST"}, 200),
         ({"Sec_Fetch_Site": "same-origin", "Origin": "https://proxy.example"}, 200),
         ({"Origin": "http://other.example"}, 403),
+        ({"Origin": "null"}, 403),
         # Another server of this machine, such as a notebook.
         ({"Origin": "http://localhost:8888", "Sec_Fetch_Site": "same-site"}, 403),
         ({"Sec_Fetch_Site": "cross-site"}, 403),
