@@ -159,7 +159,7 @@ def test_make_repro_says_what_the_cache_does_not_have(healthy: Path, tmp_path: P
     said = project.run(*repro, check=False)
     full.unlink()
     assert "colorgan: not in the cache of DVC: first.txt, out.txt; free some space" in said
-    assert "make: *** [Makefile" in said
+    assert ": *** [Makefile" in said
     project.run(*said.partition("then run: ")[2].splitlines()[0].split())
     assert "not in the cache" not in project.run(*repro, check=False)
 

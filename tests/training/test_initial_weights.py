@@ -188,9 +188,12 @@ def test_the_model_of_a_recorded_run(
 ) -> None:
     """By its id and by its name; a run that came to nothing has none."""
     from colorgan.tracking import mlflow_log
+    from colorgan.tracking.run import sync
 
     write_arrays("lab", train=4, val=0)
     stage.train(make_params({"train.epochs": 1}), "lab")
+    # Making the store may take longer than a training waits for it.
+    sync()
     sha256 = io.sha256(paths.model("lab") / WEIGHTS)
     expected = load_file(paths.model("lab") / WEIGHTS)
     # The model is MLflow's now; what lies here may be gone.
