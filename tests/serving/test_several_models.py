@@ -38,7 +38,7 @@ def runs(lasting_project: Path, make_params: Callable[..., Params]) -> dict[str,
             patched.setenv("DVC_EXP_NAME", name)
             record_training(trained, "lab")
         shutil.rmtree(trained)
-        found[name] = TrainingRuns().named("train_lab", name).id
+        found[name] = TrainingRuns().named(name, "train_lab").id
     [weights] = lasting_project.rglob(f"{found['gone']}/artifacts/model/{WEIGHTS}")
     weights.unlink()
     return found

@@ -139,7 +139,8 @@ class TrainingRuns:
     def model(self, run: TrainingRun, folder: Path) -> Path:
         """Bring the weights of a run, and their config.json, into `folder`; return their folder."""
         with self._reading():
-            if self._client.list_artifacts(run.id, "model"):
+            found = {Path(file.path).name for file in self._client.list_artifacts(run.id, "model")}
+            if {"generator.safetensors", "config.json"} <= found:
                 folder.mkdir(parents=True, exist_ok=True)
                 return Path(self._client.download_artifacts(run.id, "model", str(folder)))
         raise ColorganError(f"{run} has no model in MLflow")
