@@ -398,8 +398,9 @@ class TestInABrowser:
         with served(ROOT) as address:
             browser.set_window_size(*PORTRAIT)
             browser.get(address)
-            drop(browser, files)
             wait = WebDriverWait(browser, SECONDS_TO_WAIT)
+            wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#models input"))
+            drop(browser, files)
             message = browser.find_element(By.ID, "message")
             wait.until(lambda b: "3 of 3 photos done" in message.text and loaded(b, 2))
         assert message.text.endswith("not coloured: letter.png")
