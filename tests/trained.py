@@ -6,11 +6,12 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 
 from colorgan import io
 from colorgan.config import Params, SpaceName
-from colorgan.model import WEIGHTS, build_generator, save_model
+from colorgan.model import WEIGHTS, Model, build_generator, save_model
 from colorgan.networks import initialise
 from colorgan.spaces import get_space
 from colorgan.tracking.run import RunDescription, open_recorder
@@ -48,3 +49,14 @@ def record_training(
             recorder.log_validation(epoch, {"ciede2000_ecf": score})
         recorder.log_model(generator, sha256)
     return sha256
+
+
+def fail_on_black(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let models produce NaN for black pictures."""
+    predict = Model.predict
+
+    def no_numbers_for_black(model: Model, input: torch.Tensor) -> torch.Tensor:
+        output = predict(model, input)
+        return torch.where(input.amax((1, 2, 3), keepdim=True) > -1, output, torch.nan)
+
+    monkeypatch.setattr(Model, "predict", no_numbers_for_black)

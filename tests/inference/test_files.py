@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from drawn import (
     chroma,
     color,
@@ -25,7 +24,7 @@ from drawn import (
 from PIL import Image
 
 from colorgan.inference import files
-from colorgan.model import Model
+from trained import fail_on_black
 
 Colorize = Callable[..., Any]
 
@@ -100,13 +99,7 @@ def test_what_fails_is_listed_and_the_rest_is_done(colorize: Colorize) -> None:
 def test_a_network_that_fails_on_one_picture_fails_on_it_alone(
     colorize: Colorize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict = Model.predict
-
-    def no_numbers_for_black(model: Model, input: torch.Tensor) -> torch.Tensor:
-        output = predict(model, input)
-        return torch.where(input.amax((1, 2, 3), keepdim=True) > -1, output, torch.nan)
-
-    monkeypatch.setattr(Model, "predict", no_numbers_for_black)
+    fail_on_black(monkeypatch)
     for name, picture in (("a", gray()), ("b", 0 * gray()), ("c", gray())):
         draw(f"scans/{name}.png", picture)
     said = colorize("scans", "-o", "out")

@@ -20,15 +20,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from browsing import free_port
 from PIL import Image
 
 from colorgan.config import Params
-from colorgan.model import Model
 from colorgan.serving.mlflow_model import ServedColorizer
 from colorgan.serving.promote import promote
-from trained import record_training, save_tiny
+from trained import fail_on_black, record_training, save_tiny
 
 pytestmark = [
     pytest.mark.slow,
@@ -120,13 +118,7 @@ def test_each_row_has_its_picture_or_its_error(address: str) -> None:
 def test_a_network_that_fails_on_one_row_fails_on_it_alone(
     project: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict = Model.predict
-
-    def no_numbers_for_black(model: Model, input: torch.Tensor) -> torch.Tensor:
-        output = predict(model, input)
-        return torch.where(input.amax((1, 2, 3), keepdim=True) > -1, output, torch.nan)
-
-    monkeypatch.setattr(Model, "predict", no_numbers_for_black)
+    fail_on_black(monkeypatch)
     served, folder = ServedColorizer(), save_tiny(project / "m", "lab", make_params(), 1)
     served.load_context(SimpleNamespace(artifacts={"generator": folder}))
     black = io.BytesIO()
