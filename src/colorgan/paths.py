@@ -68,6 +68,11 @@ def resume(stage: str) -> Path:
     return project_root() / ".resume" / stage
 
 
+def expanded(path: str) -> Path:
+    """The path with the home folder for `~`; an unknown `~user` stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser refuses an unknown user)
+
+
 def project_root() -> Path:
     """The real project root, also if the working directory is DVC's copy of it."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()

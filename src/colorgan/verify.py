@@ -147,9 +147,9 @@ def _environment(run: TrainingRun, project: Path) -> dict[str, str]:
 def _link_first_weights(runs: TrainingRuns, run: TrainingRun, project: Path) -> None:
     """Provide the folder or the MLflow run that `train.init` names as a folder of the worktree."""
     init = run.tags.get("init", "")
-    if init in ("", "pretrained") or (project / init).exists():
+    folder = paths.expanded(init).absolute()
+    if init in ("", "pretrained") or (project / paths.expanded(init)).exists():
         return
-    folder = Path(init).absolute()
     if not folder.is_dir():
         folder = runs.model(runs.named(init, run.tags["stage"]), project.parent / "init")
     (project / init).parent.mkdir(parents=True, exist_ok=True)

@@ -80,12 +80,19 @@ def test_training_begins_with_these_weights(
 
 
 def test_other_weights_are_another_training(
-    own: Path, run: Callable[..., None], described: list[RunDescription]
+    own: Path,
+    run: Callable[..., None],
+    described: list[RunDescription],
+    make_params: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also where the folder keeps its name."""
+    """Also where the folder keeps its name; its path may begin with the home folder's ~."""
+    monkeypatch.setenv("HOME", str(own.parent.absolute()))
     run("lab", {"train.init": str(own)})
     run("lab", {"train.init": str(own)})
     assert len(described) == 1
+    home = f"~/{own.name}"
+    assert read_initial_weights(get_space("lab"), make_params({"train.init": home}).lab).sha256
     shutil.copy(paths.model("lab") / WEIGHTS, own / WEIGHTS)
     run("lab", {"train.init": str(own)})
     shas = [run.tags["init.generator_sha256"] for run in described]

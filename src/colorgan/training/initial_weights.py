@@ -74,7 +74,7 @@ def _read_generator(space: Space, cfg: SpaceParams) -> InitialWeights:
         backbone = Path(cfg.model.encoder_weights)
         used = cfg.model.generator == "encoder_unet" and backbone.is_file()
         return InitialWeights(sha256=sha256(backbone) if used else "")
-    folder = paths.pretrained() if init == paths.PRETRAINED else Path(init)
+    folder = paths.pretrained() if init == paths.PRETRAINED else paths.expanded(init)
     # Also where it does not exist: DVC has removed it by now.
     if folder.resolve() == paths.model(space.name).resolve():
         raise ParamsError(
