@@ -29,6 +29,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from colorgan.data.decode import UnreadablePhoto, read_head
 from colorgan.errors import ColorganError
@@ -41,6 +42,8 @@ WAITING = 8
 """Photos that may wait, of either kind."""
 UPLOADS_KEPT = 4
 """Memory for uploads, half-sent and waiting, in files of the largest size."""
+SECONDS_TO_ASK = 10
+"""After these, and twice these at most, a connection without a whole request head is closed."""
 SECONDS_TO_SEND = 120
 SECONDS_TO_DISCARD = 1
 SECONDS_TO_END = 3
@@ -173,6 +176,22 @@ class Handlers:
         })  # fmt: skip
 
 
+class Connection(H11Protocol):
+    """A connection to a client, which is cut off if it asks for nothing: uvicorn would wait."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to watch the connection."""
+        super().connection_made(transport)
+        self.loop.call_later(SECONDS_TO_ASK, self._close_if_idle, self.cycle)
+
+    def _close_if_idle(self, last: RequestResponseCycle) -> None:
+        """Close it if there was no request after `last` and none is being answered."""
+        if self.cycle is last and (last is None or last.response_complete):
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.loop.call_later(SECONDS_TO_ASK, self._close_if_idle, self.cycle)
+
+
 class Server(uvicorn.Server):
     """A server that ends soon after the first signal, whatever is half-sent or waits."""
 
@@ -228,7 +247,7 @@ def serve(
     shown = f"[{shown}]" if ":" in shown else shown
     print(f"colorgan app: http://{shown}:{port} (Ctrl-C ends it)", flush=True)
     config = uvicorn.Config(
-        make_app(service, max_megabytes, names), ws="none", lifespan="off",
+        make_app(service, max_megabytes, names), http=Connection, ws="none", lifespan="off",
         log_level="warning", server_header=False, headers=list(HEADERS.items()),
     )  # fmt: skip
     Server(config).run(sockets=[listening])
