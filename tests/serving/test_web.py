@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -438,6 +439,29 @@ class TestInABrowser:
         drop(browser, {"late.png": encoded("PNG")})
         wait.until(lambda b: "colorgan does not answer" in b.find_element(By.ID, "results").text)
         assert loaded(browser, 2)
+
+    def test_a_photo_that_is_dropped_at_the_first_sight_of_the_page_is_coloured(
+        self, browser: webdriver.Chrome, address: str
+    ) -> None:
+        """Before the page is read to its end; the browser would leave it and show the photo."""
+        early = {
+            "source": f"""new MutationObserver((_, watching) => {{
+          if (!document.querySelector("#drop")) return;
+          watching.disconnect();
+          const data = new DataTransfer();
+          const bytes = Uint8Array.from(atob("{base64.b64encode(encoded("PNG")).decode()}"),
+                                        (character) => character.charCodeAt(0));
+          data.items.add(new File([bytes], "early.png"));
+          const drop = new DragEvent("drop", {{ dataTransfer: data, cancelable: true }});
+          window.taken = !document.dispatchEvent(drop);
+          window.atTheEnd = document.readyState;
+        }}).observe(document, {{ childList: true, subtree: true }});"""
+        }
+        added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", early)
+        browser.get(address)
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+        WebDriverWait(browser, SECONDS_TO_WAIT).until(lambda b: loaded(b, 1))
+        assert browser.execute_script("return [window.taken, window.atTheEnd]") == [True, "loading"]
 
     def test_it_has_asked_nobody_else_and_had_no_error(
         self, browser: webdriver.Chrome, address: str

@@ -164,23 +164,29 @@ function figureOf(result, model) {
 
 // ---- The start
 
-let waiting;
-byId("saturation").addEventListener("input", (event) => {
-  byId("amount").textContent = Number(event.target.value).toFixed(1);
-  clearTimeout(waiting);
-  waiting = setTimeout(colorizeAll, 300);
-});
-
+// The script runs before the page below it is read, so that no photo is dropped too early for it.
+const pageIsRead = new Promise((resume) => document.addEventListener("DOMContentLoaded", resume));
 const withNames = (files) => [...files].map((file) => ({ name: file.name, content: file }));
-byId("file").addEventListener("change", (event) => {
-  add(withNames(event.target.files));
-  event.target.value = ""; // So that the same file can be chosen again.
-});
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
-    byId("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop") add(withNames(event.dataTransfer.files));
+    byId("drop")?.classList.toggle("over", kind === "dragover");
+    if (kind !== "drop") return;
+    const dropped = withNames(event.dataTransfer.files);
+    pageIsRead.then(() => add(dropped));
+  });
+}
+
+function listenToControls() {
+  let waiting;
+  byId("saturation").addEventListener("input", (event) => {
+    byId("amount").textContent = Number(event.target.value).toFixed(1);
+    clearTimeout(waiting);
+    waiting = setTimeout(colorizeAll, 300);
+  });
+  byId("file").addEventListener("change", (event) => {
+    add(withNames(event.target.files));
+    event.target.value = ""; // So that the same file can be chosen again.
   });
 }
 
@@ -215,4 +221,7 @@ async function listExamples() {
   }
 }
 
-for (const list of [listExamples, listModels]) list().catch((error) => say(error.message, true));
+pageIsRead.then(() => {
+  listenToControls();
+  for (const list of [listExamples, listModels]) list().catch((error) => say(error.message, true));
+});
