@@ -73,31 +73,7 @@ def test_runs_and_new_runs_lie_in_the_project(
     now = paths_in(there / "mlflow.db")
     assert project.as_uri() not in now
     assert str(project) not in now
-    assert project.as_uri() in paths_in(there / "mlflow.db.before-move")
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("location", ["{old}/mlartifacts", "{old}/mlruns/1", "./mlruns/1"])
-def test_an_old_store_with_other_paths_is_taken_over(
-    trained: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
-) -> None:
-    """Plain paths, not URIs, in the folder that MLflow chooses itself, or relative to it."""
-    (project / location.format(old=project)).parent.mkdir(exist_ok=True)
-    if "mlruns" in location:
-        (project / "mlartifacts").rename(project / "mlruns" / "1")
-    with closing(sqlite3.connect(project / "mlflow.db")) as store, store:
-        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
-            store.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)",
-                ((project / "mlartifacts").as_uri(), location.format(old=project)),
-            )
-    there = Path(shutil.move(project, tmp_path / "moved"))
-    monkeypatch.setenv("DVC_ROOT", str(there))
-    run = TrainingRuns().made("train_lab", trained)
-    assert run is not None
-    assert TrainingRuns().artifact(run, MODEL, tmp_path / "brought") is not None
-    record_results("evaluate", "lab", trained, {}, [])
-    assert len(list(there.rglob("environment.txt"))) == 2
 
 
 def test_what_waits_is_sent_with_its_weights_after_a_move(
@@ -136,4 +112,3 @@ def test_what_is_not_this_projects_own_stays(
     monkeypatch.setenv("DVC_ROOT", str(project))
     prepare_file(tracking_uri())
     assert paths_in(file) == before
-    assert not list(project.glob("*.before-move"))

@@ -18,7 +18,7 @@ from recorded import Runs
 from colorgan.errors import ColorganError
 from colorgan.tracking.mlflow_read import TrainingRuns
 from colorgan.tracking.run import record_results
-from colorgan.tracking.store import reason, redact, shown, tracking_uri
+from colorgan.tracking.store import reason, redact, tracking_uri
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ SECRET = "s3cr"
 def test_a_uri_is_shown_without_its_secrets(
     monkeypatch: pytest.MonkeyPatch, uri: str, expected: str
 ) -> None:
-    assert shown(uri) == expected
+    assert redact(uri) == expected
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert redact(f"cannot reach {uri} now") == f"cannot reach {expected} now"
     assert redact(f"InvalidURL('{uri}')").count(SECRET) == 0

@@ -19,7 +19,7 @@ from colorgan.tracking.store import (
     experiment_name,
     prepare_file,
     reason,
-    shown,
+    redact,
     sqlite_file,
     tracking_uri,
 )
@@ -34,7 +34,7 @@ if os.environ["MLFLOW_LOGGING_LEVEL"] == "CRITICAL":
 
 def place(uri: str = "") -> str:
     """Return the name of a store, or of the project's, for a sentence."""
-    return f"MLflow at {shown(uri or tracking_uri())}"
+    return f"MLflow at {redact(uri or tracking_uri())}"
 
 
 def open_store(uri: str) -> tuple[MlflowClient, Experiment | None]:

@@ -43,6 +43,14 @@ LOCATIONS = (
     ("model_versions", "storage_location"),
 )
 """Columns in which MLflow keeps absolute paths: a copied project would write into the original."""
+REDACTED = {
+    # The ? or # may belong to a password, and in the path of a file an @ is no login.
+    r"(?<!sqlite)://[^\s'\"<>]*[?#][^\s'\"<>]*@[^\s'\"<>]*": "://***",
+    r"(?<!sqlite)://[^\s'\"<>]*@": "://***@",
+    r"\?[^\s'\"<>)]+": "?***",
+    r"(?i)(authorization\W+\w+ )\S+": r"\1***",
+}
+"""What may be a secret in a message (a pattern): logins, queries and headers."""
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY",
            "AWS_SESSION_TOKEN")  # fmt: skip
 
@@ -85,34 +93,19 @@ def is_remote(uri: str) -> bool:
     return re.match(r"https?://|databricks", uri) is not None
 
 
-def shown(uri: str) -> str:
-    """Return a URI with user, password and query replaced by ***."""
-    scheme, separator, rest = uri.partition("://") if "://" in uri else ("", "", uri)
-    before, mark, query = re.split(r"([?#]|$)", rest, maxsplit=1)
-    if "@" in query:
-        # The ? or # may belong to a password.
-        return f"{scheme}{separator}***"
-    if "@" in before and sqlite_file(uri) is None:
-        before = f"***@{before.rpartition('@')[2]}"
-    return f"{scheme}{separator}{before}{mark}{'***' if query else ''}"
-
-
 def redact(text: str) -> str:
-    """Return a text, such as an error message, with passwords and tokens replaced by ***."""
+    """Return a text, such as a URI or an error message, with passwords and tokens shown as ***."""
+    for pattern, shown in REDACTED.items():
+        text = re.sub(pattern, shown, text)
+    # A library may name them without the URI.
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     login = "" if sqlite_file(uri) else uri.rpartition("@")[0].partition("://")[2]
-    user, _, password = login.partition(":")
-    secrets = [password or user, *(value for _, value in parse_qsl(uri.partition("?")[2]))]
-    secrets += [os.environ.get(name, "") for name in SECRETS]
-    secrets += [unquote(secret) for secret in secrets]
-    text = text.replace(uri, shown(uri)) if uri else text
-    text = re.sub(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+", lambda found: shown(found[0]), text)
-    for secret in sorted(secrets, key=len, reverse=True):
+    secrets = [login.partition(":")[2] or login, *(os.environ.get(name, "") for name in SECRETS)]
+    secrets += [value for _, value in parse_qsl(uri.partition("?")[2])]
+    for secret in {*secrets, *map(unquote, secrets)}:
         # Shorter ones would be found inside other words.
         text = text.replace(secret, "***") if len(secret) > 3 else text
-    # The query of a path, as requests gives it, and headers.
-    text = re.sub(r"([?&][\w.-]+=)[^&\s)'\"]+", r"\1***", text)
-    return re.sub(r"(?i)(authorization\W+\w+ )\S+", r"\1***", text)
+    return text
 
 
 def reason(error: Exception) -> str:
@@ -127,14 +120,14 @@ def reason(error: Exception) -> str:
 def prepare_file(uri: str) -> None:
     """Check that a SQLite store is MLflow's, and change its paths if the project has moved.
 
-    Before the change, the file is copied to `<file>.before-move`. Other stores are left alone.
+    Other stores are left alone.
     """
     file, root = sqlite_file(uri), paths.project_root()
     if file is None:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     # Here and not in MLflow, which tries for two minutes to open a file that cannot be opened.
-    with closing(sqlite3.connect(file, timeout=20, isolation_level=None)) as store:
+    with closing(sqlite3.connect(file, timeout=10)) as store, store:
         names = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         tables = {name for (name,) in names}
         if tables and not {"alembic_version", "experiments"} <= tables:
@@ -142,48 +135,18 @@ def prepare_file(uri: str) -> None:
                 f"{file} is the database of another program: MLFLOW_TRACKING_URI should name "
                 "another file"
             )
-        old = _old_root(store) if tables else None
-        if old is None or (old.is_absolute() and old.resolve() == root):
+        query = "SELECT artifact_location FROM experiments WHERE name = ?"
+        found = store.execute(query, (experiment_name(),)).fetchone() if tables else None
+        before, folder = (found or [""])[0].rpartition("/")[::2]
+        # The user may have chosen another folder. A store outside may be shared with the project
+        # that lies where its runs are.
+        shared = not file.resolve().is_relative_to(root)
+        if folder != ARTIFACTS or (shared and Path(url2pathname(urlsplit(before).path)).exists()):
             return
-        # A store outside may be shared with the project that lies where its runs are.
-        if old.exists() and not file.resolve().is_relative_to(root):
-            return
-        store.execute("BEGIN IMMEDIATE")
-        if _old_root(store) == old:  # no other process was faster
-            # Another connection: that of a transaction cannot be copied from.
-            backup = sqlite3.connect(f"{file}.before-move")
-            with closing(sqlite3.connect(file)) as source, closing(backup) as copy:
-                source.backup(copy)
-            for table, column in LOCATIONS:
-                if table in tables:
-                    _follow(store, table, column, old, root)
-        store.execute("COMMIT")
-
-
-def _old_root(store: sqlite3.Connection) -> Path | None:
-    """Return the project in which the experiment's files lie, `.` if their path is relative.
-
-    None if the user has chosen their folder, or the experiment does not exist.
-    """
-    query = "SELECT artifact_location FROM experiments WHERE name = ?"
-    (location,) = store.execute(query, (experiment_name(),)).fetchone() or ("",)
-    if location.startswith("file:"):
-        location = url2pathname(urlsplit(location).path)
-    folder = Path(location)
-    if folder.name == ARTIFACTS:
-        return folder.parent
-    # MLflow's own choice is mlruns/<experiment id>.
-    return folder.parents[1] if folder.parent.name == "mlruns" else None
-
-
-def _follow(store: sqlite3.Connection, table: str, column: str, old: Path, new: Path) -> None:
-    """Replace the project with which the paths of a column begin, written as path or as URI."""
-    if not old.is_absolute():
-        relative = f"{column} != '' AND {column} NOT LIKE '/%' AND {column} NOT LIKE '%:%'"
-        store.execute(f"UPDATE {table} SET {column} = ? || {column} WHERE {relative}", (f"{new}/",))
-        return
-    for before, after in ((str(old), str(new)), (old.as_uri(), new.as_uri())):
-        before, after = (f"{folder.removesuffix('/')}/" for folder in (before, after))
-        begins = f"substr({column}, 1, {len(before)}) = ?"
-        rest = f"substr({column}, {len(before) + 1})"
-        store.execute(f"UPDATE {table} SET {column} = ? || {rest} WHERE {begins}", (after, before))
+        for table, column in LOCATIONS:
+            if table in tables and before != root.as_uri():
+                store.execute(
+                    f"UPDATE {table} SET {column} = :now || substr({column}, length(:before) + 1) "
+                    f"WHERE instr({column}, :before || '/') = 1",
+                    {"before": before, "now": root.as_uri()},
+                )

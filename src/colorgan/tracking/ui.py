@@ -17,7 +17,7 @@ def serve_ui(host: str, port: int) -> NoReturn:
     """Turn this process into the server of the MLflow UI, which ends by Ctrl-C or SIGTERM."""
     uri = store.tracking_uri()
     if store.is_remote(uri):
-        there = store.shown(uri)
+        there = store.redact(uri)
         raise ColorganError(f"the runs are on the server of MLFLOW_TRACKING_URI: open {there}")
     file = store.sqlite_file(uri)
     if file and not file.is_file():
