@@ -223,6 +223,31 @@ def test_the_command_sends_what_waits_or_says_why_not(
     assert_whole(client, run)
 
 
+def test_a_description_that_cannot_be_read_is_named_and_the_other_runs_are_sent(
+    describe: Describe,
+    runs: Runs,
+    away: Callable[[], Any],
+    project: Path,
+    colorgan: Callable[..., Any],
+) -> None:
+    with away():
+        damaged, whole = describe(), describe()
+        damaged.record()
+        whole.record()
+    folder = project / ".resume" / "unsent" / f"train_lab-{damaged.run.token}"
+    description = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(description[:-9])
+    said = colorgan("sync")
+    assert (said.code, len(runs())) == (1, 1)
+    assert said.err == (
+        f"colorgan: {folder}/run.json cannot be read, so its run is not sent to MLflow: put a "
+        "whole copy of the file back, or delete the folder\n"
+    )
+    (folder / "run.json").write_text(description)
+    assert colorgan("sync").code == 0
+    assert len(runs()) == 2
+
+
 # ---- killed
 
 

@@ -23,7 +23,14 @@ from colorgan import io, paths
 from colorgan.errors import ColorganError, say
 from colorgan.tracking.csv_log import LOSSES, VALIDATION, read_rows
 from colorgan.tracking.mlflow_read import SHA256_TAG, open_store, place
-from colorgan.tracking.store import ARTIFACTS, experiment_name, is_remote, reason, tracking_uri
+from colorgan.tracking.store import (
+    ARTIFACTS,
+    experiment_name,
+    is_remote,
+    reason,
+    sqlite_file,
+    tracking_uri,
+)
 from colorgan.tracking.unsent import FILES, IMAGES, MEASURED_TAG, RESUMED_TAG, RunDescription
 
 # The UI then opens on runs and their curves, not on pages for language models.
@@ -75,15 +82,16 @@ class Sender:
         """Wait for the end, but not forever; return a sentence about what is not sent, if any."""
         self._ended.set()
         self._thread.join(PATIENCE)
-        if self._run_id:
-            # It answers. What a training does not wait for, `colorgan sync` does.
+        # A file answers or fails; to make the tables of a new one takes a slow machine longer.
+        if self._run_id or sqlite_file(tracking_uri()):
+            # What a training does not wait for, `colorgan sync` does.
             self._thread.join(5 * PATIENCE if self._live else None)
         if self._sent:
             return ""
         return (
-            f"{self.error or 'MLflow does not answer'}: what it does not have of run "
-            f"{self.run.name!r} is kept in {self.run.folder}, and the next training or "
-            "`python -m colorgan sync` sends it"
+            f"{self.error or 'MLflow does not answer'}: what it does not have of {self.run} is "
+            f"kept in {self.run.folder}, and the next training or `python -m colorgan sync` sends "
+            "it"
         )
 
     def _work(self) -> None:
@@ -229,8 +237,8 @@ class Sender:
         if sha256 in map(io.sha256, folder.glob("*.safetensors")):
             self._client.log_artifacts(self._run_id, str(folder), "model")
         else:
-            say(f"the weights of run {self.run.name!r} are not in {folder} any more: MLflow gets "
-                "their digest alone")  # fmt: skip
+            say(f"the weights of {self.run} are not in {folder} any more: MLflow gets their digest "
+                "alone")  # fmt: skip
         # Last: a run with this tag has its weights whole.
         self._client.set_tag(self._run_id, SHA256_TAG, sha256)
         self._sha256 = sha256

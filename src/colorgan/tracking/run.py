@@ -25,6 +25,7 @@ from colorgan.tracking.unsent import (
     IMAGES,
     MEASURED_TAG,
     RESUMED_TAG,
+    RUN,
     RunDescription,
     Status,
     lock_of,
@@ -173,28 +174,36 @@ def _end_and_send(run: RunDescription, lock: FileLock) -> None:
     """End a run and send it with all that wait: its parent may be among them."""
     run.end("FINISHED")
     lock.release()
-    _send_and_say(run.token)
+    _send_and_say(run.folder)
 
 
-def _send_and_say(own: str = "") -> None:
-    """Send the runs that wait, and say so; of the run with the token `own` a problem alone."""
-    for token, sent, sentence in _send_waiting():
-        if not sent or token != own:
+def _send_and_say(own: Path | None = None) -> None:
+    """Send the runs that wait, and say so; of the run in the folder `own` a problem alone."""
+    for folder, sent, sentence in _send_waiting():
+        if not sent or folder != own:
             say(sentence)
 
 
-def _send_waiting() -> Iterator[tuple[str, bool, str]]:
-    """Send the runs that wait; yield the token of each, whether MLflow has it, and a sentence."""
-    for run, lock in take_waiting():
-        mlflow_log = _mlflow_log()
-        if mlflow_log is None:
+def _send_waiting() -> Iterator[tuple[Path, bool, str]]:
+    """Send the runs that wait; yield the folder of each, whether it was sent, and a sentence."""
+    for folder, run, lock in take_waiting():
+        if run is None:
             lock.release()
-            return
-        sender = mlflow_log.Sender(run, lock)
+            yield (
+                folder,
+                False,
+                (
+                    f"{folder / RUN} cannot be read, so its run is not sent to MLflow: put a whole "
+                    "copy of the file back, or delete the folder"
+                ),
+            )
+            continue
+        from colorgan.tracking.mlflow_log import Sender
+
+        sender = Sender(run, lock)
         sender.start()
         problem = sender.finish()
-        sentence = problem or f"MLflow has got what it had missed of run {run.name!r}"
-        yield run.token, not problem, sentence
+        yield folder, not problem, problem or f"MLflow has got what it had missed of {run}"
         if problem and not sender.reached:
             # The other runs would wait for the store too.
             return

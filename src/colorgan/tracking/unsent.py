@@ -73,6 +73,9 @@ class RunDescription:
             return cls(**json.loads((folder / RUN).read_text(encoding="utf-8")))
         return None
 
+    def __str__(self) -> str:
+        return f"run {self.name!r}"
+
     @property
     def folder(self) -> Path:
         """Where the files of the run lie."""
@@ -99,10 +102,11 @@ def lock_of(folder: Path) -> FileLock:
     return FileLock(folder / ".lock", thread_local=False)
 
 
-def take_waiting() -> Iterator[tuple[RunDescription, FileLock]]:
-    """Lock and yield the runs that no process records, the oldest run first.
+def take_waiting() -> Iterator[tuple[Path, RunDescription | None, FileLock]]:
+    """Lock and yield the folders of runs that no process records, the oldest run first.
 
-    A run whose process was killed has the status KILLED from here on.
+    The run is None if its run.json cannot be read. A run whose process was killed has the status
+    KILLED from here on.
     """
     folders = [path for path in paths.resume("unsent").glob("*") if path.is_dir()]
     started = {path: run.started if (run := RunDescription.read(path)) else 0 for path in folders}
@@ -111,14 +115,14 @@ def take_waiting() -> Iterator[tuple[RunDescription, FileLock]]:
         with suppress(Timeout):
             lock.acquire(blocking=False)
             # Read again: another process may have sent it meanwhile.
-            if run := RunDescription.read(folder):
-                if run.status is None:
-                    files = [folder / name for name in (RUN, LOSSES, VALIDATION)]
-                    last = max(file.stat().st_mtime for file in files if file.exists())
-                    run.end("KILLED", at=int(1000 * last))
-                yield run, lock
+            run = RunDescription.read(folder)
+            if run and run.status is None:
+                files = [folder / name for name in (RUN, LOSSES, VALIDATION)]
+                last = max(file.stat().st_mtime for file in files if file.exists())
+                run.end("KILLED", at=int(1000 * last))
+            if run or (folder / RUN).exists():
+                yield folder, run, lock
                 continue
             # A kill came before run.json was written, or while the folder was removed.
-            if not (folder / RUN).exists():
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             lock.release()
