@@ -1,7 +1,7 @@
 """What the numbers say, in sentences: measures in, sentences out.
 
 A sentence claims no more than the numbers support: a bias needs an interval without zero and a
-visible size, a ranked class needs some photos, a better space needs a significant difference.
+visible size, a better space needs a significant difference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from colorgan.reporting.measures import (
     SSIM,
     hue_name,
     number,
-    readable,
 )
 from colorgan.reporting.results import Results, Scores
 
@@ -28,10 +27,6 @@ FEW_PHOTOS = 100
 """With fewer test photos than this the report warns."""
 FEW_SHARED = 10
 """With fewer shared photos than this two spaces are not compared."""
-FEW_IN_CLASS = 3
-"""Classes with fewer photos than this are not ranked."""
-RANKED_CLASSES = 3
-"""So many best and worst classes are named."""
 VISIBLE_SHIFT = 1.0
 """A mean shift along a or b below this is no bias: about the smallest difference one can see."""
 COLORFUL_MARGIN = 0.1
@@ -107,31 +102,13 @@ def _nearer(names: tuple[str, str], pairs: pd.DataFrame) -> str:
     )
 
 
-def against_gray(results: Results) -> list[str]:
-    """Say for each measure whether colouring is better or worse than leaving the photo gray."""
-    generated, gray = results.scores.generated, results.scores.gray
-    sentences = []
-    for measure in (PSNR, SSIM, CIEDE2000, FRECHET_LITE2, COLORFULNESS_GAP):
-        if measure is FRECHET_LITE2 and measure.key not in generated:
-            continue
-        ours, theirs = generated.get(measure.key), gray.get(measure.key)
-        if ours is None or theirs is None:
-            sentences.append(f"{measure.title} could not be measured.")
-            continue
-        better = measure.better(ours, theirs)
-        verdict = {True: "better than", False: "worse than", None: "the same as"}[better]
-        sentences.append(
-            f"{measure.title} is {verdict} that of the gray photo: {measure.show(ours)} against "
-            f"{measure.show(theirs)}."
-        )
-    pairs = results.per_photo[["ciede2000", "gray_ciede2000"]].dropna()
-    if len(pairs):
-        nearer = int((pairs["ciede2000"] < pairs["gray_ciede2000"]).sum())
-        sentences.append(
-            f"By CIEDE2000, {nearer} of {_photos(len(pairs))} are nearer the truth coloured than "
-            "gray."
-        )
-    return sentences
+def against_gray(per_photo: pd.DataFrame) -> list[str]:
+    """Say how many photos colouring brings nearer to the truth than leaving them gray."""
+    pairs = per_photo[["ciede2000", "gray_ciede2000"]].dropna()
+    nearer = int((pairs["ciede2000"] < pairs["gray_ciede2000"]).sum())
+    return [
+        f"By CIEDE2000, {nearer} of {_photos(len(pairs))} are nearer the truth coloured than gray."
+    ]
 
 
 def color_bias(scores: Scores) -> list[str]:
@@ -183,18 +160,6 @@ def colorfulness(scores: Scores) -> list[str]:
     return [f"About as colourful as the true photos on average {numbers}."]
 
 
-def right_hues(scores: Scores, tolerance: float) -> list[str]:
-    """Say how often the hue is right, beside what guessing would give."""
-    share = scores.generated.get(HUE_SHARE.key)
-    if share is None:
-        return ["The share of right hues could not be measured: no test photo has enough colour."]
-    return [
-        f"Where the truth has colour, the hue is right within {tolerance:g}° on "
-        f"{HUE_SHARE.show(share)} of the pixels. Random hues would be right on "
-        f"{HUE_SHARE.show(tolerance / 180)}."
-    ]
-
-
 def hue_balance(hues: pd.DataFrame, chromatic: float) -> list[str]:
     """Say which hues are produced too often and which too seldom.
 
@@ -230,33 +195,6 @@ def _off_balance(shares: pd.DataFrame, more: str, less: str) -> list[str]:
         f"{name} ({generated:.1%} of all pixels against {truth:.1%})"
         for name, generated, truth in zip(off.index, off["generated"], off["truth"], strict=True)
     ]
-
-
-def classes(per_class: pd.DataFrame) -> list[str]:
-    """Say which classes are coloured best and worst by CIEDE2000, of those with enough photos."""
-    labelled = per_class[per_class["label"] != ""].dropna(subset=["ciede2000"])
-    if labelled.empty:
-        return ["The test photos have no class labels."]
-    enough = labelled[labelled["n"] >= FEW_IN_CLASS]
-    ranked = [
-        f"{readable(row['label'])} ({CIEDE2000.show(row['ciede2000'])}, n = {row['n']:.0f})"
-        for row in enough.sort_values(["ciede2000", "label"], kind="stable").to_dict("records")
-    ]
-    named = min(RANKED_CLASSES, len(ranked) // 2)
-    sentences = (
-        [
-            f"Coloured best: {_listed(ranked[:named])}.",
-            f"Coloured worst: {_listed(ranked[: -named - 1 : -1])}.",
-        ]
-        if named
-        else ["Too few classes have enough test photos to rank them."]
-    )
-    if few := len(labelled) - len(ranked):
-        sentences.append(
-            f"Not ranked, because they have fewer than {FEW_IN_CLASS} test photos: {few} of "
-            f"{len(labelled)} classes."
-        )
-    return sentences
 
 
 def _photos(count: int) -> str:

@@ -35,6 +35,8 @@ CLASS_MEASURES = (
     replace(measures.COLORFULNESS, key="truth_colorfulness", label="of the truth"),
     replace(measures.CIEDE2000, key="gray_ciede2000", label="CIEDE2000 of gray"),
 )
+FEW_IN_CLASS = 3
+"""Classes with fewer photos than this say little: they are shown in italics."""
 
 
 def render(params: Params, results: Mapping[str, Results], images: Mapping[str, bytes]) -> str:
@@ -60,10 +62,11 @@ def render(params: Params, results: Mapping[str, Results], images: Mapping[str, 
         findings={space: findings_by_heading(result, params) for space, result in results.items()},
         class_measures=CLASS_MEASURES,
         classes={
-            space: result.per_class.sort_values("label").to_dict("records")
+            space: result.per_class.sort_values(["ciede2000", "label"]).to_dict("records")
             for space, result in results.items()
         },
-        few_in_class=findings.FEW_IN_CLASS,
+        few_in_class=FEW_IN_CLASS,
+        hue_tolerance=params.evaluate.hue_tolerance,
         parameters={name: [column[name] for column in columns] for name in columns[0]},
         shared_parameters=flat(params.evaluate, "evaluate.") | flat(params.render, "render."),
         images={
@@ -75,14 +78,9 @@ def render(params: Params, results: Mapping[str, Results], images: Mapping[str, 
 
 def findings_by_heading(result: Results, params: Params) -> dict[str, list[str]]:
     """Return the sentences about one space, by heading."""
-    scores, cfg = result.scores, params.evaluate
     return {
-        "Against the gray picture": findings.against_gray(result),
-        "Colour bias": findings.color_bias(scores),
-        "Amount of colour": findings.colorfulness(scores),
-        "Hues": [
-            *findings.right_hues(scores, cfg.hue_tolerance),
-            *findings.hue_balance(result.hues, cfg.chromatic),
-        ],
-        "Classes": findings.classes(result.per_class),
+        "Against the gray picture": findings.against_gray(result.per_photo),
+        "Colour bias": findings.color_bias(result.scores),
+        "Amount of colour": findings.colorfulness(result.scores),
+        "Hues": findings.hue_balance(result.hues, params.evaluate.chromatic),
     }
