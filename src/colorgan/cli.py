@@ -75,17 +75,11 @@ def train(space: Space) -> None:
 @app.command(rich_help_panel=STAGE)
 def evaluate(space: OneSpace = None) -> None:
     """Measure the colours of the trained generators on the test photos."""
-    from rich.console import Console
-
     from colorgan.evaluation.evaluate import evaluate as run
-    from colorgan.evaluation.summary import metrics_table
 
     params = _params()
     run(params, _spaces(space))
-    console = Console()
-    # A line that wraps can be read, a column that is cut off cannot.
-    console.width = max(console.width, WIDEST_TABLE)
-    console.print(metrics_table(hue_tolerance=params.evaluate.hue_tolerance))
+    _print_metrics(params)
 
 
 @app.command(rich_help_panel=STAGE)
@@ -101,15 +95,10 @@ def render_grids(space: OneSpace = None) -> None:
 @app.command(rich_help_panel=TOOLS)
 def summary() -> None:
     """Print the metrics table and where the results lie."""
-    from rich.console import Console
-
     from colorgan import paths
-    from colorgan.evaluation.summary import metrics_table
 
-    console = Console()
-    console.width = max(console.width, WIDEST_TABLE)
-    console.print(metrics_table(hue_tolerance=_params().evaluate.hue_tolerance))
-    console.print(
+    _print_metrics(_params())
+    typer.echo(
         f"Report    {paths.REPORT} (open it in a browser)\n"
         f"Pictures  {paths.GRIDS}\n"
         "Runs      make ui, then http://127.0.0.1:5000"
@@ -310,16 +299,24 @@ def promote(space: OneSpace = None) -> None:
     from colorgan.serving.promote import promote as run
 
     for one in _spaces(space):
-        promotion = run(one)
-        where = f"{promotion.name} version {promotion.version}"
-        moved = "is now" if promotion.moved else "is already"
-        typer.echo(f"promote: {where} {moved} the champion: {promotion.because}")
+        typer.echo(f"promote: {run(one)}")
 
 
 def _params() -> Params:
     from colorgan.config import load_params
 
     return load_params()
+
+
+def _print_metrics(params: Params) -> None:
+    from rich.console import Console
+
+    from colorgan.evaluation.summary import metrics_table
+
+    console = Console()
+    # A line that wraps can be read, a column that is cut off cannot.
+    console.width = max(console.width, WIDEST_TABLE)
+    console.print(metrics_table(hue_tolerance=params.evaluate.hue_tolerance))
 
 
 def _spaces(space: Name | None) -> tuple[Name, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,18 +45,8 @@ EXAMPLE = (
 )
 
 
-@dataclass(frozen=True)
-class Promotion:
-    """The registered model, its champion's version, why that is it, and whether it was before."""
-
-    name: str
-    version: str
-    because: str
-    moved: bool
-
-
-def promote(space: SpaceName) -> Promotion:
-    """Move the alias `champion` to the run with the best validation score on the same data.
+def promote(space: SpaceName) -> str:
+    """Move the alias `champion` to the run with the best validation score on these data; say why.
 
     The data are those of data/processed/<space>, or of the newest run where there are none. A
     score is that of the weights a run has kept; lower is better, see `training.validate`. Nothing
@@ -99,7 +88,7 @@ def promote(space: SpaceName) -> Promotion:
             client.set_registered_model_alias(name, CHAMPION, version)
     except MlflowException as error:
         raise ColorganError(f"MLflow's registry cannot be written to: {reason(error)}") from None
-    return Promotion(name, version, because, moved)
+    return f"{name} version {version} is {'now' if moved else 'already'} the champion: {because}"
 
 
 def _version(client: MlflowClient, runs: TrainingRuns, name: str, run: TrainingRun) -> str:
