@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from colorgan import cli
+from colorgan.runs.checkpoint import Checkpoint
 from tiny_project import dump_params, random_arrays
 
 WEIGHTS = "generator.safetensors"
@@ -34,14 +35,6 @@ PROCESSES.set_forkserver_preload(
 )  # fmt: skip
 # No DVC, no torchrun: those are for some tests.
 FOREIGN = ("DVC_", "MLFLOW_", "RANK", "WORLD_SIZE", "LOCAL_")
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 @dataclass(frozen=True)
@@ -72,6 +65,15 @@ class Place:
     def half_written(self) -> list[Path]:
         """Return files and folders that were written aside and never renamed."""
         return [*self.folder.rglob("*.part"), *self.folder.rglob("*.old")]
+
+
+def stopped_at(said: str, place: Place) -> int:
+    """Return the iteration after which it says it was stopped, which its checkpoint has too."""
+    (number,) = re.findall(
+        r"^train lab: stopped after iteration (\d+) of \d+; the same command resumes$", said, re.M
+    )
+    assert Checkpoint.read(place.checkpoint).tensors["iteration"] == int(number)
+    return int(number)
 
 
 class Life:

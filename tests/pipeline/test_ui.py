@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from pipeline.conftest import Project
+from servers import answers, free_port, running
 
 pytestmark = pytest.mark.slow
 
@@ -27,36 +23,12 @@ SECONDS_TO_WAIT = 90
 @pytest.fixture(scope="module")
 def address(browser: webdriver.Chrome, project: Project) -> Iterator[str]:
     """Serve the UI as a person would, with `colorgan ui`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        ["python", "-m", "colorgan", "ui", "--port", str(port)],
-        cwd=project.folder,
-        env=project.env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/health")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(60)
-        with pytest.raises(urllib.error.URLError, match="refused"):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-
-
-def _wait_for(address: str) -> None:
-    end = time.monotonic() + SECONDS_TO_WAIT
-    while time.monotonic() < end:
-        try:
-            urllib.request.urlopen(address, timeout=2)
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-        else:
-            return
-    raise AssertionError(f"{address} did not answer in {SECONDS_TO_WAIT} s")
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = ["python", "-m", "colorgan", "ui", "--port", str(port)]
+    with running(command, f"{address}/health", alone=True, cwd=project.folder, env=project.env):
+        yield address
+    assert not answers(f"{address}/health")
 
 
 def see(browser: webdriver.Chrome, *texts: str) -> None:

@@ -17,8 +17,8 @@ import pandas as pd
 import psutil
 import pytest
 
-from colorgan.runs.checkpoint import Checkpoint
-from kill_runs import OUTS, Lives, Place, make_place, wait_for
+from kill_runs import OUTS, Lives, Place, make_place, stopped_at
+from servers import wait_for
 
 # --- the numbers ---
 
@@ -179,13 +179,6 @@ def break_off(lives: Lives, place: Place, number: signal.Signals, after: int) ->
     return life.said
 
 
-def stopped_at(place: Place, said: str) -> int:
-    """The iteration after which it says it was stopped, which is that of its checkpoint."""
-    (number,) = re.findall(rf"^train lab: stopped after iteration (\d+) of {TOTAL};", said, re.M)
-    assert Checkpoint.read(place.checkpoint).tensors["iteration"] == int(number)
-    return int(number)
-
-
 def went_on_from(said: str) -> int:
     """The iteration from which it says it goes on."""
     (number,) = re.findall(rf"^train lab: goes on from iteration (\d+) of {TOTAL}$", said, re.M)
@@ -198,12 +191,12 @@ def test_a_group_that_is_stopped_and_killed_ends_as_an_unbroken_one(
 ) -> None:
     """By SIGTERM, then by Ctrl-C, then by SIGKILL, each after the same command went on."""
     with lives.new_runs() as new_runs:
-        terminated = stopped_at(place, break_off(lives, place, signal.SIGTERM, 15))
+        terminated = stopped_at(break_off(lives, place, signal.SIGTERM, 15), place)
         assert [run.info.status for run in new_runs()] == ["KILLED"]
         said = break_off(lives, place, signal.SIGINT, terminated + 15)
         assert went_on_from(said) == terminated
         assert said.count("colorgan: interrupted;") == 1, said
-        interrupted = stopped_at(place, said)
+        interrupted = stopped_at(said, place)
         said = break_off(lives, place, signal.SIGKILL, interrupted + 30)
         assert went_on_from(said) == interrupted
         assert interrupted < went_on_from(lives.train(place)) < TOTAL

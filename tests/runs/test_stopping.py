@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from colorgan import io
-from colorgan.runs.checkpoint import Checkpoint
 from colorgan.runs.stopping import StopSignal
-from kill_runs import WEIGHTS, Lives, Place, make_place, wait_for
+from kill_runs import WEIGHTS, Lives, Place, make_place, stopped_at
+from servers import wait_for
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 TOTAL = 30
@@ -132,15 +132,6 @@ def slower(*given):
     return step(*given)
 Pix2Pix.train_step = slower
 """
-
-
-def stopped_at(said: str, place: Place) -> int:
-    """Return the iteration after which it says it was stopped, which its checkpoint has too."""
-    (number,) = re.findall(
-        r"^train lab: stopped after iteration (\d+) of \d+; the same command resumes$", said, re.M
-    )
-    assert Checkpoint.read(place.checkpoint).tensors["iteration"] == int(number)
-    return int(number)
 
 
 @pytest.mark.parametrize(

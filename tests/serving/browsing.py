@@ -7,7 +7,6 @@ import io
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -25,12 +24,6 @@ from selenium.webdriver.common.by import By
 
 SECONDS_TO_WAIT = 60
 PORTRAIT, PHONE = (1200, 900), (390, 844)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def start(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:

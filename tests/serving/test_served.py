@@ -7,11 +7,7 @@ import io
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import free_port
 from PIL import Image
 
 from colorgan.config import Params
 from colorgan.serving.mlflow_model import ServedColorizer
 from colorgan.serving.promote import promote
+from servers import free_port, running
 from trained import fail_on_black, record_training, save_tiny
 
 pytestmark = [
@@ -43,25 +39,9 @@ def address(lasting_project: Path, make_params: Callable[..., Params]) -> Iterat
     command = ["mlflow", "models", "serve", "-m", "models:/colorgan-lab@champion"]
     # Not the checkout's code: that which lies with the model.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    server = subprocess.Popen(
-        [sys.executable, "-m", *command, "--env-manager", "local", "--port", str(port)],
-        cwd=lasting_project, env=env, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        end = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2)
-                break
-            except (urllib.error.URLError, OSError):
-                assert time.monotonic() < end, "the server did not answer"
-                assert server.poll() is None, "the server has ended"
-                time.sleep(0.5)
+    command = [sys.executable, "-m", *command, "--env-manager", "local", "--port", str(port)]
+    with running(command, f"http://127.0.0.1:{port}/ping", env=env, cwd=lasting_project):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
 
 
 def text(content: bytes) -> str:

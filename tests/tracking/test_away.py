@@ -11,12 +11,10 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +38,7 @@ from recorded import (
 from colorgan.tracking import mlflow_log
 from colorgan.tracking.run import RunDescription, record_results, send_unsent
 from colorgan.tracking.store import sqlite_uri
+from servers import free_port, running, wait_for
 
 # The port is that of a service which no machine has any more.
 NOBODY = "http://me:secret@127.0.0.1:9"
@@ -349,36 +348,14 @@ def test_another_training_is_another_run_and_a_deleted_run_does_not_count(
 # ---- a real server
 
 
-@contextmanager
-def served(store: Path, port: int) -> Iterator[None]:
+def served(store: Path, port: int) -> AbstractContextManager[None]:
     """Serve a store on this machine's own network; a SIGKILL at the end."""
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", sqlite_uri(store)]
     command += ["--artifacts-destination", str(store.with_name("server's artifacts"))]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # Its job runner would live on, in a group of its own.
     env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with store.with_suffix(".log").open("ab") as log:
-        # With the processes that it starts in a group of their own.
-        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-
-    def answers() -> bool:
-        with suppress(OSError):
-            return bool(urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2))
-        return False
-
-    try:
-        wait_for(answers)
-        yield
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
+    return running(command, f"http://127.0.0.1:{port}/health", signal.SIGKILL, env=env)
 
 
 @pytest.mark.slow
@@ -390,9 +367,7 @@ def test_a_server_that_is_killed_in_the_middle_gets_everything_once_when_it_is_b
     colorgan: Callable[..., Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     client = MlflowClient(sqlite_uri(store))
