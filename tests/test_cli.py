@@ -133,10 +133,6 @@ def test_a_terminal_without_a_character_shows_its_code(tmp_path: Path) -> None:
     assert ended.stderr.startswith(b"colorgan: \\u5199.png: it does not exist")
 
 
-def test_sync_says_that_mlflow_has_all_runs(project: Path, colorgan: Callable[..., Any]) -> None:
-    assert colorgan("sync").out == "MLflow has all runs already\n"
-
-
 def test_python_m_colorgan_ends_with_the_code_of_bad_parameters(
     write_params: Callable[[Mapping[str, Any]], None], project: Path
 ) -> None:

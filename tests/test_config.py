@@ -214,11 +214,5 @@ def test_an_override_is_for_its_space_alone(make_params: Callable[..., Params]) 
     assert make_params({"lab.train": None}).lab.train == make_params().lab.train
 
 
-def test_the_projects_own_file_is_valid() -> None:
-    params = load_params(ROOT / "params.yaml")
-    assert params.rgb.train == params.lab.train
-    assert params.rgb.data == params.lab.data
-
-
 def shipped() -> dict[str, Any]:
     return read_yaml(ROOT / "params.yaml")

@@ -25,26 +25,45 @@ def _flags_as_before() -> object:
     cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
-def machine(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+def machine(
+    monkeypatch: pytest.MonkeyPatch, *there: str, bf16: bool = False, count: int = 4
+) -> None:
+    """Let the machine have these devices, `count` of each kind."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in there)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in there)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: count)
+    monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda: bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "chosen"),
-    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+    ("there", "device", "processes", "precision", "with_bf16"),
+    [
+        (("cuda", "mps"), CUDA, 4, "fp16", "bf16"),
+        (("mps",), MPS, 1, "off", "off"),
+        ((), CPU, 1, "off", "bf16"),
+    ],
 )
-def test_auto_takes_the_fastest_device(
-    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
+def test_auto_takes_the_fastest_of_what_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+    there: tuple[str, ...],
+    device: torch.device,
+    processes: int,
+    precision: str,
+    with_bf16: str,
 ) -> None:
-    machine(monkeypatch, cuda=cuda, mps=mps)
-    assert runtime.choose_device("auto") == torch.device(chosen)
-    assert runtime.choose_device("cpu") == CPU
+    machine(monkeypatch, *there)
+    assert (runtime.choose_device("auto"), runtime.choose_device("cpu")) == (device, CPU)
+    assert runtime.choose_devices("auto", device) == processes
+    assert runtime.choose_devices(processes, device) == processes
+    assert runtime.choose_precision("auto", device) == precision
+    machine(monkeypatch, *there, bf16=True)
+    assert runtime.choose_precision("auto", device) == with_bf16
 
 
 def test_what_the_machine_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, cuda=False, mps=False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    machine(monkeypatch)
     assert runtime.choose_precision("fp16", CUDA) == "fp16"
     for refused, sentence in {
         lambda: runtime.choose_device("cuda"): "runtime.device is 'cuda', which this machine does "
@@ -57,17 +76,6 @@ def test_what_the_machine_does_not_have_is_refused(monkeypatch: pytest.MonkeyPat
         with pytest.raises(ParamsError) as refusal:
             refused()
         assert str(refusal.value) == f"params.yaml: {sentence}"
-
-
-@pytest.mark.parametrize("has_it", [True, False])
-def test_auto_takes_bf16_where_it_is_computed(
-    monkeypatch: pytest.MonkeyPatch, has_it: bool
-) -> None:
-    monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda: has_it)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_it)
-    assert runtime.choose_precision("auto", CPU) == ("bf16" if has_it else "off")
-    assert runtime.choose_precision("auto", CUDA) == ("bf16" if has_it else "fp16")
-    assert runtime.choose_precision("auto", MPS) == "off"
 
 
 @pytest.mark.parametrize("on", [True, False])
@@ -109,13 +117,3 @@ def test_a_failure_of_torch_compile_is_one_sentence() -> None:
         assert "\n" not in str(refusal.value)
     with pytest.raises(ValueError, match="mine"), runtime.compile_errors("default"):
         raise ValueError("mine")
-
-
-@pytest.mark.parametrize(("device", "there", "auto"), [(CPU, 4, 1), (CUDA, 4, 4), (MPS, 1, 1)])
-def test_auto_takes_every_gpu_and_one_process_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, device: torch.device, there: int, auto: int
-) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
-    monkeypatch.setattr(runtime.os, "cpu_count", lambda: there)
-    assert runtime.choose_devices("auto", device) == auto
-    assert runtime.choose_devices(there, device) == there

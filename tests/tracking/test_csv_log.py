@@ -110,12 +110,6 @@ def test_rows_are_read_as_they_come(losses: Path) -> None:
     assert read_rows(losses, end)[0] == [{"iteration": "20", "epoch": "1", "d": "0.25"}]
 
 
-def test_a_recorder_of_another_rank_records_nothing() -> None:
-    with Recorder() as recorder:
-        recorder.log_losses(1, 1, {"d": 0.5})
-    assert list(Path.cwd().iterdir()) == []
-
-
 WITHOUT_MLFLOW = """
 import sys
 from pathlib import Path

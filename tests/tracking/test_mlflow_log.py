@@ -25,7 +25,7 @@ from recorded import (
     unsent,
 )
 
-from colorgan.tracking import lineage, mlflow_log
+from colorgan.tracking import lineage
 from colorgan.tracking.mlflow_read import TrainingRuns
 from colorgan.tracking.run import record_finished, record_results, send_unsent
 from colorgan.tracking.store import sqlite_uri
@@ -173,15 +173,6 @@ def test_a_finished_training_that_mlflow_does_not_have_is_recorded_anew(
     assert TrainingRuns().made("train_lab", sha256)
     assert (artifacts(anew) / "model" / "generator.safetensors").is_file()
     assert capfd.readouterr() == ("", "")
-
-
-def test_without_psutil_the_use_of_the_machine_is_not_recorded(
-    describe: Describe, runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "psutil", None)
-    monkeypatch.setattr(mlflow_log, "find_spec", lambda name: None)
-    describe().record()
-    assert runs()[0].info.status == "FINISHED"
 
 
 def test_an_experiment_of_another_name(
