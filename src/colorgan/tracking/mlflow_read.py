@@ -83,7 +83,7 @@ class TrainingRuns:
         """Open the store of `uri`, or that of the project; ColorganError if it cannot be read."""
         self._uri = uri or tracking_uri()
         file = sqlite_file(self._uri)
-        if file is not None and not file.is_file():
+        if file is not None and not file.exists():
             raise ColorganError(
                 f"{file} does not exist: no run was recorded yet; `dvc repro` records, and with "
                 "--force it records again what is trained already"

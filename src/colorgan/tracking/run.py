@@ -19,7 +19,6 @@ from colorgan import io
 from colorgan.errors import ColorganError, say
 from colorgan.tracking import lineage
 from colorgan.tracking.csv_log import LOSSES, VALIDATION, CsvTable
-from colorgan.tracking.store import NOT_INSTALLED
 from colorgan.tracking.unsent import (
     FILES,
     IMAGES,
@@ -160,10 +159,8 @@ def send_unsent() -> threading.Thread:
 def sync() -> str:
     """Send MLflow what earlier runs could not send; return what was done.
 
-    ColorganError if MLflow is not installed, or still does not have all of a run.
+    ColorganError if MLflow still does not have all of a run, ModuleNotFoundError without MLflow.
     """
-    if find_spec("mlflow") is None:
-        raise ColorganError(NOT_INSTALLED)
     outcomes = list(_send_waiting())
     if problems := [sentence for _, sent, sentence in outcomes if not sent]:
         raise ColorganError("\n".join(problems))
@@ -186,6 +183,8 @@ def _send_and_say(own: Path | None = None) -> None:
 
 def _send_waiting() -> Iterator[tuple[Path, bool, str]]:
     """Send the runs that wait; yield the folder of each, whether it was sent, and a sentence."""
+    from colorgan.tracking.mlflow_log import Sender
+
     for folder, run, lock in take_waiting():
         if run is None:
             lock.release()
@@ -198,8 +197,6 @@ def _send_waiting() -> Iterator[tuple[Path, bool, str]]:
                 ),
             )
             continue
-        from colorgan.tracking.mlflow_log import Sender
-
         sender = Sender(run, lock)
         sender.start()
         problem = sender.finish()

@@ -19,7 +19,6 @@ from colorgan.errors import ColorganError
 
 ARTIFACTS = "mlartifacts"
 """Folder of the project that holds the files of its runs."""
-NOT_INSTALLED = "MLflow is not installed: `pip install colorgan[pipeline]` installs it"
 
 FAULTS = {
     "database is locked": "another program is writing to it; try again when that has finished",
