@@ -240,7 +240,7 @@ def test_a_description_that_cannot_be_read_is_named_and_the_other_runs_are_sent(
     assert (said.code, len(runs())) == (1, 1)
     assert said.err == (
         f"colorgan: {folder}/run.json cannot be read, so its run is not sent to MLflow: put a "
-        "whole copy of the file back, or delete the folder\n"
+        "whole copy of it back, or delete the folder\n"
     )
     (folder / "run.json").write_text(description)
     assert colorgan("sync").code == 0

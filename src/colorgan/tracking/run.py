@@ -188,14 +188,8 @@ def _send_waiting() -> Iterator[tuple[Path, bool, str]]:
     for folder, run, lock in take_waiting():
         if run is None:
             lock.release()
-            yield (
-                folder,
-                False,
-                (
-                    f"{folder / RUN} cannot be read, so its run is not sent to MLflow: put a whole "
-                    "copy of the file back, or delete the folder"
-                ),
-            )
+            unread = f"{folder / RUN} cannot be read, so its run is not sent to MLflow"
+            yield folder, False, f"{unread}: put a whole copy of it back, or delete the folder"
             continue
         sender = Sender(run, lock)
         sender.start()

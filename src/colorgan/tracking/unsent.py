@@ -112,9 +112,9 @@ def take_waiting() -> Iterator[tuple[Path, RunDescription | None, FileLock]]:
     started = {path: run.started if (run := RunDescription.read(path)) else 0 for path in folders}
     for folder in sorted(folders, key=started.__getitem__):
         lock = lock_of(folder)
-        with suppress(Timeout):
+        # Another process may have sent the run meanwhile, and removed its folder.
+        with suppress(Timeout, FileNotFoundError):
             lock.acquire(blocking=False)
-            # Read again: another process may have sent it meanwhile.
             run = RunDescription.read(folder)
             if run and run.status is None:
                 files = [folder / name for name in (RUN, LOSSES, VALIDATION)]
