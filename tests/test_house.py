@@ -48,7 +48,10 @@ DECIDES_NOTHING = {
     "runs.stopping": "says when training stops, not what it computes",
     "tracking": "records a run",
 }
-DECIDES_NOTHING_IN = {"train": ("pictures",)}  # the sample grids of a run
+DECIDES_NOTHING_IN = {
+    "download": ("color", "data.decode", "data.mend", "data.tiff"),  # copies files undecoded
+    "train": ("pictures",),  # the sample grids of a run
+}
 
 
 @cache

@@ -189,7 +189,10 @@ def test_palettes_and_opaque_alpha_are_taken(photo: Image.Image) -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_png_of_16_bits(channels: int) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (9, 12, channels), np.uint16)
-    with opened(imagecodecs.png_encode(values.squeeze())) as pages:
+    content = imagecodecs.png_encode(values.squeeze())
+    if channels == 3:
+        assert (pixels(content) == np.rint(values / 257)).all()
+    with opened(content) as pages:
         picture = Picture.from_page(pages[0])
     color = values[..., :3] if channels >= 3 else values[..., 0]
     shown = picture.pixels / (255 if channels >= 3 else 1)
@@ -311,6 +314,11 @@ def test_files_that_are_no_pictures_are_refused(capfd: pytest.CaptureFixture[str
     for content in (b"a text in a file called x.jpg\n" * 9, b"\0" * 5000, b"<svg/>", postscript):
         assert "not a JPEG, PNG" in reason(content)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_jpeg_of_12_bits_is_refused_by_what_it_is() -> None:
+    content = imagecodecs.jpeg8_encode(np.full((16, 16, 3), 900, np.uint16), bitspersample=12)
+    assert reason(content) == "unreadable: a JPEG of 12 bits, which is not read"
 
 
 @pytest.mark.parametrize("side", [30_000, 10_000])

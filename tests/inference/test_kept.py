@@ -149,6 +149,26 @@ def test_a_page_that_fails_is_named_and_nothing_is_written(colorize: Colorize) -
     assert names_in("out") == []
 
 
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("order", "<>")
+def test_a_page_that_cannot_be_found_is_named(
+    colorize: Colorize, bigtiff: bool, order: str
+) -> None:
+    with tifffile.TiffWriter("whole.tif", bigtiff=bigtiff, byteorder=order) as tif:
+        for _ in range(3):
+            tif.write(gray(), metadata=None)
+    with tifffile.TiffFile("whole.tif") as tif:
+        third = tif.pages[2].offset
+    for end in (third, third + 1, third + 90):
+        Path("cut.tif").write_bytes(Path("whole.tif").read_bytes()[:end])
+        said = colorize("cut.tif", "-o", "out", "--overwrite")
+        assert (said.code, said.err) == (0, "")
+        note = "colorize: cut.tif: damaged: its page 3 cannot be found; coloured all the same\n"
+        assert note in said.out
+        with Image.open("out/cut.tif") as result:
+            assert getattr(result, "n_frames", 1) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "result"),
     [("a.gif", "a.png"), ("a.png", "a.png"), ("a.webp", "a.webp"), ("a.avif", "a.avif"),

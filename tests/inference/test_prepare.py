@@ -7,7 +7,8 @@ import pytest
 
 from colorgan import Colorizer, color
 from colorgan.color import UInt8Array
-from colorgan.inference.image import TURNS, Picture, turn_upright
+from colorgan.data.decode import TURNS, turn_upright
+from colorgan.inference.image import Picture
 from colorgan.inference.prepare import Box, find_border, prepare_input, small_size
 from colorgan.spaces import SPACES, get_space
 

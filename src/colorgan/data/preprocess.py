@@ -31,7 +31,8 @@ from colorgan import color, io, paths
 from colorgan.color import UInt8Array
 from colorgan.config import SPLITS, DataParams, Params, SpaceName
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, read_made
-from colorgan.data.decode import DecodedPhoto, RawPhoto, UnreadablePhoto, batched
+from colorgan.data.decode import DecodedPhoto, RawPhoto, UnreadablePhoto
+from colorgan.data.photo_files import batched
 from colorgan.data.sources import MANIFEST, SOURCES, Manifest
 from colorgan.errors import ColorganError
 from colorgan.spaces import get_space
@@ -201,7 +202,7 @@ def convert_all(
         ColorganError: a process ended abruptly.
     """
     converter.scratch.touch()
-    chunks = batched(photos, CHUNK_PHOTOS, CHUNK_BYTES)
+    chunks = batched(photos, CHUNK_PHOTOS, CHUNK_BYTES, lambda photo: len(photo.content))
     records: list[PhotoRecord] = []
     if not n_workers:
         for chunk in chunks:

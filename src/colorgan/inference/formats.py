@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from colorgan.color import UInt8Array
-from colorgan.data.decode import UnreadablePhoto, opened
-from colorgan.inference.image import Picture, turn_upright, uint8
+from colorgan.data.decode import UnreadablePhoto, opened, turn_upright
+from colorgan.inference.image import Picture, uint8
 from colorgan.inference.metadata import Metadata, directory
 
 Comparison = Literal["side", "slider"]
