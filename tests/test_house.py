@@ -49,7 +49,8 @@ DECIDES_NOTHING = {
     "tracking": "records a run",
 }
 DECIDES_NOTHING_IN = {
-    "download": ("color", "data.decode", "data.mend", "data.tiff"),  # copies files undecoded
+    # It copies files undecoded.
+    "download": ("color", "data.arrays", "data.decode", "data.mend", "data.tiff"),
     "train": ("pictures",),  # the sample grids of a run
 }
 
