@@ -18,11 +18,9 @@ from colorgan.data.decode import RawPhoto, UnreadablePhoto, decode, opened, read
 from colorgan.inference.image import Picture
 
 ROOT = Path(__file__).parents[2]
-SRGB = ImageCms.createProfile("sRGB")
-D50 = (0.9642, 1.0, 0.8249)
-ADOBE = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
-SWAPPED = ((0.14307, 0.06061, 0.71410), (0.38515, 0.71687, 0.09708), (0.43607, 0.22249, 0.01392))
-"""sRGB's primaries, blue first: red and blue change places."""
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SWAPPED = SRGB.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
+"""A profile in which red and blue have changed places."""
 
 
 @pytest.fixture(scope="module")
@@ -69,29 +67,6 @@ def png(width: int, height: int, bits: int, rows: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
-
-
-def rgb_profile(primaries: tuple[tuple[float, ...], ...], gamma: float) -> bytes:
-    """An ICC profile of an RGB space by its primaries (in XYZ under D50) and its gamma."""
-
-    def xyz(values: tuple[float, ...]) -> bytes:
-        return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in values)
-
-    curve = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(gamma * 256))
-    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
-    text += bytes(-len(text) % 4)
-    tags = [(b"desc", text), (b"cprt", b"text\0\0\0\0none"), (b"wtpt", xyz(D50))]
-    tags += list(zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(xyz, primaries), strict=True))
-    tags += [(name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")]
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, data in tags:
-        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
-    head = struct.pack(">I4sI4s4s4s", 0, b"test", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
-    head += bytes(12) + b"acsp" + bytes(28)
-    head += b"".join(struct.pack(">i", round(v * 65536)) for v in D50)
-    profile = head + bytes(128 - len(head)) + table + body
-    return struct.pack(">I", len(profile)) + profile[4:]
 
 
 @pytest.mark.parametrize(
@@ -149,18 +124,16 @@ def test_a_phones_jpeg_with_a_second_picture_is_drafted_too(photo: Image.Image) 
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
-def test_adobe_rgb_becomes_more_colourful(kind: str) -> None:
-    # By hand, in linear light (0.0415, 0.4649, 0.0415): r' = 1.398 r - 0.398 g, which is below 0,
-    # g' = g, b' = 1.043 b - 0.043 g = 0.0233; encoded by sRGB's curve (0, 181, 42).
-    image = Image.new("RGB", (80, 80), (60, 180, 60))
+def test_a_colour_profile_is_converted_to_srgb(kind: str) -> None:
+    image = Image.new("RGB", (80, 80), (200, 90, 40))
     options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(kind, {})
-    content = encoded(image, kind, icc_profile=rgb_profile(ADOBE, 563 / 256), **options)
-    assert np.abs(pixels(content)[40, 40] - (0, 181, 42)).max() <= 3
+    content = encoded(image, kind, icc_profile=SWAPPED, **options)
+    assert np.abs(pixels(content)[40, 40] - (40, 90, 200)).max() <= 1
 
 
 def test_a_profile_that_does_not_fit_is_left_aside(photo: Image.Image) -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    for profile in (b"rubbish" * 50, lab, rgb_profile(ADOBE, 2.2)[:200]):
+    for profile in (b"rubbish" * 50, lab, SWAPPED[:200]):
         assert mean_error(encoded(photo, "PNG", icc_profile=profile), photo) == 0
 
 
@@ -173,7 +146,6 @@ def test_damaged_exif_is_no_reason_to_leave_a_photo_out(photo: Image.Image) -> N
 def test_cmyk_is_converted(photo: Image.Image) -> None:
     cmyk = photo.convert("CMYK")
     assert mean_error(encoded(cmyk, "JPEG", quality=95, subsampling=0), photo) < 3
-    assert mean_error(encoded(cmyk, "TIFF"), photo) < 1
 
 
 def test_palettes_and_opaque_alpha_are_taken(photo: Image.Image) -> None:
@@ -296,16 +268,12 @@ def test_truncated_files_are_refused_quietly(photo, kind, capfd) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def damage(content: bytes, start: int, step: int) -> bytes:
-    damaged = bytearray(content)
-    for at in range(start, min(len(damaged) - 300, 6_000), step):
-        damaged[at] ^= 0x5A
-    return bytes(damaged)
-
-
 def test_a_damaged_png_is_refused(photo: Image.Image) -> None:
+    damaged = bytearray(encoded(photo, "PNG"))
+    for at in range(200, 6_000, 97):
+        damaged[at] ^= 0x5A
     # Pillow alone makes a nearly black picture of this one, without an error.
-    assert "broken PNG" in reason(damage(encoded(photo, "PNG"), 200, 97))
+    assert "broken PNG" in reason(bytes(damaged))
 
 
 def test_files_that_are_no_pictures_are_refused(capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -62,28 +61,12 @@ def server(
 ) -> Iterator[KaggleServer]:
     """Kaggle with a small set, to which the client's environment leads."""
     with KaggleServer(zipped(files)) as server:
-        _lead_to(server, monkeypatch)
+        for name, value in server.environment.items():
+            if value:
+                monkeypatch.setenv(name, value)
+            else:
+                monkeypatch.delenv(name, raising=False)
         yield server
-
-
-def _lead_to(server: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in server.environment.items():
-        if value:
-            monkeypatch.setenv(name, value)
-        else:
-            monkeypatch.delenv(name, raising=False)
-
-
-@contextmanager
-def _nobody_listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Lead the client to a port that is taken but not listened at: it refuses for certain."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        yield
 
 
 @pytest.fixture
@@ -161,8 +144,11 @@ def test_refused_without_credentials(server: KaggleServer, data: DataParams, raw
         assert way in said
 
 
-def test_no_server(cache, data, raw, monkeypatch) -> None:
-    with _nobody_listening(monkeypatch):
+def test_no_server(server, cache, data, raw, monkeypatch) -> None:
+    # A port that is taken but not listened at refuses for certain.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
         said = _refusal(data, raw)
     assert "(Connection refused): check the network and run it again" in said
     assert (
