@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from colorgan.data.decode import TURNS, turn_upright
+from colorgan.data.decode import turn_upright
 from colorgan.errors import ColorganError
 from colorgan.inference.image import Picture, turn_back
 
@@ -16,7 +16,7 @@ RAMP = np.linspace(0, 255, 12).round().astype(np.uint8).reshape(3, 4)
 RGB = np.stack((RAMP, RAMP[::-1], RAMP[:, ::-1]), axis=-1)
 
 
-@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientations_are_turned_as_pillow_turns_them(orientation: int) -> None:
     lying = Image.fromarray(RGB)
     lying.getexif()[0x0112] = orientation

@@ -31,17 +31,16 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 ORIENTATION = 0x0112
-TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
-    1: lambda x: x,
-    2: lambda x: x[:, ::-1],
-    3: lambda x: x[::-1, ::-1],
-    4: lambda x: x[::-1],
-    5: lambda x: x.swapaxes(0, 1),
-    6: lambda x: np.rot90(x, -1),
-    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
-    8: np.rot90,
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
-"""By EXIF orientation: turns pixels as the file stores them upright."""
+"""How a picture with an EXIF orientation is turned upright."""
 OPAQUE_FROM = 250
 """Alpha from which on a pixel counts as opaque; scanners and editors leave 254 behind."""
 
@@ -120,7 +119,7 @@ class TiffPage(Page):
     def __init__(self, content: bytes, page: Any, warning: str) -> None:
         self._content, self._page, self.warning = content, page, warning
         turned = tiff.number(page, ORIENTATION, 1)
-        self._turn = TURNS.get(turned, TURNS[1])
+        self._turn = UPRIGHT.get(turned)
         self.format, self.info = "TIFF", tiff.info(page)
         self.size = _upright_size((page.imagewidth, page.imagelength), turned)
         self.is_gray = page.photometric in (tiff.WHITE_IS_ZERO, tiff.BLACK_IS_ZERO)
@@ -139,7 +138,11 @@ class TiffPage(Page):
                 stored.seek(self._page.index)
                 stored.load()  # turns it upright
                 return split_alpha(stored)
-        image, alpha = tiff.load(self._page, self._turn)
+        image, alpha = tiff.load(self._page)
+        if self._turn is not None:
+            image = image.transpose(self._turn)
+            if alpha is not None:
+                alpha = np.asarray(Image.fromarray(alpha).transpose(self._turn))
         image.info = self.info
         return image, alpha
 
@@ -177,8 +180,8 @@ def decode(content: bytes, side: int) -> DecodedPhoto:
         if alpha is not None and alpha.min() < OPAQUE_FROM:
             raise UnreadablePhoto("transparent: parts of the picture are not there")
         upright = srgb(image)
-        if page.orientation > 1:
-            upright = Image.fromarray(turn_upright(np.asarray(upright), page.orientation))
+        if page.orientation in UPRIGHT:
+            upright = upright.transpose(UPRIGHT[page.orientation])
         return DecodedPhoto(upright, "srgb", _upright_size(page.size, page.orientation))
 
 
@@ -307,8 +310,13 @@ def _check_size(size: tuple[int, int]) -> None:
 
 
 def turn_upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Turn pixels as a file of this EXIF orientation stores them upright."""
-    return np.ascontiguousarray(TURNS[orientation](pixels))
+    """Turn pixels `(H, W)` or `(H, W, C)`, uint8 or float32, as a file stores them, upright."""
+    if orientation not in UPRIGHT:
+        return np.ascontiguousarray(pixels)
+    if pixels.ndim == 3:
+        planes = np.moveaxis(pixels, -1, 0)
+        return np.stack([turn_upright(plane, orientation) for plane in planes], axis=-1)
+    return np.asarray(Image.fromarray(pixels).transpose(UPRIGHT[orientation]))
 
 
 def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
@@ -325,7 +333,7 @@ def orientation(image: Image.Image) -> int:
         found = int(image.getexif().get(ORIENTATION, 1))
     except Exception:
         return 1
-    return found if found in TURNS else 1
+    return found if found in UPRIGHT else 1
 
 
 def srgb(image: Image.Image) -> Image.Image:

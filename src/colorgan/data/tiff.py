@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -81,12 +81,8 @@ def is_plain(page: TiffPage) -> bool:
     return kind in PILLOW_READS and page.sampleformat == UNSIGNED and is_chunky and in_main_chain
 
 
-def load(
-    page: TiffPage, turn: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-) -> tuple[Image.Image, UInt8Array | None]:
+def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
     """Decode a page with tifffile; return its colours, and its alpha `(H, W)` if it has one.
-
-    `turn` turns its pixels upright.
 
     The colours are of mode RGB, CMYK, LAB, or, for gray of any depth, F in 0..1.
 
@@ -100,7 +96,7 @@ def load(
     if not array.size:
         raise ValueError("a TIFF without pixels")
     array = array[:, 0]
-    samples = turn(np.moveaxis(array[..., 0], 0, -1) if len(array) > 1 else array[0])
+    samples = np.moveaxis(array[..., 0], 0, -1) if len(array) > 1 else array[0]
     channels = CHANNELS[page.photometric]
     if page.photometric == PALETTE:
         return Image.fromarray(_colormap(page)[samples[..., 0]]), None
