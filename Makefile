@@ -29,6 +29,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 repro: setup  ## Run the six stages on the bundled photos (only what changed), then print the metrics
 	@# A ZIP file of the project has no git, which DVC has to be told.
 	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
+	@python -m colorgan check-photos
 	dvc repro
 	@# With a full disk, DVC ends well without having kept the results.
 	@dvc data status --json | python -c 'import json, sys; gone = json.load(sys.stdin).get("not_in_cache"); sys.exit(gone and "colorgan: not in the cache of DVC: " + ", ".join(sorted(gone)) + "; free some space on its disk, then run: dvc commit --force")'

@@ -48,7 +48,11 @@ DECIDES_NOTHING = {
     "runs.stopping": "says when training stops, not what it computes",
     "tracking": "records a run",
 }
-DECIDES_NOTHING_IN = {"train": ("pictures",)}  # the sample grids of a run
+DECIDES_NOTHING_IN = {
+    # It copies files undecoded.
+    "download": ("color", "data.arrays", "data.decode", "data.mend", "data.tiff"),
+    "train": ("pictures",),  # the sample grids of a run
+}
 
 
 @cache

@@ -158,18 +158,22 @@ def test_what_dvc_would_stop_at_is_named_first(
     monkeypatch.setattr(
         os, "access", lambda file, mode: "secret" not in file.name and access(file, mode)
     )
-    said = colorgan("preset", "photos", "--path", "x")
-    assert said.code == 1
-    assert said.err.startswith(f"colorgan: 'x/y/{name}' ")
-    assert "would stop there, so delete it or move it elsewhere" in said.err
-    assert said.err.count("\n") == 1
+    paths.PARAMS.write_text(SHIPPED.read_text().replace("path: data/sample", "path: x"))
+    for command in (("preset", "photos", "--path", "x"), ("check-photos",)):
+        said = colorgan(*command)
+        assert said.code == 1
+        assert said.err.startswith(f"colorgan: 'x/y/{name}' ")
+        assert "would stop there, so delete it or move it elsewhere" in said.err
+        assert said.err.count("\n") == 1
+    bad.unlink()
+    assert colorgan("check-photos").code == 0
 
 
 def test_what_photos_and_the_path_need(colorgan: Callable[..., Any]) -> None:
     Path("x.zip").touch()
     cases = {
         ("photos",): "the preset photos needs the photos: `preset photos --path PATH`, with",
-        ("photos", "--path", "no/where"): f"{Path.cwd()}/no/where does not exist: --path should",
+        ("photos", "--path", "no/where"): f"{Path.cwd()}/no/where does not exist: the path should",
         ("photos", "--path", "x.zip"): f"{Path.cwd()}/x.zip is a file, but no .parquet file: ",
         ("quick", "--path", "."): "the preset quick takes no --path: `preset photos --path PATH`",
     }

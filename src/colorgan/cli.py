@@ -132,6 +132,16 @@ def preset(
 
 
 @app.command(rich_help_panel=TOOLS)
+def check_photos() -> None:
+    """Check the photos that params.yaml names, before DVC fails or waits for ever at one."""
+    from colorgan.presets import check_photos as run
+
+    params = _params()
+    for path in dict.fromkeys((params.rgb.data.path, params.lab.data.path)):
+        run(Path(path))
+
+
+@app.command(rich_help_panel=TOOLS)
 def verify(
     space: Space,
     run: Annotated[

@@ -183,10 +183,17 @@ def uint8_from_unit(rgb: Any) -> Any:
     return _uint8(rgb * 255.0)
 
 
+def uint8_from_uint16(x: Any) -> Any:
+    """Convert 0..65535 to uint8 0..255, rounded."""
+    # 65535 is 255 * 257.
+    return ((x.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def _uint8(x: Any) -> Any:
-    kit = _kit(x)
-    rounded = kit.clip(kit.round(x), 0, 255)
-    return rounded.astype(np.uint8) if kit is np else rounded.to(kit.uint8)
+    """Round and clip `x`, which is overwritten: no second array for a large picture."""
+    if _kit(x) is np:
+        return np.clip(np.rint(x, out=x), 0, 255, out=x).astype(np.uint8)
+    return x.round_().clamp_(0, 255).byte()
 
 
 # A table is ten times as fast as the power function.

@@ -176,12 +176,12 @@ class LAB(Space):
         ab: Tensor = color.centred_from_uint8(target, color.AB_OFFSET, color.AB_SCALE)
         return ab.movedim(-1, 1)
 
-    def decode(self, input: Tensor, output: Tensor) -> Tensor:
-        """Convert L of the input and ab of the output; colours outside sRGB are clipped."""
+    def decode(self, input: Tensor, output: Tensor, gain: float = 1.0) -> Tensor:
+        """Convert L of the input and `gain` times the output's ab; clip colours outside sRGB."""
         import torch
 
         lightness = (input.float() + 1) * (color.L_MAX / 2)
-        lab = torch.cat((lightness, output.float() * color.AB_SCALE), dim=1)
+        lab = torch.cat((lightness, output.float() * (gain * color.AB_SCALE)), dim=1)
         rgb: Tensor = color.rgb_from_lab(lab.movedim(1, -1))
         return rgb
 

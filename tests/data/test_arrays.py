@@ -56,7 +56,7 @@ def test_arrays_that_are_not_there_yet(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", [b"", b"\xff\xfe", b"{}"])
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe", b"{}", b"[]"])
 def test_a_damaged_dataset_json(folder: Path, text: bytes) -> None:
     (folder / "dataset.json").write_bytes(text)
     refused(folder, f"{folder / 'dataset.json'} is damaged (")

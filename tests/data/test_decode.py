@@ -18,11 +18,9 @@ from colorgan.data.decode import RawPhoto, UnreadablePhoto, decode, opened, read
 from colorgan.inference.image import Picture
 
 ROOT = Path(__file__).parents[2]
-SRGB = ImageCms.createProfile("sRGB")
-D50 = (0.9642, 1.0, 0.8249)
-ADOBE = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
-SWAPPED = ((0.14307, 0.06061, 0.71410), (0.38515, 0.71687, 0.09708), (0.43607, 0.22249, 0.01392))
-"""sRGB's primaries, blue first: red and blue change places."""
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SWAPPED = SRGB.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
+"""A profile in which red and blue have changed places."""
 
 
 @pytest.fixture(scope="module")
@@ -71,29 +69,6 @@ def png(width: int, height: int, bits: int, rows: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
-def rgb_profile(primaries: tuple[tuple[float, ...], ...], gamma: float) -> bytes:
-    """An ICC profile of an RGB space by its primaries (in XYZ under D50) and its gamma."""
-
-    def xyz(values: tuple[float, ...]) -> bytes:
-        return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in values)
-
-    curve = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(gamma * 256))
-    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
-    text += bytes(-len(text) % 4)
-    tags = [(b"desc", text), (b"cprt", b"text\0\0\0\0none"), (b"wtpt", xyz(D50))]
-    tags += list(zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(xyz, primaries), strict=True))
-    tags += [(name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")]
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, data in tags:
-        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
-    head = struct.pack(">I4sI4s4s4s", 0, b"test", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
-    head += bytes(12) + b"acsp" + bytes(28)
-    head += b"".join(struct.pack(">i", round(v * 65536)) for v in D50)
-    profile = head + bytes(128 - len(head)) + table + body
-    return struct.pack(">I", len(profile)) + profile[4:]
-
-
 @pytest.mark.parametrize(
     ("kind", "options", "allowed"),
     [
@@ -103,27 +78,31 @@ def rgb_profile(primaries: tuple[tuple[float, ...], ...], gamma: float) -> bytes
         ("TIFF", {}, 0.0),
         ("TIFF", {"compression": "tiff_lzw"}, 0.0),
         ("BMP", {}, 0.0),
+        ("PPM", {}, 0.0),
         ("GIF", {}, 12.0),
+        ("AVIF", {"quality": 95}, 3.0),
+        ("HEIF", {"quality": 95}, 3.0),
+        ("JPEG2000", {}, 3.0),
     ],
 )
-def test_the_usual_formats(photo, kind, options, allowed) -> None:
+def test_formats(photo, kind, options, allowed) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
     content = encoded(photo, kind, **options)
     assert mean_error(content, photo) <= allowed
     assert decode(content, 64).size == (200, 140)
+    assert read_head(io.BytesIO(content)) == (kind, 200 * 140)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photo_is_turned_upright(photo: Image.Image, kind: str, orientation: int) -> None:
+def test_a_photo_is_turned_upright(photo: Image.Image, orientation: int) -> None:
     array = np.asarray(photo)
     turned = [array, array[:, ::-1], array[::-1, ::-1], array[::-1]]
     turned += [turned[i].swapaxes(0, 1) for i in (0, 3, 2, 1)]
     upright = Image.fromarray(np.ascontiguousarray(turned[orientation - 1]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    how = {"tiffinfo": {0x0112: orientation}} if kind == "TIFF" else {"exif": exif}
-    more = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
-    content = encoded(photo, kind, **how, **more)
+    content = encoded(photo, "JPEG", exif=exif, quality=95, subsampling=0)
     decoded = decode(content, 140)
     assert decoded.size == decoded.image.size == upright.size
     assert mean_error(content, upright) <= 2
@@ -149,31 +128,22 @@ def test_a_phones_jpeg_with_a_second_picture_is_drafted_too(photo: Image.Image) 
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
-def test_adobe_rgb_becomes_more_colourful(kind: str) -> None:
-    # By hand, in linear light (0.0415, 0.4649, 0.0415): r' = 1.398 r - 0.398 g, which is below 0,
-    # g' = g, b' = 1.043 b - 0.043 g = 0.0233; encoded by sRGB's curve (0, 181, 42).
-    image = Image.new("RGB", (80, 80), (60, 180, 60))
+def test_a_colour_profile_is_converted_to_srgb(kind: str) -> None:
+    image = Image.new("RGB", (80, 80), (200, 90, 40))
     options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(kind, {})
-    content = encoded(image, kind, icc_profile=rgb_profile(ADOBE, 563 / 256), **options)
-    assert np.abs(pixels(content)[40, 40] - (0, 181, 42)).max() <= 3
+    content = encoded(image, kind, icc_profile=SWAPPED, **options)
+    assert np.abs(pixels(content)[40, 40] - (40, 90, 200)).max() <= 1
 
 
 def test_a_profile_that_does_not_fit_is_left_aside(photo: Image.Image) -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    for profile in (b"rubbish" * 50, lab, rgb_profile(ADOBE, 2.2)[:200]):
+    for profile in (b"rubbish" * 50, lab, SWAPPED[:200]):
         assert mean_error(encoded(photo, "PNG", icc_profile=profile), photo) == 0
-
-
-def test_damaged_exif_is_no_reason_to_leave_a_photo_out(photo: Image.Image) -> None:
-    for exif in (b"Exif\0\0MM\0*\xff\xff\xff\xffrubbish", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"x"):
-        content = encoded(photo, "JPEG", quality=95, subsampling=0, exif=exif)
-        assert mean_error(content, photo) < 2
 
 
 def test_cmyk_is_converted(photo: Image.Image) -> None:
     cmyk = photo.convert("CMYK")
     assert mean_error(encoded(cmyk, "JPEG", quality=95, subsampling=0), photo) < 3
-    assert mean_error(encoded(cmyk, "TIFF"), photo) < 1
 
 
 def test_palettes_and_opaque_alpha_are_taken(photo: Image.Image) -> None:
@@ -189,7 +159,10 @@ def test_palettes_and_opaque_alpha_are_taken(photo: Image.Image) -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_png_of_16_bits(channels: int) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (9, 12, channels), np.uint16)
-    with opened(imagecodecs.png_encode(values.squeeze())) as pages:
+    content = imagecodecs.png_encode(values.squeeze())
+    if channels == 3:
+        assert (pixels(content) == np.rint(values / 257)).all()
+    with opened(content) as pages:
         picture = Picture.from_page(pages[0])
     color = values[..., :3] if channels >= 3 else values[..., 0]
     shown = picture.pixels / (255 if channels >= 3 else 1)
@@ -210,15 +183,6 @@ def test_the_transparent_colour_of_16_bits() -> None:
         _, alpha = pages[0].load()
     assert alpha is not None
     assert (alpha == np.where((rgb == rgb[2, 3]).all(-1), 0, 255)).all()
-
-
-@pytest.mark.parametrize("format", ["AVIF", "HEIF", "JPEG2000", "PPM"])
-def test_formats_of_phones_and_archives(photo: Image.Image, format: str) -> None:
-    if format == "HEIF":
-        pytest.importorskip("pillow_heif").register_heif_opener()
-    options = {} if format in ("JPEG2000", "PPM") else {"quality": 95}
-    assert mean_error(encoded(photo, format, **options), photo) < 3
-    assert read_head(io.BytesIO(encoded(photo, format, **options))) == (format, 200 * 140)
 
 
 @pytest.mark.parametrize("bits", [10, 12])
@@ -293,16 +257,12 @@ def test_truncated_files_are_refused_quietly(photo, kind, capfd) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def damage(content: bytes, start: int, step: int) -> bytes:
-    damaged = bytearray(content)
-    for at in range(start, min(len(damaged) - 300, 6_000), step):
-        damaged[at] ^= 0x5A
-    return bytes(damaged)
-
-
 def test_a_damaged_png_is_refused(photo: Image.Image) -> None:
+    damaged = bytearray(encoded(photo, "PNG"))
+    for at in range(200, 6_000, 97):
+        damaged[at] ^= 0x5A
     # Pillow alone makes a nearly black picture of this one, without an error.
-    assert "broken PNG" in reason(damage(encoded(photo, "PNG"), 200, 97))
+    assert "broken PNG" in reason(bytes(damaged))
 
 
 def test_files_that_are_no_pictures_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
@@ -311,6 +271,11 @@ def test_files_that_are_no_pictures_are_refused(capfd: pytest.CaptureFixture[str
     for content in (b"a text in a file called x.jpg\n" * 9, b"\0" * 5000, b"<svg/>", postscript):
         assert "not a JPEG, PNG" in reason(content)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_jpeg_of_12_bits_is_refused_by_what_it_is() -> None:
+    content = imagecodecs.jpeg8_encode(np.full((16, 16, 3), 900, np.uint16), bitspersample=12)
+    assert reason(content) == "unreadable: a JPEG of 12 bits, which is not read"
 
 
 @pytest.mark.parametrize("side", [30_000, 10_000])

@@ -12,7 +12,6 @@ import pytest
 from colorgan import io, paths
 from colorgan.config import Params
 from colorgan.data.download import download
-from colorgan.data.preprocess import preprocess
 from colorgan.errors import ColorganError
 from tiny_project import listing
 
@@ -89,17 +88,6 @@ def test_a_download_that_fails_leaves_the_last_one(params, write_photos, monkeyp
     with pytest.raises(KeyboardInterrupt):
         download(params, "lab")
     assert listing(paths.DATA / "raw") == first
-
-
-@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"\xff"])
-def test_a_manifest_that_is_damaged(params: Params, text: bytes) -> None:
-    path = paths.raw("lab") / "manifest.json"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(text)
-    with pytest.raises(ColorganError) as refusal:
-        preprocess(params, "lab")
-    assert str(refusal.value).startswith(f"{path} is damaged (")
-    assert "run `dvc repro -f download@lab`" in str(refusal.value)
 
 
 def test_a_relative_path_is_warned_of(project, make_params, write_photos, capsys) -> None:

@@ -157,8 +157,7 @@ class Bomb(RawPhoto):
 @pytest.mark.parametrize("limit", ["CHUNK_PHOTOS", "WAITING_BYTES"])
 def test_photos_are_read_as_they_are_converted(make_params, project, monkeypatch, limit) -> None:
     """However many photos there are, few of them are in memory: some chunks a process, or bytes."""
-    monkeypatch.setattr(stage, limit, {"CHUNK_PHOTOS": 5, "WAITING_BYTES": 3000}[limit])
-    monkeypatch.setattr(stage, "CHUNK_BYTES", {"CHUNK_PHOTOS": 1 << 20, "WAITING_BYTES": 1}[limit])
+    monkeypatch.setattr(stage, limit, {"CHUNK_PHOTOS": 5, "WAITING_BYTES": 10_000}[limit])
     converter = Converter("lab", make_params().lab.data, Path("scratch"))
     alive: list[weakref.ref[RawPhoto]] = []
     most = 0
@@ -173,7 +172,7 @@ def test_photos_are_read_as_they_are_converted(make_params, project, monkeypatch
 
     records = convert_all(converter, photos(), 2)
     assert [record.name for record in records] == [str(i) for i in range(200)]
-    assert most < {"CHUNK_PHOTOS": 60, "WAITING_BYTES": 8}[limit]
+    assert most < {"CHUNK_PHOTOS": 60, "WAITING_BYTES": 16}[limit]
 
 
 def test_the_digest_names_the_data(write_photos, run) -> None:

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from colorgan.data.decode import UnreadablePhoto, decode, opened
-from colorgan.inference.image import Picture, turn_upright
+from colorgan.data.decode import UnreadablePhoto, decode, opened, turn_upright
+from colorgan.inference.image import Picture
 
 Array = npt.NDArray[Any]
 HEIGHT, WIDTH = 37, 53

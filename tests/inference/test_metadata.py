@@ -109,10 +109,11 @@ def test_a_gray_thumbnail_does_not_stay(colorize: Colorize) -> None:
     [
         lambda data: data[:20],
         lambda data: b"Exif\0\0" + b"\xff" * 100,
+        lambda data: b"x",
         lambda data: data[:14] + b"\xff" * 12 + data[26:],
         lambda data: data.replace(b"1931:06", b"\xff\xfe\0\x01:06"),
     ],
-    ids=["cut", "noise", "wrong tag", "wrong text"],
+    ids=["cut", "noise", "no EXIF", "wrong tag", "wrong text"],
 )
 def test_a_damaged_exif_or_profile_stops_nothing(
     colorize: Colorize, damage: Callable[[bytes], bytes]

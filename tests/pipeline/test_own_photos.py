@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,10 @@ def test_new_photos_are_noticed_and_thumbnails_are_not_taken(
     said = own_project.run("dvc", "repro", "preprocess@lab")
     assert own_project.stages_run(said) == both
     assert f"13 photos in {pictures}\n" in said
+    # DVC alone would wait for ever.
+    os.mkfifo(pictures / "pipe")
+    said = own_project.run("make", "-o", ".venv/.installed", "repro", check=False)
+    assert f"colorgan: '{pictures / 'pipe'}' is not a regular file: DVC reads every file" in said
 
 
 def test_a_project_without_git_runs_too(own_project: Project) -> None:

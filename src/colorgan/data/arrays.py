@@ -32,6 +32,7 @@ from colorgan.errors import ColorganError
 if TYPE_CHECKING:
     import pandas as pd
 
+MappedArray = np.memmap[Any, np.dtype[np.uint8]]
 T = TypeVar("T")
 VERSION = 1
 INDEX_COLUMNS = ("id", "split", "label", "source", "width", "height")
@@ -147,9 +148,14 @@ def open_split(folder: Path, name: str) -> Split:
     """
     info = read_info(folder)
     count, side = info.counts[name], info.image_size
-    input = _open(folder / name / "input.npy", (count, side, side), info.space)
-    shape = (count, side, side, info.out_channels)
-    target = _open(folder / name / "target.npy", shape, info.space)
+    shapes = {"input": (count, side, side), "target": (count, side, side, info.out_channels)}
+    # An empty file cannot be mapped; an empty split needs no file at all.
+    input, target = (
+        open_array(folder / name / f"{kind}.npy", shape, f": {_remake(info.space)}")
+        if count
+        else np.zeros(shape, np.uint8)
+        for kind, shape in shapes.items()
+    )
     rows = _read_index(folder / "index.csv", info.space)
     rows = rows[rows["split"] == name].reset_index(drop=True)
     if len(rows) != count:
@@ -172,18 +178,28 @@ def _read_index(path: Path, space: str) -> pd.DataFrame:
         raise ColorganError(f"{path} cannot be read ({error}): {_remake(space)}") from None
 
 
-def _open(path: Path, shape: tuple[int, ...], space: str) -> UInt8Array:
-    # An empty file cannot be mapped; an empty split needs no file at all.
-    if shape[0] == 0:
-        return np.zeros(shape, np.uint8)
+def open_array(path: Path, shape: tuple[int | str, ...], advice: str = "") -> MappedArray:
+    """Map an .npy file of uint8 to memory; a name in `shape` stands for any length.
+
+    Raises:
+        ColorganError: it is missing, damaged, or not of this shape; ends with the advice.
+    """
+    should = f"uint8 ({', '.join(map(str, shape))})"
     try:
-        array: UInt8Array = open_memmap(path, "r")
-    except (ValueError, EOFError, OSError) as error:
-        raise ColorganError(f"{path} cannot be read ({error}): {_remake(space)}") from None
-    if array.shape != shape or array.dtype != np.uint8:
+        array: MappedArray = open_memmap(path, "r")
+    except Exception as error:
+        # The header is Python source: damaged, it raises nearly anything.
+        reason = getattr(error, "strerror", None) or error
         raise ColorganError(
-            f"{path} holds {array.dtype} {array.shape}, it should hold uint8 {shape}: "
-            f"{_remake(space)}"
+            f"{path} cannot be read ({reason}), it should be an .npy file of {should}{advice}"
+        ) from error
+    fits = len(array.shape) == len(shape) and all(
+        isinstance(wanted, str) or length == wanted
+        for length, wanted in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype != np.uint8 or not fits or not array.size or not array.flags.c_contiguous:
+        raise ColorganError(
+            f"{path} holds {array.dtype} {array.shape}, it should hold {should}{advice}"
         )
     return array
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from colorgan.color import UInt8Array, uint8_from_uint16
 from colorgan.data import mend, tiff
-from colorgan.data.tiff import UInt8Array
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 """The formats that are tried, whatever the file's name, besides HEIC. Not all that Pillow knows:
@@ -57,10 +59,10 @@ class Page:
         format: as Pillow calls it.
         size: width and height as stored.
         is_gray: whether it has no colours.
-        orientation: of EXIF, 1 if there is none.
+        orientation: of EXIF, 1 to 8; 1 if there is none.
         info: what the file says of it, as in `Image.info`; complete after `load`.
         n_left: further pictures of the file that `opened` does not give.
-        warning: what is damaged, though the picture is whole; known after `load`.
+        warning: what of the file is damaged, though not this picture; known after `load`.
     """
 
     def __init__(self, content: bytes, image: Image.Image, warning: str = "") -> None:
@@ -102,30 +104,26 @@ class Page:
         import imagecodecs
 
         samples = np.atleast_3d(imagecodecs.png_decode(self._content))
-        # Plane by plane, for the peak of memory.
-        planes = (plane / np.float32(65535) for plane in np.moveaxis(samples, -1, 0))
-        if samples.shape[2] <= 2:
-            colors = Image.fromarray(next(planes))
-        else:
-            colors = Image.fromarray(np.dstack([tiff.to_uint8(next(planes)) for _ in range(3)]))
-        alpha = next((tiff.to_uint8(plane) for plane in planes), None)
-        colors.info = self.info
-        return colors, alpha
+        colors, channels = samples[..., 0], samples.shape[2]
+        if channels >= 3:
+            # Plane by plane, for the peak of memory.
+            colors = np.dstack([uint8_from_uint16(samples[..., i]) for i in range(3)])
+        image = Image.fromarray(colors)
+        image.info = self.info
+        return image, uint8_from_uint16(samples[..., -1]) if channels in (2, 4) else None
 
 
 class TiffPage(Page):
     """A page of a TIFF, left to Pillow where that reads it right; `load` turns it upright."""
 
-    def __init__(self, content: bytes, page: Any) -> None:
-        self._content, self._page = content, page
-        orientation = tiff.number(page, ORIENTATION, 1)
-        self._turn = UPRIGHT.get(orientation)
+    def __init__(self, content: bytes, page: Any, warning: str) -> None:
+        self._content, self._page, self.warning = content, page, warning
+        turned = tiff.number(page, ORIENTATION, 1)
+        self._turn = UPRIGHT.get(turned)
         self.format, self.info = "TIFF", tiff.info(page)
-        self.size = page.imagewidth, page.imagelength
-        if self._turn is not None and orientation >= 5:
-            self.size = self.size[::-1]
+        self.size = _upright_size((page.imagewidth, page.imagelength), turned)
         self.is_gray = page.photometric in (tiff.WHITE_IS_ZERO, tiff.BLACK_IS_ZERO)
-        self.orientation, self.n_left, self.warning = 1, 0, ""
+        self.orientation, self.n_left = 1, 0
 
     def exif(self) -> Image.Exif:
         """Read its tags."""
@@ -181,11 +179,10 @@ def decode(content: bytes, side: int) -> DecodedPhoto:
         image, alpha = page.load(side)
         if alpha is not None and alpha.min() < OPAQUE_FROM:
             raise UnreadablePhoto("transparent: parts of the picture are not there")
-        upright, size = srgb(image), page.size
+        upright = srgb(image)
         if page.orientation in UPRIGHT:
             upright = upright.transpose(UPRIGHT[page.orientation])
-            size = size[::-1] if page.orientation >= 5 else size
-        return DecodedPhoto(upright, "srgb", size)
+        return DecodedPhoto(upright, "srgb", _upright_size(page.size, page.orientation))
 
 
 @dataclass(frozen=True)
@@ -228,20 +225,6 @@ class RawPhoto:
         return self.decoder(self.content, side)
 
 
-def batched(photos: Iterable[RawPhoto], most: int, most_bytes: int) -> Iterator[list[RawPhoto]]:
-    """Yield lists of up to `most` photos that hold up to `most_bytes`; at least one each."""
-    batch: list[RawPhoto] = []
-    size = 0
-    for photo in photos:
-        if batch and (len(batch) == most or size + len(photo.content) > most_bytes):
-            yield batch
-            batch, size = [], 0
-        batch.append(photo)
-        size += len(photo.content)
-    if batch:
-        yield batch
-
-
 @contextmanager
 def opened(content: bytes) -> Iterator[list[Page]]:
     """Open a picture file without decoding its pixels: all pages of a TIFF, else the first picture.
@@ -260,10 +243,10 @@ def opened(content: bytes) -> Iterator[list[Page]]:
             warnings.simplefilter("ignore")
             file, warning = io.BytesIO(content), ""
             if content.startswith(TIFF_STARTS):
-                with tiff.opened(file) as pages:
+                with tiff.opened(file) as (pages, missing):
                     for page in pages:
                         _check_size((page.imagewidth, page.imagelength))
-                    yield [TiffPage(content, page) for page in pages]
+                    yield [TiffPage(content, page, missing) for page in pages]
                 return
             if content.startswith(mend.PNG_START):
                 content, warning = mend.mended_png(content)
@@ -282,7 +265,9 @@ def opened(content: bytes) -> Iterator[list[Page]]:
             # Pillow's own text holds an address in memory, another one each time.
             reason = f"unreadable: not a {', '.join(FORMATS)} or HEIC, or a damaged one"
             if content.startswith(b"\xff\xd8\xff"):
-                reason = "unreadable: a JPEG that is damaged, or not of 8 bits"
+                deep = re.search(rb"\xff[\xc0-\xc3]\0.([\x09-\x10])", content, re.DOTALL)
+                what = f"of {deep[1][0]} bits, which is not read" if deep else "that is damaged"
+                reason = f"unreadable: a JPEG {what}"
         raise UnreadablePhoto(reason) from error
 
 
@@ -295,7 +280,7 @@ def read_head(file: IO[bytes]) -> tuple[str, int]:
     start = file.read(4)
     file.seek(0)
     if start in TIFF_STARTS:
-        with tiff.opened(file) as pages:
+        with tiff.opened(file) as (pages, _):
             return "TIFF", max(page.imagewidth * page.imagelength for page in pages)
     with _image(file) as image:
         return image.format or "", image.width * image.height
@@ -324,6 +309,20 @@ def _check_size(size: tuple[int, int]) -> None:
         raise Image.DecompressionBombError
 
 
+def turn_upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Turn pixels `(H, W)` or `(H, W, C)`, uint8 or float32, as a file stores them, upright."""
+    if orientation not in UPRIGHT:
+        return np.ascontiguousarray(pixels)
+    if pixels.ndim == 3:
+        planes = np.moveaxis(pixels, -1, 0)
+        return np.stack([turn_upright(plane, orientation) for plane in planes], axis=-1)
+    return np.asarray(Image.fromarray(pixels).transpose(UPRIGHT[orientation]))
+
+
+def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size[::-1] if 5 <= orientation <= 8 else size
+
+
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 if there is none or the metadata is damaged.
 
@@ -331,9 +330,10 @@ def orientation(image: Image.Image) -> int:
     other metadata back.
     """
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        found = int(image.getexif().get(ORIENTATION, 1))
     except Exception:
         return 1
+    return found if found in UPRIGHT else 1
 
 
 def srgb(image: Image.Image) -> Image.Image:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from colorgan.data.arrays import Split
 from colorgan.runs.runtime import Group
@@ -39,48 +39,31 @@ class _Photos(Dataset[Batch]):
         return torch.from_numpy(input), torch.from_numpy(target)
 
 
-class ShuffledBatches(Sampler[list[int]]):
-    """Whole batches of row numbers in a new order each epoch, the last incomplete one dropped.
+class Batches:
+    """The training batches of one process of a group: n = batch_size / world_size photos each.
 
-    Which photos make a batch is a function of seed and epoch alone. Each process of a group takes
-    its own part of every batch.
+    Whole batches in a new order each epoch, the last incomplete one dropped. Which photos make a
+    batch is a function of seed and epoch alone; each process takes its own part of every batch.
     """
 
-    def __init__(self, n_photos: int, batch_size: int, seed: int, group: Group) -> None:
-        self._n_photos = n_photos
-        self._batch_size = batch_size
-        self._seed = seed
-        self._group = group
-        self.epoch = 0
-        self.start = 0
-
-    def __len__(self) -> int:
-        return self._n_photos // self._batch_size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(self._n_photos, generator=stream(self._seed, self.epoch, ORDER))
-        share = self._batch_size // self._group.world_size
-        for number in range(self.start, len(self)):
-            first = number * self._batch_size + self._group.rank * share
-            yield order[first : first + share].tolist()
-
-
-class Batches:
-    """The training batches of one process of a group: n = batch_size / world_size photos each."""
-
     def __init__(self, split: Split, batch_size: int, seed: int, group: Group) -> None:
-        self._order = ShuffledBatches(len(split), batch_size, seed, group)
+        self._n_photos, self._batch_size, self._seed = len(split), batch_size, seed
+        self._group = group
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch, the same for every process."""
-        return len(self._order)
+        return self._n_photos // self._batch_size
+
+    def rows(self, epoch: int, start: int) -> list[list[int]]:
+        """Return the row numbers of this process's batches, beginning with batch `start`."""
+        order = torch.randperm(self._n_photos, generator=stream(self._seed, epoch, ORDER))
+        batches = order[: len(self) * self._batch_size].view(-1, self._batch_size)[start:]
+        share = self._batch_size // self._group.world_size
+        own: list[list[int]] = batches[:, self._group.rank * share :][:, :share].tolist()
+        return own
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
-        self._order.epoch, self._order.start = number, start
-        yield from self._read()
-
-    def _read(self) -> Iterator[Batch]:
         raise NotImplementedError
 
 
@@ -92,10 +75,11 @@ class TrainingBatches(Batches):
         group: Group = Group(),  # noqa: B008 (it is frozen)
     ) -> None:  # fmt: skip
         super().__init__(split, batch_size, seed, group)
+        self._rows: list[list[int]] = []
         self._loader: DataLoader[Batch] = DataLoader(
             _Photos(split),
             batch_size=None,
-            sampler=self._order,
+            sampler=self._rows,
             num_workers=num_workers,
             worker_init_fn=_ignore_signals,
             pin_memory=pin_memory,
@@ -105,9 +89,13 @@ class TrainingBatches(Batches):
             generator=torch.Generator(),
         )
 
-    def _read(self) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch as they are read."""
+        # In place: the workers stay, and with them the loader and its sampler.
+        self._rows[:] = self.rows(number, start)
         with _signals_held_back():
-            return iter(self._loader)
+            batches = iter(self._loader)
+        yield from batches
 
 
 class DeviceBatches(Batches):
@@ -121,10 +109,11 @@ class DeviceBatches(Batches):
         self._target = _on_device(split.target, device)
         split.release()
 
-    def _read(self) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, cut out on the device."""
         # The order of the whole epoch goes to the device at once: later copies would each wait.
-        batches = torch.tensor(list(self._order), dtype=torch.int64).to(self._input.device)
-        for rows in batches:
+        batches = torch.tensor(self.rows(number, start), dtype=torch.int64)
+        for rows in batches.to(self._input.device):
             yield self._input.index_select(0, rows), self._target.index_select(0, rows)
 
 

@@ -1,13 +1,13 @@
-"""Find the photos in a folder: the one rule, for colouring and for training."""
+"""Find photos in a folder by one rule, and batch them: for colouring and for training."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Literal
+from typing import Literal, TypeVar
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp",
@@ -23,6 +23,7 @@ SYSTEM_PREFIXES = ("@", "$")
 """First characters of further ones, such as @eaDir, @Recycle and $RECYCLE.BIN."""
 
 Kind = Literal["photo", "left out", "unreadable"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,23 @@ def find_files(
             elif wanted(path, is_folder):
                 reason = "a broken link" if path.is_symlink() else error.strerror or str(error)
                 yield FoundFile(path, "unreadable", f"unreadable: {reason}")
+
+
+def batched(
+    photos: Iterable[T], most: int, most_together: int, size_of: Callable[[T], int]
+) -> Iterator[list[T]]:
+    """Yield lists of up to `most` photos whose sizes sum to `most_together`; at least one each."""
+    batch: list[T] = []
+    together = 0
+    for photo in photos:
+        size = size_of(photo)
+        if batch and (len(batch) == most or together + size > most_together):
+            yield batch
+            batch, together = [], 0
+        batch.append(photo)
+        together += size
+    if batch:
+        yield batch
 
 
 def _why_left_out(path: Path, is_folder: bool, suffixes: Sequence[str]) -> str:

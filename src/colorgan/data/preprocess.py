@@ -31,7 +31,8 @@ from colorgan import color, io, paths
 from colorgan.color import UInt8Array
 from colorgan.config import SPLITS, DataParams, Params, SpaceName
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, read_made
-from colorgan.data.decode import DecodedPhoto, RawPhoto, UnreadablePhoto, batched
+from colorgan.data.decode import DecodedPhoto, RawPhoto, UnreadablePhoto
+from colorgan.data.photo_files import batched
 from colorgan.data.sources import MANIFEST, SOURCES, Manifest
 from colorgan.errors import ColorganError
 from colorgan.spaces import get_space
@@ -42,7 +43,7 @@ CHUNK_PHOTOS = 128
 CHUNK_BYTES = 16 << 20
 """A process is given so many photos, or bytes of them, at a time."""
 WAITING_BYTES = 256 << 20
-"""So many bytes of photos at most are read ahead, however many processes there are."""
+"""So many bytes of photos are read ahead, however many processes there are."""
 
 
 def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
@@ -201,27 +202,25 @@ def convert_all(
         ColorganError: a process ended abruptly.
     """
     converter.scratch.touch()
-    chunks = batched(photos, CHUNK_PHOTOS, CHUNK_BYTES)
+    most_pending = 2 * n_workers + 1
+    most_bytes = min(CHUNK_BYTES, WAITING_BYTES // most_pending)
+    chunks = batched(photos, CHUNK_PHOTOS, most_bytes, lambda photo: len(photo.content))
     records: list[PhotoRecord] = []
     if not n_workers:
         for chunk in chunks:
             records += converter.convert(len(records), chunk)
         return records
-    pending: deque[tuple[Future[list[PhotoRecord]], int]] = deque()
-    first = waiting = 0
+    pending: deque[Future[list[PhotoRecord]]] = deque()
+    first = 0
     pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _start_worker)
     try:
         for chunk in chunks:
-            size = sum(len(photo.content) for photo in chunk)
             # Not pool.map, which would read all photos at once.
-            while pending and (len(pending) > 2 * n_workers or waiting + size > WAITING_BYTES):
-                future, done = pending.popleft()
-                records += future.result()
-                waiting -= done
-            pending.append((pool.submit(converter.convert, first, chunk), size))
+            if len(pending) == most_pending:
+                records += pending.popleft().result()
+            pending.append(pool.submit(converter.convert, first, chunk))
             first += len(chunk)
-            waiting += size
-        for future, _ in pending:
+        for future in pending:
             records += future.result()
     except BrokenProcessPool:
         raise ColorganError(

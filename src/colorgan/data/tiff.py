@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from colorgan.color import FloatArray, UInt8Array, uint8_from_uint16, uint8_from_unit
+
 if TYPE_CHECKING:
     from tifffile import TiffPage
-
-FloatArray = npt.NDArray[np.float32]
-UInt8Array = npt.NDArray[np.uint8]
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9
 """Values of PhotometricInterpretation that are read."""
@@ -47,21 +46,31 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 @contextmanager
-def opened(file: IO[bytes]) -> Iterator[list[TiffPage]]:
-    """Open a TIFF and yield its full-size pages, or the largest thumbnail if there is none.
+def opened(file: IO[bytes]) -> Iterator[tuple[list[TiffPage], str]]:
+    """Open a TIFF; yield its full-size pages, and which one is missing, if one is.
 
-    A thumbnail may have the full size among its SubIFDs.
+    If there is no full-size page, the largest thumbnail. One may have the full size among its
+    SubIFDs.
     """
-    from tifffile import TiffFile
+    from tifffile import TiffFile, TiffFileError
 
     with TiffFile(file) as tif:
         pages: list[TiffPage] = []
-        for page in (page.aspage() for page in tif.pages):
-            pages += [page] if _is_full_size(page) else [page, *(page.pages or ())]
+        is_cut = False
+        try:
+            for page in (page.aspage() for page in tif.pages):
+                pages += [page] if _is_full_size(page) else [page, *(page.pages or ())]
+        except TiffFileError:
+            is_cut = True
         if not pages:
             raise ValueError("a TIFF without a page that can be found")
+        # tifffile ends quietly at a link to a page outside the file; the last page has a link to 0.
+        tif.filehandle.seek(tif.pages.next_page_offset or 0)
+        is_cut = is_cut or any(tif.filehandle.read(tif.tiff.offsetsize))
+        full = [page for page in pages if _is_full_size(page)]
         largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
-        yield [page for page in pages if _is_full_size(page)] or [largest]
+        missing = f"damaged: its page {len(full) + 1} cannot be found" if is_cut else ""
+        yield full or [largest], missing
 
 
 def is_plain(page: TiffPage) -> bool:
@@ -104,8 +113,8 @@ def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
         plane = _unit(samples[..., i], low, high)
         if alpha is not None and meaning == ASSOCIATED:
             plane = np.clip(plane / np.maximum(alpha, np.float32(1e-6)), 0, 1)
-        planes.append(plane if channels == 1 else to_uint8(plane))
-    alpha8 = None if alpha is None else to_uint8(alpha)
+        planes.append(plane if channels == 1 else uint8_from_unit(plane))
+    alpha8 = None if alpha is None else uint8_from_unit(alpha)
     if channels == 1:
         return Image.fromarray(1 - plane if page.photometric == WHITE_IS_ZERO else plane), alpha8
     return Image.fromarray(np.dstack(planes), "CMYK" if channels == 4 else "RGB"), alpha8
@@ -152,12 +161,6 @@ def number(page: Any, code: int, default: float) -> Any:
         return value[0] / value[1] if isinstance(value, tuple) else value
     except (IndexError, TypeError, ZeroDivisionError):
         return default
-
-
-def to_uint8(unit: FloatArray) -> UInt8Array:
-    """Convert 0..1 to 0..255, rounded."""
-    rounded: UInt8Array = np.rint(unit * np.float32(255)).astype(np.uint8)
-    return rounded
 
 
 def _is_full_size(page: TiffPage) -> bool:
@@ -242,9 +245,9 @@ def _colormap(page: TiffPage) -> UInt8Array:
     """Return the colours `(n, 3)` of a palette, which has 16 bits or, in old files, 8."""
     if page.colormap is None:
         raise ValueError("a TIFF with a palette that is missing")
-    colors = page.colormap.T.astype(np.uint32)
+    colors = page.colormap.T
     if colors.max() >= 256:
-        colors = (colors + 128) // 257
+        colors = uint8_from_uint16(colors)
     return np.ascontiguousarray(colors, dtype=np.uint8)
 
 

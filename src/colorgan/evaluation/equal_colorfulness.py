@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from colorgan import color
 from colorgan.color import UInt8Array
 from colorgan.errors import ColorganError
 from colorgan.evaluation.metrics import FloatArray, colorfulness
+from colorgan.spaces import LAB
 
 SHARE = 0.85
 """The colourfulness to reach, as a share of that of the truth; both are means over photos."""
@@ -28,11 +28,9 @@ GRAY = 1.0
 def at_gain(lightness: Tensor, ab: Tensor, gain: float) -> UInt8Array:
     """Return pictures `(N, H, W, 3)` uint8 sRGB with `gain` times the predicted colours.
 
-    `lightness` is L / 50 - 1, `(N, 1, H, W)`, and `ab` is ab / 110, `(N, 2, H, W)`. Colours outside
-    sRGB are clipped, as in `Space.decode`.
+    `lightness` is L / 50 - 1, `(N, 1, H, W)`, and `ab` is ab / 110, `(N, 2, H, W)`.
     """
-    lab = torch.cat(((lightness + 1) * (color.L_MAX / 2), ab * (gain * color.AB_SCALE)), dim=1)
-    pictures: UInt8Array = color.uint8_from_unit(color.rgb_from_lab(lab.movedim(1, -1))).numpy()
+    pictures: UInt8Array = color.uint8_from_unit(LAB().decode(lightness, ab, gain)).numpy()
     return pictures
 
 

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from colorgan import io
 from colorgan.color import FloatArray
 from colorgan.data.decode import UnreadablePhoto
-from colorgan.data.photo_files import FoundFile
+from colorgan.data.photo_files import FoundFile, batched
 from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.formats import ColoredPage, Comparison, compare, pages, write
 from colorgan.inference.image import Picture
@@ -113,7 +113,8 @@ def colorize_files(
     try:
         with progress:
             task = progress.add_task("", total=len(waiting))
-            for batch in _batches(waiting, options.batch_size):
+            most = options.batch_size, PIXELS_AT_ONCE
+            for batch in batched(waiting, *most, lambda plan: plan.n_pixels):
                 run.color(batch)
                 progress.advance(task, len(batch))
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -234,17 +235,3 @@ class _Run:
         else:
             return
         self._outcome.failures.append(Failure(source, before + reason))
-
-
-def _batches(plans: Sequence[PlannedPicture], batch_size: int) -> Iterator[list[PlannedPicture]]:
-    """Yield up to `batch_size` plans at a time, fewer if together they exceed PIXELS_AT_ONCE."""
-    batch: list[PlannedPicture] = []
-    n_pixels = 0
-    for plan in plans:
-        if batch and (len(batch) == batch_size or n_pixels + plan.n_pixels > PIXELS_AT_ONCE):
-            yield batch
-            batch, n_pixels = [], 0
-        batch.append(plan)
-        n_pixels += plan.n_pixels
-    if batch:
-        yield batch

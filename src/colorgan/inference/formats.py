@@ -9,14 +9,16 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from pathlib import Path
+from string import Template
 from typing import IO, Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from colorgan.color import UInt8Array
-from colorgan.data.decode import UnreadablePhoto, opened
-from colorgan.inference.image import Picture, turn_upright, uint8
+from colorgan.data.decode import UnreadablePhoto, opened, turn_upright
+from colorgan.inference.image import Picture, uint8
 from colorgan.inference.metadata import Metadata, directory
 
 Comparison = Literal["side", "slider"]
@@ -42,6 +44,7 @@ STRIP_BYTES = 1 << 20
 MOST_OF_TIFF = 2**32 - 2**24
 """Bytes of the largest TIFF, with room for the tags of a page."""
 
+SLIDER_PAGE = Path(__file__).with_name("slider.html")
 GAP = 8
 """Pixels between the pictures side by side."""
 LONGEST_SIDE_BY_SIDE = 32_000
@@ -105,7 +108,8 @@ def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str)
         "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
         for jpeg in previews(picture, colored)
     )
-    page = SLIDER_PAGE.format(title=html.escape(title), before=before_uri, after=after_uri)
+    template = Template(SLIDER_PAGE.read_text("utf-8"))
+    page = template.substitute(title=html.escape(title), before=before_uri, after=after_uri)
     # A file name may have bytes that are no text.
     return page.encode("utf-8", "replace")
 
@@ -170,36 +174,3 @@ def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=92, subsampling=0)
     return buffer.getvalue()
-
-
-SLIDER_PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-  body {{ margin: 0; min-height: 100vh; display: grid; place-content: center; background: #1b1c1f;
-         color: #d6d7da; font: 15px/1.5 system-ui, sans-serif; }}
-  figure {{ margin: 12px; }}
-  .pair {{ position: relative; display: grid; touch-action: pan-y; }}
-  .pair > * {{ grid-area: 1 / 1; }}
-  img {{ display: block; max-width: calc(100vw - 24px); max-height: calc(100vh - 90px); }}
-  .before {{ clip-path: inset(0 calc(100% - var(--at)) 0 0); }}
-  .line {{ position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px; margin-left: -1px;
-          background: #fff; box-shadow: 0 0 4px #000; pointer-events: none; }}
-  input {{ width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize; }}
-  figcaption {{ display: flex; justify-content: space-between; padding-top: 6px; }}
-</style>
-<figure>
-  <div class="pair" style="--at: 50%">
-    <img class="after" alt="coloured" src="{after}">
-    <img class="before" alt="before" src="{before}">
-    <div class="line"></div>
-    <input type="range" min="0" max="100" step="0.1" value="50" aria-label="How much is before"
-           oninput="this.parentNode.style.setProperty('--at', this.value + '%')">
-  </div>
-  <figcaption><span>before</span><span>{title}</span><span>coloured</span></figcaption>
-</figure>
-</html>
-"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,23 +11,12 @@ from PIL import Image, TiffImagePlugin
 
 from colorgan.color import FloatArray, UInt8Array, uint8_from_unit
 from colorgan.data import decode
-from colorgan.data.decode import GRAY_MODES, Page
+from colorgan.data.decode import GRAY_MODES, Page, turn_upright
 from colorgan.data.tiff import OVERSHOOT
 from colorgan.errors import ColorganError
 
 Pixels = UInt8Array | FloatArray
 
-TURNS: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
-    1: lambda x: x,
-    2: lambda x: x[:, ::-1],
-    3: lambda x: x[::-1, ::-1],
-    4: lambda x: x[::-1],
-    5: lambda x: x.swapaxes(0, 1),
-    6: lambda x: np.rot90(x, -1),
-    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
-    8: np.rot90,
-}
-"""By EXIF orientation: turns pixels as the file stores them upright."""
 OPPOSITE = {6: 8, 8: 6}
 """The orientation whose turn undoes that of another; the rest undo themselves."""
 
@@ -52,7 +40,7 @@ class Picture:
     def from_page(cls, page: Page) -> Picture:
         """Decode a page of a file; ColorganError if its values have no known range."""
         image, alpha = page.load()
-        return cls(_srgb(image), alpha, page.orientation if page.orientation in TURNS else 1)
+        return cls(_srgb(image), alpha, page.orientation)
 
     @classmethod
     def from_image(cls, image: Image.Image) -> Picture:
@@ -71,7 +59,7 @@ class Picture:
         orientation = 1 if image.format == "TIFF" else decode.orientation(image)
         image.load()
         image, alpha = decode.split_alpha(image)
-        return cls(_srgb(image), alpha, orientation if orientation in TURNS else 1)
+        return cls(_srgb(image), alpha, orientation)
 
     @classmethod
     def from_array(cls, array: npt.NDArray[Any]) -> Picture:
@@ -101,14 +89,9 @@ class Picture:
         return cls(uint8(array[..., :3]) if channels >= 3 else array[..., 0], alpha)
 
 
-def turn_upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Turn pixels as a file of this EXIF orientation stores them upright."""
-    return np.ascontiguousarray(TURNS[orientation](pixels))
-
-
 def turn_back(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """Turn upright pixels back to how a file of this EXIF orientation stores them."""
-    return np.ascontiguousarray(TURNS[OPPOSITE.get(orientation, orientation)](pixels))
+    return turn_upright(pixels, OPPOSITE.get(orientation, orientation))
 
 
 def uint8(pixels: Pixels) -> UInt8Array:

@@ -56,7 +56,7 @@ class Metadata:
         had_profile: whether an ICC profile was embedded.
         n_pages: pages of a TIFF that follow.
         n_left: further pictures of another file.
-        warning: what is damaged, though the picture is whole.
+        warning: what of the file is damaged, though not this picture.
     """
 
     format: str

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from colorgan.color import FloatArray, lightness_from_srgb, unit_from_uint8
-from colorgan.inference.image import Picture, Pixels, turn_back, turn_upright
+from colorgan.data.decode import turn_upright
+from colorgan.inference.image import Picture, Pixels, turn_back
 from colorgan.spaces import Space
 
 MAX_ASPECT = 4

@@ -55,6 +55,29 @@ def content(name: str) -> dict[str, Any]:
     return whole
 
 
+def check_photos(path: Path) -> str:
+    """Return the source that reads photos at a path: `parquet` or `folder`.
+
+    Raises:
+        ColorganError: it is neither; or DVC, which reads all that a stage depends on, would fail
+            or wait for ever at a file in it.
+    """
+    if path.is_dir():
+        # Like DVC, without the folders that are links.
+        files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+        for file in files:
+            _check_for_dvc(file)
+        suffixes = {file.suffix.lower() for file in files}
+        return "parquet" if ".parquet" in suffixes and not suffixes & {*SUFFIXES} else "folder"
+    if path.is_file() and path.suffix.lower() == ".parquet":
+        return "parquet"
+    what = "is a file, but no .parquet file" if path.exists() else "does not exist"
+    raise ColorganError(
+        f"{path.absolute()} {what}: the path should be that of a .parquet file, a folder of them, "
+        "or a folder of pictures"
+    )
+
+
 def write(name: str, path: Path | None = None, params: Path = paths.PARAMS) -> None:
     """Write the values of a preset into params.yaml; comments and other values stay.
 
@@ -96,31 +119,13 @@ def _values(name: str, path: Path | None) -> dict[str, Any]:
         # A link keeps its name, unless `..` has to be resolved through it.
         path = path.expanduser()
         absolute = path.resolve() if ".." in path.parts else path.absolute()
-        source = {"source": _source_of(path), "path": str(absolute)}
+        source = {"source": check_photos(path), "path": str(absolute)}
         values = flat(dict.fromkeys(SPACES, source)) | values
     return values
 
 
-def _source_of(path: Path) -> str:
-    """Return the source that reads a path: `parquet` or `folder`."""
-    if path.is_dir():
-        # Like DVC, without the folders that are links.
-        files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
-        for file in files:
-            _check_for_dvc(file)
-        suffixes = {file.suffix.lower() for file in files}
-        return "parquet" if ".parquet" in suffixes and not suffixes & {*SUFFIXES} else "folder"
-    if path.is_file() and path.suffix.lower() == ".parquet":
-        return "parquet"
-    what = "is a file, but no .parquet file" if path.exists() else "does not exist"
-    raise ColorganError(
-        f"{path.absolute()} {what}: --path should be a .parquet file, a folder of them, or a "
-        "folder of pictures"
-    )
-
-
 def _check_for_dvc(file: Path) -> None:
-    """Refuse a file at which DVC fails, or waits for ever: it reads all that a stage depends on."""
+    """Refuse a file at which DVC fails, or waits for ever."""
     if not file.is_file():
         what = "is a broken link" if file.is_symlink() else "is not a regular file"
     elif not os.access(file, os.R_OK):

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colorgan.config import DataParams
-from colorgan.data.decode import RawPhoto, batched
-from colorgan.data.photo_files import FoundFile, find_files
+from colorgan.data.decode import RawPhoto
+from colorgan.data.photo_files import FoundFile, batched, find_files
 from colorgan.data.sources.parquet import ParquetPhotos
 from colorgan.errors import ColorganError
 
@@ -93,7 +93,7 @@ def _packed(home: Path, file: FoundFile) -> RawPhoto:
 
 def _write(photos: Iterable[RawPhoto], folder: Path) -> None:
     """Write photos-00000.parquet and on; the same photos are the same bytes."""
-    groups = batched(photos, GROUP_PHOTOS, GROUP_BYTES)
+    groups = batched(photos, GROUP_PHOTOS, GROUP_BYTES, lambda photo: len(photo.content))
     for number, first in enumerate(groups):
         path, written = folder / f"photos-{number:05}.parquet", 0
         # Pictures are compressed already, no two alike: dictionaries and statistics of their

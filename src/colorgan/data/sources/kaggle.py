@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from os import environ
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from numpy.lib.format import open_memmap
 from PIL import Image
 
 from colorgan.config import DataParams
+from colorgan.data.arrays import MappedArray, open_array
 from colorgan.data.decode import DecodedPhoto, RawPhoto
 from colorgan.errors import ColorganError
 
@@ -28,15 +27,14 @@ AB = ("ab/ab/ab1.npy", "ab/ab/ab2.npy", "ab/ab/ab3.npy")
 """The chroma of the photos of LIGHTNESS, in this order."""
 ATTEMPTS = 5
 """Times that a download is tried whose connection breaks; each goes on where the last ended."""
-Array = np.memmap[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
 class KagglePhotos:
     """The photos in the order of the L file; the set has no labels and no splits."""
 
-    lightness: Array
-    ab: tuple[Array, ...]
+    lightness: MappedArray
+    ab: tuple[MappedArray, ...]
 
     def __len__(self) -> int:
         return len(self.lightness)
@@ -50,7 +48,7 @@ class KagglePhotos:
             yield RawPhoto(content, f"{row:05d}", decoder=decoder)
 
 
-def _read(array: Array, row: int) -> bytes:
+def _read(array: MappedArray, row: int) -> bytes:
     """Read a photo; pages of the memory map would count as the process's memory."""
     size, path = array[0].nbytes, str(array.filename)
     return np.fromfile(path, np.uint8, size, offset=array.offset + row * size).tobytes()
@@ -86,31 +84,14 @@ def fetch(data: DataParams, folder: Path) -> None:
 
 def open_photos(data: DataParams, folder: Path) -> KagglePhotos:  # noqa: ARG001
     """Open the arrays by their headers."""
-    lightness = _open_array(folder / LIGHTNESS, ("height", "width"))
-    ab = tuple(_open_array(folder / name, (*lightness.shape[1:], 2)) for name in AB)
+    lightness = open_array(folder / LIGHTNESS, ("N", "height", "width"))
+    ab = tuple(open_array(folder / name, ("N", *lightness.shape[1:], 2)) for name in AB)
     if (count := sum(map(len, ab))) != len(lightness):
         raise ColorganError(
             f"{folder / LIGHTNESS} holds {len(lightness)} photos but {', '.join(AB)} together "
             f"hold {count}; each photo should have both its L and its ab"
         )
     return KagglePhotos(lightness, ab)
-
-
-def _open_array(path: Path, shape: tuple[int | str, ...]) -> Array:
-    """Check an .npy file by its header; `shape` is that of a photo, a string fits any size."""
-    should = f"it should be an .npy file of uint8 (N, {', '.join(map(str, shape))})"
-    try:
-        array: Array = open_memmap(path, "r")
-    except FileNotFoundError:
-        raise ColorganError(f"{path} is missing; {should}") from None
-    except Exception as error:
-        # The header is Python source: damaged, it raises nearly anything.
-        raise ColorganError(f"{path} is not a whole .npy file ({error}); {should}") from error
-    found = array.shape[1:]
-    fits = len(found) == len(shape) and (isinstance(shape[0], str) or found == shape)
-    if array.dtype != np.uint8 or not fits or not array.size or not array.flags.c_contiguous:
-        raise ColorganError(f"{path} holds {array.dtype} {array.shape}; {should}")
-    return array
 
 
 def _download() -> Path:

@@ -26,16 +26,6 @@ BUFFER_BYTES = 1 << 20
 """Column chunks are read through a buffer: without one, pyarrow takes a whole chunk at once."""
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """What a split is called in a file, and here."""
-TEXT = (pt.is_string, pt.is_large_string, pt.is_string_view)
-KINDS = {
-    "image": (
-        (pt.is_binary, pt.is_large_binary, pt.is_binary_view),
-        "the bytes of picture files, as binary or as Hugging Face's struct with `bytes`",
-    ),
-    "label": ((*TEXT, pt.is_integer, pt.is_boolean, pt.is_null), "text or whole numbers"),
-    "split": (TEXT, "train, val or test, as text"),
-}
-"""Types of the columns that a user names."""
 
 
 class ParquetPhotos:
@@ -49,12 +39,12 @@ class ParquetPhotos:
         """Look at the Parquet files of `folder`; `columns` names the column of each role.
 
         These are `image` (bytes of a picture file, or Hugging Face's struct with a field `bytes`),
-        and, where there is one, `label` (text, or whole numbers), `split`, `name` (without it,
-        `<file>:<row>`) and `problem` (why a photo could not be packed, or an empty text).
+        and, where there is one, `label`, `split`, `name` (without it, `<file>:<row>`) and `problem`
+        (why a photo could not be packed, or an empty text).
 
         Raises:
-            ColorganError: there is none; or one is no Parquet, lacks a column, or has one of the
-                wrong type; names the file and the column.
+            ColorganError: there is none; or one is no Parquet, lacks a column, or has other images;
+                names the file and the column.
         """
         self._folder = folder
         self._columns = columns
@@ -104,7 +94,7 @@ class ParquetPhotos:
         content, label, split = (found.get(role) for role in ("image", "label", "split"))
         if isinstance(content, dict):
             content = content["bytes"]
-        if "split" in found and split not in SPLITS:
+        if "split" in found and not (isinstance(split, str) and split in SPLITS):
             raise ColorganError(
                 f"{self._folder / place}: the column {self._columns['split']!r} "
                 f"(parquet.split_column) has the value {split!r}; it should be train, val (or "
@@ -131,20 +121,19 @@ def _between(rows: Sequence[int], start: int, end: int) -> Sequence[int]:
 def fetch(data: DataParams, folder: Path) -> None:
     """Copy the files as they are."""
     home = Path(data.path).expanduser()
-    single = home.is_file() and home.suffix.lower() == SUFFIX
-    names = [home.name] if single else parquet_names(home)
-    if not names:
+    if home.is_file() and home.suffix.lower() == SUFFIX:
+        home, names = home.parent, [home.name]
+    elif not (names := parquet_names(home)):
         what = f"{'has no' if home.is_dir() else 'is no'} {SUFFIX} file"
         raise ColorganError(
             f"{home} {what if home.exists() else 'does not exist'}: the source `parquet` needs "
             f"one {SUFFIX} file or a folder of them as its path (rgb.path, lab.path)"
         )
     for name in names:
-        original = home if single else home / name
-        with _naming(original):
-            pq.read_metadata(original)
+        with _naming(home / name):
+            pq.read_metadata(home / name)
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(original, folder / name)
+            shutil.copyfile(home / name, folder / name)
 
 
 def open_photos(data: DataParams, folder: Path) -> ParquetPhotos:
@@ -188,10 +177,8 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _check_columns(path: Path, schema: pa.Schema, columns: Mapping[str, str]) -> None:
-    """Require the named columns, each of a type that can be read."""
-    for role, (fitting, should) in KINDS.items():
-        if (name := columns.get(role)) is None:
-            continue
+    """Require the named columns, and bytes as images."""
+    for role, name in columns.items():
         if schema.names.count(name) != 1:
             has = "has more than one" if name in schema.names else "has no"
             none = "" if role == "image" else ", or '' for none"
@@ -199,16 +186,14 @@ def _check_columns(path: Path, schema: pa.Schema, columns: Mapping[str, str]) ->
                 f"{path} {has} column {name!r} (parquet.{role}_column); it has "
                 f"{', '.join(schema.names)}: name one of them{none}"
             )
-        inner = kind = schema.field(name).type
-        if pt.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            inner = kind.field("bytes").type
-        elif pt.is_dictionary(kind):
-            inner = kind.value_type
-        if not any(fits(inner) for fits in fitting):
-            raise ColorganError(
-                f"{path}: the column {name!r} (parquet.{role}_column) is {kind}; it should hold "
-                f"{should}"
-            )
+    inner = kind = schema.field(columns["image"]).type
+    if pt.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        inner = kind.field("bytes").type
+    if not (pt.is_binary(inner) or pt.is_large_binary(inner) or pt.is_binary_view(inner)):
+        raise ColorganError(
+            f"{path}: the column {columns['image']!r} (parquet.image_column) is {kind}; it should "
+            "hold the bytes of picture files, as binary or as Hugging Face's struct with `bytes`"
+        )
 
 
 def _label_names(schema: pa.Schema, column: str) -> list[str]:
