@@ -35,22 +35,9 @@ TRACKED = re.compile(r"`((?:\.ci|benchmarks|docs|notebooks|scripts|src|tests)/[\
 COLORGAN = typer.main.get_command(cli.app)
 # Programs that are not this project's, nor of a library of its: what they take is theirs to say.
 OTHERS = {
-    *[
-        "bash",
-        "cd",
-        "cp",
-        "curl",
-        "docker",
-        "export",
-        "find",
-        "git",
-        "kill",
-        "mlflow",
-        "pip",
-        "ps",
-        "source",
-    ]
-}
+    "bash", "cd", "cp", "curl", "docker", "export", "find", "git", "kill", "mlflow", "pip", "ps",
+    "source",
+}  # fmt: skip
 PRESET = "dvc exp run $(python -m colorgan preset {})"
 
 # Commands, by their beginning, that stand in no test as they stand on the page. All others do.
