@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -146,6 +147,20 @@ def test_a_store_that_is_busy_or_read_only_is_named_as_such(
     # A test may run as root, who may write to every file.
     read_only = sqlite3.OperationalError("attempt to write a readonly database")
     assert reason(read_only).startswith("it cannot be written to; you need the right")
+
+
+@pytest.mark.parametrize("retries", ["0", "1"])
+def test_a_server_that_is_slow_or_away_is_named_as_such(
+    project: Path, monkeypatch: pytest.MonkeyPatch, retries: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(ColorganError, match="it did not answer in time"):
+            TrainingRuns()
+    with pytest.raises(ColorganError, match="no server listens there"):
+        TrainingRuns()
 
 
 def test_a_deleted_experiment_is_named_and_comes_back_as_the_sentence_says(

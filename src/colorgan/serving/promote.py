@@ -86,7 +86,7 @@ def promote(space: SpaceName) -> str:
         moved = CHAMPION not in client.get_model_version(name, version).aliases
         if moved:
             client.set_registered_model_alias(name, CHAMPION, version)
-    except MlflowException as error:
+    except (MlflowException, OSError) as error:  # those of its HTTP client are OSErrors
         raise ColorganError(f"MLflow's registry cannot be written to: {reason(error)}") from None
     return f"{name} version {version} is {'now' if moved else 'already'} the champion: {because}"
 

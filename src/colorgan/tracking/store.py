@@ -32,6 +32,15 @@ FAULTS = {
     "`sqlite3 FILE .recover`",
     "out-of-date database schema|locate revision": "it was made by another version of MLflow; "
     "install that version, or if it is older, copy the file and run `mlflow db upgrade URI`",
+    "error code 401|401 Client Error": "the user name or the password is wrong; "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD should be those of your account",
+    "error code 403|403 Client Error": "your account may not do this; ask the server's "
+    "administrator for the permission EDIT",
+    "mlflow-artifacts/.*(too many 50. error|50. Server Error)": "the server cannot use its storage "
+    "of files; its log says why, such as a bucket that does not exist",
+    "timeout exception|Read timed out": "it did not answer in time; MLFLOW_HTTP_REQUEST_TIMEOUT is "
+    "how many seconds to wait (15)",
+    "Connection refused": "no server listens there",
 }
 """What a message of SQLite or MLflow (a pattern) means for the user."""
 LOCATIONS = (
