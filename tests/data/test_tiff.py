@@ -24,6 +24,7 @@ RGB16 = RGB8.astype(np.uint16) * 257
 ALPHA16 = GRAY16[::-1]
 DEFLATE = {"compression": "zlib", "predictor": True}
 WHITE = {"photometric": "miniswhite"}
+TAG_262_TO_263 = b"\x06\x01\x03\0", b"\x07\x01\x03\0"
 
 
 def written(*pages: Array, file: dict[str, Any] | None = None, **options: Any) -> bytes:
@@ -235,6 +236,9 @@ def test_a_full_picture_among_the_pages_of_a_thumbnail() -> None:
         (lambda: written(GRAY16, photometric="cfa"), "interpretation CFA"),
         (lambda: written(RGB16, photometric="ycbcr"), "interpretation YCBCR, 16 bits"),
         (lambda: written(GRAY16, compression="jpeg2000"), "compression JPEG2000"),
+        (lambda: written(RGB8, photometric="rgb", compression="webp"), "compression WEBP"),
+        (lambda: written(np.stack([GRAY8] * 8), volumetric=True), "a volume of 8 slices"),
+        (lambda: written(GRAY8).replace(*TAG_262_TO_263), "no photometric interpretation"),
         (lambda: written(np.zeros((8, 9, 20), np.uint16), planarconfig="contig"), "20 samples"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

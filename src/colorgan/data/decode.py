@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from functools import lru_cache
 from typing import IO, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from colorgan.data import mend, tiff
@@ -28,6 +30,8 @@ EPS runs Ghostscript, and some formats are plain text, for which any text file c
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+JPEG2000_SIZE = b"\xff\x4f\xff\x51"
+"""Where the codestream of a JPEG 2000 begins, with sizes and bits."""
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -84,6 +88,10 @@ class Page:
         A JPEG much larger than `side` comes at a half, quarter or eighth of its size.
         """
         image = self._image
+        if self.format == "JPEG2000" and len(image.getbands()) > 1:
+            bits = self._bits_of_jpeg2000()
+            if bits > 8:
+                return self._load_jpeg2000(bits)
         # Both sides stay at least `side` long.
         draft = (None, (side, side)) if side and image.format in ("JPEG", "MPO") else None
         if draft:
@@ -101,9 +109,35 @@ class Page:
         """Decode all 16 bits: Pillow drops 8 of them, and takes transparency for that of 8."""
         import imagecodecs
 
-        samples = np.atleast_3d(imagecodecs.png_decode(self._content))
+        return self._from_samples(imagecodecs.png_decode(self._content), 16)
+
+    def _bits_of_jpeg2000(self) -> int:
+        """Return the bits of a sample; ValueError if the picture is not as large as it says."""
+        start = self._content.index(JPEG2000_SIZE)
+        right, bottom, left, top = struct.unpack_from(">4L", self._content, start + 8)
+        if (right - left, bottom - top) != self.size:
+            raise ValueError("a JPEG 2000 of another size than its head says")
+        return (self._content[start + 42] & 0x7F) + 1
+
+    def _load_jpeg2000(self, bits: int) -> tuple[Image.Image, UInt8Array | None]:
+        """Decode more than 8 bits: Pillow makes white black, as it rounds 255.5 up to 256."""
+        import imagecodecs
+
+        samples = imagecodecs.jpeg2k_decode(self._content)
+        if self._image.mode not in ("LA", "RGB", "RGBA") or samples.dtype.kind != "u":
+            raise ValueError(
+                f"a JPEG 2000 of {bits} bits in {self._image.mode} and {samples.dtype}, which is "
+                "not read"
+            )
+        return self._from_samples(samples, bits)
+
+    def _from_samples(
+        self, samples: npt.NDArray[Any], bits: int
+    ) -> tuple[Image.Image, UInt8Array | None]:
+        """Return gray of any depth or 8-bit RGB, and alpha, of samples `(H, W)` or `(H, W, C)`."""
+        samples, most = np.atleast_3d(samples), np.float32(2**bits - 1)
         # Plane by plane, for the peak of memory.
-        planes = (plane / np.float32(65535) for plane in np.moveaxis(samples, -1, 0))
+        planes = (plane / most for plane in np.moveaxis(samples, -1, 0))
         if samples.shape[2] <= 2:
             colors = Image.fromarray(next(planes))
         else:

@@ -32,7 +32,9 @@ TYPES = {UNSIGNED: "unsigned integers", SIGNED: "signed integers", FLOAT: "float
 """By SampleFormat."""
 JPEG = 7
 COMPRESSIONS = frozenset({1, 2, 3, 4, 5, JPEG, 8, 32773, 32946, 34925, 50000})
-"""Compressions read without Pillow: none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, Zstandard."""
+"""Compressions that are read: none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, Zstandard."""
+OLD_JPEG = 6
+"""That is read by Pillow alone."""
 MAX_SAMPLES = 16
 ASSOCIATED, UNASSOCIATED = 1, 2
 """Values of ExtraSamples that mean alpha; the first is multiplied into the colours."""
@@ -40,7 +42,7 @@ OVERSHOOT = 0.1
 """By how much floats may lie outside 0..1, as they do after resizing."""
 ICC_PROFILE, XMP, IPTC, PHOTOSHOP = 34675, 700, 33723, 34377
 """TIFF tags."""
-SUBFILE_TYPE, INK_SET, SMIN, SMAX = 255, 332, 340, 341
+SUBFILE_TYPE, INTERPRETATION, INK_SET, SMIN, SMAX = 255, 262, 332, 340, 341
 
 # tifffile logs oddities; without any handler, logging would print them to the terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -68,8 +70,9 @@ def is_plain(page: TiffPage) -> bool:
     """Return whether Pillow reads the page, and reads it right."""
     kind = (page.photometric, page.bitspersample, tuple(page.extrasamples))
     is_chunky = page.planarconfig == 1 or page.photometric == YCBCR
-    in_main_chain = len(page.treeindex) == 1
-    return kind in PILLOW_READS and page.sampleformat == UNSIGNED and is_chunky and in_main_chain
+    is_flat = len(page.treeindex) == 1 and page.imagedepth == 1 and INTERPRETATION in page.tags
+    is_read = kind in PILLOW_READS and page.compression in COMPRESSIONS | {OLD_JPEG}
+    return is_read and page.sampleformat == UNSIGNED and is_chunky and is_flat
 
 
 def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
@@ -172,7 +175,9 @@ def _check_kind(page: TiffPage) -> None:
     bits, samples, photometric = page.bitspersample, page.samplesperpixel, page.photometric
     inks = page.tags.get(INK_SET)
     what = ""
-    if photometric not in CHANNELS:
+    if INTERPRETATION not in page.tags:
+        what = "no photometric interpretation"
+    elif photometric not in CHANNELS:
         what = f"the photometric interpretation {_name(PHOTOMETRIC, photometric)}, {bits} bits"
     elif page.compression not in COMPRESSIONS:
         what = f"the compression {_name(COMPRESSION, page.compression)}"
