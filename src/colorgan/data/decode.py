@@ -32,6 +32,10 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 JPEG2000_SIZE = b"\xff\x4f\xff\x51"
 """Where the codestream of a JPEG 2000 begins, with sizes and bits."""
+JPEG2000_UUIDS = {
+    b"JpgTiffExif->JP2": "exif",
+    bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
+}
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,6 +73,8 @@ class Page:
 
     def __init__(self, content: bytes, image: Image.Image, warning: str = "") -> None:
         self._content, self._image = content, image
+        if image.format == "JPEG2000":
+            image.info |= _jpeg2000_info(memoryview(content))
         self._is_png16 = image.format == "PNG" and content[24] == 16
         self.format, self.size = image.format or "", image.size
         self.info: dict[Any, Any] = image.info
@@ -368,6 +374,23 @@ def orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:
         return 1
+
+
+def _jpeg2000_info(content: memoryview) -> dict[Any, Any]:
+    """Read EXIF, XMP and colour profile from the boxes of a JPEG 2000, which Pillow does not."""
+    found: dict[Any, Any] = {}
+    while len(content) >= 16:
+        length, kind, long_length = struct.unpack_from(">L4sQ", content)
+        head = 16 if length == 1 else 8
+        length = {0: len(content), 1: long_length}.get(length, length)
+        box, content = content[head:length], content[max(length, head) :]
+        if kind == b"jp2h":
+            found |= _jpeg2000_info(box)
+        elif kind == b"colr" and bytes(box[:1]) == b"\2":
+            found["icc_profile"] = bytes(box[3:])
+        elif kind == b"uuid" and (name := JPEG2000_UUIDS.get(bytes(box[:16]))):
+            found[name] = bytes(box[16:])
+    return found
 
 
 def srgb(image: Image.Image) -> Image.Image:
