@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -251,6 +253,16 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     assert "too large" in refused(written(np.zeros((101, 100), np.uint16), compression="zlib"))
     assert "too large" in refused(written(GRAY16, tile=(128, 128), compression="zlib"))
+
+
+def test_a_deep_picture_takes_no_more_memory_than_others() -> None:
+    deep = np.zeros((1500, 2000, 3), np.uint16)
+    for content in (written(deep, photometric="rgb"), imagecodecs.png_encode(deep)):
+        tracemalloc.start()
+        pictures(content)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 16 * 1500 * 2000
 
 
 @pytest.mark.parametrize("options", [{}, DEFLATE, {"compression": "lzw"}], ids=str)

@@ -141,16 +141,14 @@ class Page:
         self, samples: npt.NDArray[Any], bits: int
     ) -> tuple[Image.Image, UInt8Array | None]:
         """Return gray of any depth or 8-bit RGB, and alpha, of samples `(H, W)` or `(H, W, C)`."""
-        samples, most = np.atleast_3d(samples), np.float32(2**bits - 1)
-        # Plane by plane, for the peak of memory.
-        planes = (plane / most for plane in np.moveaxis(samples, -1, 0))
-        if samples.shape[2] <= 2:
-            colors = Image.fromarray(next(planes))
-        else:
-            colors = Image.fromarray(np.dstack([tiff.to_uint8(next(planes)) for _ in range(3)]))
-        alpha = next((tiff.to_uint8(plane) for plane in planes), None)
+        samples = np.atleast_3d(samples)
+        n_samples = samples.shape[2]
+        alpha = n_samples - 1 if n_samples in (2, 4) else None
+        pixels, alphas = tiff.scaled(samples, 1 if n_samples <= 2 else 3, 0, 2**bits - 1, alpha)
+        del samples  # for the peak of memory
+        colors = Image.fromarray(pixels)
         colors.info = self.info
-        return colors, alpha
+        return colors, alphas
 
 
 class TiffPage(Page):

@@ -36,6 +36,7 @@ COMPRESSIONS = frozenset({1, 2, 3, 4, 5, JPEG, 8, 32773, 32946, 34925, 50000})
 OLD_JPEG = 6
 """That is read by Pillow alone."""
 MAX_SAMPLES = 16
+STRIP_PIXELS = 1 << 18
 ASSOCIATED, UNASSOCIATED = 1, 2
 """Values of ExtraSamples that mean alpha; the first is multiplied into the colours."""
 OVERSHOOT = 0.1
@@ -97,21 +98,52 @@ def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
     if page.photometric in (CIELAB, ICCLAB):
         return _lab(samples, page), None
     low, high = _range(page, samples)
-    alpha = None
-    for i, meaning in enumerate(page.extrasamples):
-        if meaning in (ASSOCIATED, UNASSOCIATED):
-            alpha = _unit(samples[..., channels + i], low, high)
-            break
-    planes = []
-    for i in range(channels):
-        plane = _unit(samples[..., i], low, high)
-        if alpha is not None and meaning == ASSOCIATED:
-            plane = np.clip(plane / np.maximum(alpha, np.float32(1e-6)), 0, 1)
-        planes.append(plane if channels == 1 else to_uint8(plane))
-    alpha8 = None if alpha is None else to_uint8(alpha)
-    if channels == 1:
-        return Image.fromarray(1 - plane if page.photometric == WHITE_IS_ZERO else plane), alpha8
-    return Image.fromarray(np.dstack(planes), "CMYK" if channels == 4 else "RGB"), alpha8
+    extras = enumerate(page.extrasamples, channels)
+    alphas = (one for one in extras if one[1] in (ASSOCIATED, UNASSOCIATED))
+    i, meaning = next(alphas, (None, 0))
+    colors, alpha = scaled(samples, channels, low, high, i, meaning == ASSOCIATED)
+    del array, samples  # for the peak of memory
+    if page.photometric == WHITE_IS_ZERO:
+        colors = 1 - colors
+    return Image.fromarray(colors, "CMYK" if channels == 4 else None), alpha
+
+
+def scaled(
+    samples: npt.NDArray[Any],
+    channels: int,
+    low: float,
+    high: float,
+    alpha: int | None = None,
+    is_associated: bool = False,
+) -> tuple[npt.NDArray[Any], UInt8Array | None]:
+    """Scale samples `(H, W, S)` to gray in 0..1 or 8-bit colours, and alpha `(H, W)`.
+
+    Strip by strip, as in float32 they would take twice their memory and more.
+
+    Args:
+        samples: first those of `channels`, 1 for gray.
+        low: what becomes 0.
+        high: what becomes 1.
+        alpha: which sample is alpha.
+        is_associated: whether alpha is multiplied into the colours.
+    """
+    shape = samples.shape[:2]
+    colors = (
+        np.empty(shape, np.float32) if channels == 1 else np.empty((*shape, channels), np.uint8)
+    )
+    alphas = None if alpha is None else np.empty(shape, np.uint8)
+    n_rows = max(1, STRIP_PIXELS // shape[1])
+    for top in range(0, shape[0], n_rows):
+        rows = slice(top, top + n_rows)
+        unit = _unit(samples[rows], low, high)
+        color = unit[..., :channels]
+        if alphas is not None:
+            opacity = unit[..., alpha]
+            alphas[rows] = to_uint8(opacity)
+            if is_associated:
+                color = np.clip(color / np.maximum(opacity[..., None], np.float32(1e-6)), 0, 1)
+        colors[rows] = color[..., 0] if channels == 1 else to_uint8(color)
+    return colors, alphas
 
 
 def exif(content: bytes, page: Any) -> Image.Exif:
@@ -226,8 +258,9 @@ def _range(page: TiffPage, samples: npt.NDArray[Any]) -> tuple[float, float]:
     what = f"a TIFF of {bits}-bit {TYPES[page.sampleformat]}"
     if page.sampleformat == SIGNED:
         raise ValueError(f"{what} without their range (SMinSampleValue, SMaxSampleValue)")
-    finite = samples[np.isfinite(samples)]
-    lowest, highest = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    is_finite = np.isfinite(samples)
+    lowest = float(samples.min(where=is_finite, initial=np.inf))
+    highest = float(samples.max(where=is_finite, initial=-np.inf))
     if lowest < -OVERSHOOT or highest > 1 + OVERSHOOT:
         raise ValueError(
             f"{what} from {lowest:g} to {highest:g} without their range (SMinSampleValue, "
