@@ -317,6 +317,14 @@ def damage(content: bytes, start: int, step: int) -> bytes:
     return bytes(damaged)
 
 
+def test_a_png_without_its_last_rows_is_refused() -> None:
+    """Though all its checksums are right; Pillow makes them black."""
+    rows = b"".join(b"\0" + bytes([90, 60, row % 7] * 30) for row in range(40))
+    assert pixels(png(30, 40, 8, rows[:-91] + bytes(91))).shape == (40, 30, 3)
+    assert reason(png(30, 41, 8, rows)) == "unreadable: Not enough image data"
+    assert reason(png(30, 5000, 8, rows)) == "unreadable: Not enough image data"
+
+
 def test_a_damaged_png_is_refused(photo: Image.Image) -> None:
     # Pillow alone makes a nearly black picture of this one, without an error.
     assert "broken PNG" in reason(damage(encoded(photo, "PNG"), 200, 97))

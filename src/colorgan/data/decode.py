@@ -109,7 +109,15 @@ class Page:
             if whole is None:
                 raise
             image, self.warning = whole, "damaged: its end is missing"
-        return self._load_png16() if self._is_png16 else split_alpha(image)
+        if self._is_png16:
+            return self._load_png16()
+        last_row = image.crop((0, image.height - 1, *image.size))
+        if self.format == "PNG" and last_row.getbbox(alpha_only=False) is None:
+            import imagecodecs
+
+            # Fails if rows are missing, which Pillow makes black.
+            imagecodecs.png_decode(self._content)
+        return split_alpha(image)
 
     def _load_png16(self) -> tuple[Image.Image, UInt8Array | None]:
         """Decode all 16 bits: Pillow drops 8 of them, and takes transparency for that of 8."""
