@@ -51,6 +51,14 @@ def assert_looks(content: bytes, wanted: Array, off: float = 0.6 / 255) -> Pictu
     return picture
 
 
+def without_last_strip() -> bytes:
+    content = written(GRAY16, rowsperstrip=5)
+    with tifffile.TiffFile(io.BytesIO(content)) as tif:
+        tag = tif.pages[0].tags["StripByteCounts"]
+    end = tag.valueoffset + tag.valuebytecount
+    return content[: end - 2] + b"\0\0" + content[end:]
+
+
 def refused(content: bytes) -> str:
     with pytest.raises(UnreadablePhoto) as caught:
         pictures(content)
@@ -240,6 +248,7 @@ def test_a_full_picture_among_the_pages_of_a_thumbnail() -> None:
         (lambda: written(GRAY16, compression="jpeg2000"), "compression JPEG2000"),
         (lambda: written(RGB8, photometric="rgb", compression="webp"), "compression WEBP"),
         (lambda: written(np.stack([GRAY8] * 8), volumetric=True), "a volume of 8 slices"),
+        (without_last_strip, "strips or tiles without data"),
         (lambda: written(GRAY8).replace(*TAG_262_TO_263), "no photometric interpretation"),
         (lambda: written(np.zeros((8, 9, 20), np.uint16), planarconfig="contig"), "20 samples"),
     ],

@@ -215,6 +215,8 @@ def _check_kind(page: TiffPage) -> None:
         what = f"the compression {_name(COMPRESSION, page.compression)}"
     elif page.sampleformat not in TYPES or page.dtype is None:
         what = f"samples of {bits} bits and SampleFormat {page.sampleformat}"
+    elif not all(page.databytecounts):
+        what = "strips or tiles without data"  # tifffile would make them black
     elif page.imagedepth > 1:
         what = f"a volume of {page.imagedepth} slices"
     elif not CHANNELS[photometric] <= samples <= MAX_SAMPLES or (inks and inks.value == 2):
