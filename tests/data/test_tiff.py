@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from colorgan.data.decode import UnreadablePhoto, decode, opened
+from colorgan.data.decode import UnreadablePhoto, decode, opened, read_head
 from colorgan.inference.image import Picture, turn_upright
 
 Array = npt.NDArray[Any]
@@ -26,6 +26,7 @@ RGB16 = RGB8.astype(np.uint16) * 257
 ALPHA16 = GRAY16[::-1]
 DEFLATE = {"compression": "zlib", "predictor": True}
 WHITE = {"photometric": "miniswhite"}
+ONE_WIDTH, TWO_WIDTHS = b"\0\1\4\0\1\0\0\0", b"\0\1\4\0\2\0\0\0"
 TAG_262_TO_263 = b"\x06\x01\x03\0", b"\x07\x01\x03\0"
 
 
@@ -248,6 +249,7 @@ def test_a_full_picture_among_the_pages_of_a_thumbnail() -> None:
         (lambda: written(GRAY16, compression="jpeg2000"), "compression JPEG2000"),
         (lambda: written(RGB8, photometric="rgb", compression="webp"), "compression WEBP"),
         (lambda: written(np.stack([GRAY8] * 8), volumetric=True), "a volume of 8 slices"),
+        (lambda: written(GRAY8).replace(ONE_WIDTH, TWO_WIDTHS), "width or height is no number"),
         (without_last_strip, "strips or tiles without data"),
         (lambda: written(GRAY8).replace(*TAG_262_TO_263), "no photometric interpretation"),
         (lambda: written(np.zeros((8, 9, 20), np.uint16), planarconfig="contig"), "20 samples"),
@@ -256,6 +258,12 @@ def test_a_full_picture_among_the_pages_of_a_thumbnail() -> None:
 )
 def test_what_is_not_read_is_refused_by_what_it_is(content: Any, what: str) -> None:
     assert what in refused(content())
+
+
+def test_the_head_of_a_file_with_two_widths_is_refused() -> None:
+    """A plan with it would end the whole run."""
+    with pytest.raises(ValueError, match="width or height is no number"):
+        read_head(io.BytesIO(written(GRAY8).replace(ONE_WIDTH, TWO_WIDTHS)))
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

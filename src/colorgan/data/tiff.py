@@ -63,6 +63,9 @@ def opened(file: IO[bytes]) -> Iterator[list[TiffPage]]:
             pages += [page] if _is_full_size(page) else [page, *(page.pages or ())]
         if not pages:
             raise ValueError("a TIFF without a page that can be found")
+        # A damaged tag may hold several numbers, or none.
+        if any({type(page.imagewidth), type(page.imagelength)} != {int} for page in pages):
+            raise ValueError("a TIFF whose width or height is no number")
         largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
         yield [page for page in pages if _is_full_size(page)] or [largest]
 
