@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import IO, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from colorgan.data import mend, tiff
@@ -97,7 +96,7 @@ class Page:
         if self.format == "JPEG2000" and len(image.getbands()) > 1:
             bits = self._bits_of_jpeg2000()
             if bits > 8:
-                return self._load_jpeg2000(bits)
+                return self._load_deep(bits)
         # Both sides stay at least `side` long.
         draft = (None, (side, side)) if side and image.format in ("JPEG", "MPO") else None
         if draft:
@@ -110,7 +109,7 @@ class Page:
                 raise
             image, self.warning = whole, "damaged: its end is missing"
         if self._is_png16:
-            return self._load_png16()
+            return self._load_deep(16)
         last_row = image.crop((0, image.height - 1, *image.size))
         if self.format == "PNG" and last_row.getbbox(alpha_only=False) is None:
             import imagecodecs
@@ -118,12 +117,6 @@ class Page:
             # Fails if rows are missing, which Pillow makes black.
             imagecodecs.png_decode(self._content)
         return split_alpha(image)
-
-    def _load_png16(self) -> tuple[Image.Image, UInt8Array | None]:
-        """Decode all 16 bits: Pillow drops 8 of them, and takes transparency for that of 8."""
-        import imagecodecs
-
-        return self._from_samples(imagecodecs.png_decode(self._content), 16)
 
     def _bits_of_jpeg2000(self) -> int:
         """Return the bits of a sample; ValueError if the picture is not as large as it says."""
@@ -133,23 +126,21 @@ class Page:
             raise ValueError("a JPEG 2000 of another size than its head says")
         return (self._content[start + 42] & 0x7F) + 1
 
-    def _load_jpeg2000(self, bits: int) -> tuple[Image.Image, UInt8Array | None]:
-        """Decode more than 8 bits: Pillow makes white black, as it rounds 255.5 up to 256."""
+    def _load_deep(self, bits: int) -> tuple[Image.Image, UInt8Array | None]:
+        """Decode more than 8 bits.
+
+        Of a PNG Pillow drops the rest, and takes transparency for that of 8 bits. Of a JPEG 2000
+        it makes white black, as it rounds 255.5 up to 256.
+        """
         import imagecodecs
 
-        samples = imagecodecs.jpeg2k_decode(self._content)
-        if self._image.mode not in ("LA", "RGB", "RGBA") or samples.dtype.kind != "u":
+        is_png, mode = self.format == "PNG", self._image.mode
+        decoder = imagecodecs.png_decode if is_png else imagecodecs.jpeg2k_decode
+        samples = np.atleast_3d(decoder(self._content))
+        if mode in ("CMYK", "YCbCr") or samples.dtype.kind != "u":
             raise ValueError(
-                f"a JPEG 2000 of {bits} bits in {self._image.mode} and {samples.dtype}, which is "
-                "not read"
+                f"a {self.format} of {bits} bits in {mode} and {samples.dtype}, which is not read"
             )
-        return self._from_samples(samples, bits)
-
-    def _from_samples(
-        self, samples: npt.NDArray[Any], bits: int
-    ) -> tuple[Image.Image, UInt8Array | None]:
-        """Return gray of any depth or 8-bit RGB, and alpha, of samples `(H, W)` or `(H, W, C)`."""
-        samples = np.atleast_3d(samples)
         n_samples = samples.shape[2]
         alpha = n_samples - 1 if n_samples in (2, 4) else None
         pixels, alphas = tiff.scaled(samples, 1 if n_samples <= 2 else 3, 0, 2**bits - 1, alpha)
