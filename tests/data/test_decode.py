@@ -207,6 +207,23 @@ def test_pgm_and_jpeg_2000_are_scaled_by_their_type(most: int) -> None:
         assert np.abs(unit - gray / most).max() < 0.001
 
 
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_white_stays_white_in_jpeg_2000_above_8_bits(bits: int, channels: int) -> None:
+    """Pillow rounds the lightest values up to 256, which becomes 0."""
+    unit = np.tile(np.linspace(0, 1, 4096).reshape(64, 64, 1), channels)
+    deep = np.rint(unit * (2**bits - 1)).astype(np.uint16)
+    content = imagecodecs.jpeg2k_encode(deep, level=0, bitspersample=bits, reversible=True)
+    with opened(content) as pages:
+        picture = Picture.from_page(pages[0])
+    shown = np.atleast_3d(picture.pixels / (255 if channels >= 3 else 1))
+    assert np.abs(shown - unit[..., :1]).max() < 0.003
+    assert picture.alpha is None or picture.alpha[-1, -1] == 255
+    other_size = content.replace(b"\0\0\0@" * 2, b"\0\0\0@\0\0\0A", 1)
+    if channels != 2:
+        assert "another size than its head says" in reason(other_size)
+
+
 def test_heic_without_its_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     content = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)
@@ -255,6 +272,14 @@ def test_truncated_files_are_refused_quietly(photo, kind, capfd) -> None:
     for end in (1, 10, 30, 100, len(content) // 2, len(content) * 9 // 10):
         assert reason(content[:end]).startswith("unreadable: ")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_png_without_its_last_rows_is_refused() -> None:
+    """Though all its checksums are right; Pillow makes them black."""
+    rows = b"".join(b"\0" + bytes([90, 60, row % 7] * 30) for row in range(40))
+    assert pixels(png(30, 40, 8, rows[:-91] + bytes(91))).shape == (40, 30, 3)
+    assert reason(png(30, 41, 8, rows)) == "unreadable: Not enough image data"
+    assert reason(png(30, 5000, 8, rows)) == "unreadable: Not enough image data"
 
 
 def test_a_damaged_png_is_refused(photo: Image.Image) -> None:

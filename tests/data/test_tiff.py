@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from colorgan.data.decode import UnreadablePhoto, decode, opened, turn_upright
+from colorgan.data.decode import UnreadablePhoto, decode, opened, read_head, turn_upright
 from colorgan.inference.image import Picture
 
 Array = npt.NDArray[Any]
@@ -24,6 +26,8 @@ RGB16 = RGB8.astype(np.uint16) * 257
 ALPHA16 = GRAY16[::-1]
 DEFLATE = {"compression": "zlib", "predictor": True}
 WHITE = {"photometric": "miniswhite"}
+ONE_WIDTH, TWO_WIDTHS = b"\0\1\4\0\1\0\0\0", b"\0\1\4\0\2\0\0\0"
+TAG_262_TO_263 = b"\x06\x01\x03\0", b"\x07\x01\x03\0"
 
 
 def written(*pages: Array, file: dict[str, Any] | None = None, **options: Any) -> bytes:
@@ -46,6 +50,14 @@ def assert_looks(content: bytes, wanted: Array, off: float = 0.6 / 255) -> Pictu
     assert pixels.shape == wanted.shape
     assert np.abs(pixels - wanted).max() <= off
     return picture
+
+
+def without_last_strip() -> bytes:
+    content = written(GRAY16, rowsperstrip=5)
+    with tifffile.TiffFile(io.BytesIO(content)) as tif:
+        tag = tif.pages[0].tags["StripByteCounts"]
+    end = tag.valueoffset + tag.valuebytecount
+    return content[: end - 2] + b"\0\0" + content[end:]
 
 
 def refused(content: bytes) -> str:
@@ -235,6 +247,11 @@ def test_a_full_picture_among_the_pages_of_a_thumbnail() -> None:
         (lambda: written(GRAY16, photometric="cfa"), "interpretation CFA"),
         (lambda: written(RGB16, photometric="ycbcr"), "interpretation YCBCR, 16 bits"),
         (lambda: written(GRAY16, compression="jpeg2000"), "compression JPEG2000"),
+        (lambda: written(RGB8, photometric="rgb", compression="webp"), "compression WEBP"),
+        (lambda: written(np.stack([GRAY8] * 8), volumetric=True), "a volume of 8 slices"),
+        (lambda: written(GRAY8).replace(ONE_WIDTH, TWO_WIDTHS), "width or height is no number"),
+        (without_last_strip, "strips or tiles without data"),
+        (lambda: written(GRAY8).replace(*TAG_262_TO_263), "no photometric interpretation"),
         (lambda: written(np.zeros((8, 9, 20), np.uint16), planarconfig="contig"), "20 samples"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -243,10 +260,26 @@ def test_what_is_not_read_is_refused_by_what_it_is(content: Any, what: str) -> N
     assert what in refused(content())
 
 
+def test_the_head_of_a_file_with_two_widths_is_refused() -> None:
+    """A plan with it would end the whole run."""
+    with pytest.raises(ValueError, match="width or height is no number"):
+        read_head(io.BytesIO(written(GRAY8).replace(ONE_WIDTH, TWO_WIDTHS)))
+
+
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     assert "too large" in refused(written(np.zeros((101, 100), np.uint16), compression="zlib"))
     assert "too large" in refused(written(GRAY16, tile=(128, 128), compression="zlib"))
+
+
+def test_a_deep_picture_takes_no_more_memory_than_others() -> None:
+    deep = np.zeros((1500, 2000, 3), np.uint16)
+    for content in (written(deep, photometric="rgb"), imagecodecs.png_encode(deep)):
+        tracemalloc.start()
+        pictures(content)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 16 * 1500 * 2000
 
 
 @pytest.mark.parametrize("options", [{}, DEFLATE, {"compression": "lzw"}], ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from drawn import Colorize, draw, encoded, gray, lightness_off, names_in, pixels
 from PIL import Image, PngImagePlugin
 
 from colorgan.data.decode import opened
-from colorgan.inference.metadata import KEPT, Metadata, srgb_profile
+from colorgan.inference.metadata import KEPT, Metadata, exif_bytes, srgb_profile
 
 DOCS = Path(__file__).parents[2] / "docs" / "colorize.md"
 KINDS = ("EXIF", "XMP", "IPTC", "comment", "text", "resolution", "colour profile")
@@ -116,6 +117,31 @@ def test_a_caption_stays_byte_for_byte(
     assert metadata(result).xmp == XMP_PACKET
     if {of, into} <= {"TIFF", "JPEG"}:
         assert metadata(result).iptc == IPTC_RECORDS
+
+
+def test_the_boxes_of_a_jpeg_2000_are_read(colorize: Colorize) -> None:
+    """Its EXIF, XMP and profile, in a box whose length is in 32 or 64 bits or left out."""
+    of_jpeg = metadata(source("JPEG"))
+    path = draw("a.jp2", Image.fromarray(gray()).convert("RGB"))
+    content, profile = path.read_bytes(), srgb_profile()
+    colr = struct.pack(">L4s3s", 11 + len(profile), b"colr", b"\2\0\0") + profile
+    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + XMP_PACKET
+    exif = b"JpgTiffExif->JP2" + exif_bytes(of_jpeg.exif).removeprefix(b"Exif\0\0")
+    [colors] = re.findall(rb"....colr.{7}", content, re.S)
+    head = content.index(b"jp2h") - 4
+    old = int.from_bytes(content[head : head + 4], "big")
+    new = old + len(colr) - len(colors)
+    content = content.replace(colors, colr).replace(
+        struct.pack(">L4s", old, b"jp2h"), struct.pack(">L4s", new, b"jp2h")
+    )
+    at = content.index(b"jp2c") - 4
+    long = struct.pack(">L4sQ", 1, b"uuid", 16 + len(xmp)) + xmp
+    content = content[:at] + long + content[at:] + struct.pack(">L4s", 0, b"uuid") + exif
+    path.write_bytes(content)
+    assert colorize(path, "-o", "out").code == 0
+    after = metadata(Path("out/a.png"))
+    assert (after.xmp, after.had_profile) == (XMP_PACKET, True)
+    assert after.exif.get(0x8769, {}).get(0x9003) == TAKEN
 
 
 def test_a_tiff_is_coloured_page_by_page(colorize: Colorize) -> None:

@@ -40,18 +40,19 @@ def test_every_file_is_coloured_counted_or_named(colorize: Colorize) -> None:
     Path("scans/link.png").symlink_to("a.png")
     Path("scans/gone.png").symlink_to("nowhere")
     Path("scans/far").symlink_to("../far")
+    Path("scans/same far").symlink_to("../far")
     Path("far/loop").symlink_to("../scans")
     os.mkfifo("scans/pipe.png")
     said = colorize("scans", "-o", "out")
     assert said.code == 1
-    assert names_in("out") == ["a.png", "far/b.png", "link.png"]
+    assert names_in("out") == ["a.png", "far/b.png", "link.png", "same far/b.png"]
     assert sorted(said.out.splitlines()) == [
         "colorize: 1 left out: a folder of the system (@eaDir)",
         "colorize: 1 left out: a hidden file",
         "colorize: 1 left out: a hidden folder (.thumbnails)",
-        "colorize: 1 left out: a link to a folder above it (loop)",
-        "colorize: 3 coloured, in out",
+        "colorize: 2 left out: a link to a folder above it (loop)",
         "colorize: 3 left out: suffix not read (.mp4, .txt)",
+        "colorize: 4 coloured, in out",
     ]
     assert said.err.splitlines() == [
         "colorgan: scans/gone.png: unreadable: a broken link",
@@ -132,13 +133,14 @@ def test_an_input_with_nothing_in_it_stops_nothing_else(colorize: Colorize) -> N
         "pipe": "unreadable: not a regular file",
         "broken": "unreadable: a broken link",
         "empty/*.png": "nothing that it fits is a picture",
+        '""': "an empty name",
     }
     Path("empty").mkdir()
     Path("empty/notes.txt").write_text("no picture")
     os.mkfifo("pipe")
     Path("broken").symlink_to("nowhere")
     draw("good.png")
-    said = colorize("good.png", *sentences, "-o", "out")
+    said = colorize("good.png", *(bad.strip('"') for bad in sentences), "-o", "out")
     assert said.code == 1
     for bad, sentence in sentences.items():
         assert f"colorgan: {bad}: {sentence}" in said.err

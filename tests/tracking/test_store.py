@@ -101,6 +101,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another program's": (other_program, "is the database of another program"),
     "no database": (lambda file: file.write_text("no database " * 999), "is no SQLite database"),
     "damaged": (lambda file: file.write_bytes(file.read_bytes()[:9000]), "the file is damaged"),
+    "a damaged schema": (
+        lambda file: file.write_bytes(file.read_bytes().replace(b"CONSTRAINT", b"CON\4TRAINT", 1)),
+        "the file is damaged",
+    ),
     "a folder": (Path.mkdir, "it cannot be opened; its folder should exist"),
     "a newer MLflow's": (lambda file: of_revision(file, "f" * 12), "another version of MLflow"),
     "an older MLflow's": (lambda file: of_revision(file, "bd07f7e963c5"), "run `mlflow db upgrade"),

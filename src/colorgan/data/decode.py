@@ -10,6 +10,7 @@ import hashlib
 import io
 import logging
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from colorgan.color import UInt8Array, uint8_from_uint16
+from colorgan.color import UInt8Array
 from colorgan.data import mend, tiff
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
@@ -30,6 +31,12 @@ EPS runs Ghostscript, and some formats are plain text, for which any text file c
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+JPEG2000_SIZE = b"\xff\x4f\xff\x51"
+"""Where the codestream of a JPEG 2000 begins, with sizes and bits."""
+JPEG2000_UUIDS = {
+    b"JpgTiffExif->JP2": "exif",
+    bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
+}
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,6 +74,8 @@ class Page:
 
     def __init__(self, content: bytes, image: Image.Image, warning: str = "") -> None:
         self._content, self._image = content, image
+        if image.format == "JPEG2000":
+            image.info |= _jpeg2000_info(memoryview(content))
         self._is_png16 = image.format == "PNG" and content[24] == 16
         self.format, self.size = image.format or "", image.size
         self.info: dict[Any, Any] = image.info
@@ -86,6 +95,10 @@ class Page:
         A JPEG much larger than `side` comes at a half, quarter or eighth of its size.
         """
         image = self._image
+        if self.format == "JPEG2000" and len(image.getbands()) > 1:
+            bits = self._bits_of_jpeg2000()
+            if bits > 8:
+                return self._load_deep(bits)
         # Both sides stay at least `side` long.
         draft = (None, (side, side)) if side and image.format in ("JPEG", "MPO") else None
         if draft:
@@ -97,20 +110,46 @@ class Page:
             if whole is None:
                 raise
             image, self.warning = whole, "damaged: its end is missing"
-        return self._load_png16() if self._is_png16 else split_alpha(image)
+        if self._is_png16:
+            return self._load_deep(16)
+        last_row = image.crop((0, image.height - 1, *image.size))
+        if self.format == "PNG" and last_row.getbbox(alpha_only=False) is None:
+            import imagecodecs
 
-    def _load_png16(self) -> tuple[Image.Image, UInt8Array | None]:
-        """Decode all 16 bits: Pillow drops 8 of them, and takes transparency for that of 8."""
+            # Fails if rows are missing, which Pillow makes black.
+            imagecodecs.png_decode(self._content)
+        return split_alpha(image)
+
+    def _bits_of_jpeg2000(self) -> int:
+        """Return the bits of a sample; ValueError if the picture is not as large as it says."""
+        start = self._content.index(JPEG2000_SIZE)
+        right, bottom, left, top = struct.unpack_from(">4L", self._content, start + 8)
+        if (right - left, bottom - top) != self.size:
+            raise ValueError("a JPEG 2000 of another size than its head says")
+        return (self._content[start + 42] & 0x7F) + 1
+
+    def _load_deep(self, bits: int) -> tuple[Image.Image, UInt8Array | None]:
+        """Decode more than 8 bits.
+
+        Of a PNG Pillow drops the rest, and takes transparency for that of 8 bits. Of a JPEG 2000
+        it makes white black, as it rounds 255.5 up to 256.
+        """
         import imagecodecs
 
-        samples = np.atleast_3d(imagecodecs.png_decode(self._content))
-        colors, channels = samples[..., 0], samples.shape[2]
-        if channels >= 3:
-            # Plane by plane, for the peak of memory.
-            colors = np.dstack([uint8_from_uint16(samples[..., i]) for i in range(3)])
-        image = Image.fromarray(colors)
-        image.info = self.info
-        return image, uint8_from_uint16(samples[..., -1]) if channels in (2, 4) else None
+        is_png, mode = self.format == "PNG", self._image.mode
+        decoder = imagecodecs.png_decode if is_png else imagecodecs.jpeg2k_decode
+        samples = np.atleast_3d(decoder(self._content))
+        if mode in ("CMYK", "YCbCr") or samples.dtype.kind != "u":
+            raise ValueError(
+                f"a {self.format} of {bits} bits in {mode} and {samples.dtype}, which is not read"
+            )
+        n_samples = samples.shape[2]
+        alpha = n_samples - 1 if n_samples in (2, 4) else None
+        pixels, alphas = tiff.scaled(samples, 1 if n_samples <= 2 else 3, 0, 2**bits - 1, alpha)
+        del samples  # for the peak of memory
+        colors = Image.fromarray(pixels)
+        colors.info = self.info
+        return colors, alphas
 
 
 class TiffPage(Page):
@@ -334,6 +373,23 @@ def orientation(image: Image.Image) -> int:
     except Exception:
         return 1
     return found if found in UPRIGHT else 1
+
+
+def _jpeg2000_info(content: memoryview) -> dict[Any, Any]:
+    """Read EXIF, XMP and colour profile from the boxes of a JPEG 2000, which Pillow does not."""
+    found: dict[Any, Any] = {}
+    while len(content) >= 16:
+        length, kind, long_length = struct.unpack_from(">L4sQ", content)
+        head = 16 if length == 1 else 8
+        length = {0: len(content), 1: long_length}.get(length, length)
+        box, content = content[head:length], content[max(length, head) :]
+        if kind == b"jp2h":
+            found |= _jpeg2000_info(box)
+        elif kind == b"colr" and bytes(box[:1]) == b"\2":
+            found["icc_profile"] = bytes(box[3:])
+        elif kind == b"uuid" and (name := JPEG2000_UUIDS.get(bytes(box[:16]))):
+            found[name] = bytes(box[16:])
+    return found
 
 
 def srgb(image: Image.Image) -> Image.Image:

@@ -31,15 +31,18 @@ TYPES = {UNSIGNED: "unsigned integers", SIGNED: "signed integers", FLOAT: "float
 """By SampleFormat."""
 JPEG = 7
 COMPRESSIONS = frozenset({1, 2, 3, 4, 5, JPEG, 8, 32773, 32946, 34925, 50000})
-"""Compressions read without Pillow: none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, Zstandard."""
+"""Compressions that are read: none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, Zstandard."""
+OLD_JPEG = 6
+"""That is read by Pillow alone."""
 MAX_SAMPLES = 16
+STRIP_PIXELS = 1 << 18
 ASSOCIATED, UNASSOCIATED = 1, 2
 """Values of ExtraSamples that mean alpha; the first is multiplied into the colours."""
 OVERSHOOT = 0.1
 """By how much floats may lie outside 0..1, as they do after resizing."""
 ICC_PROFILE, XMP, IPTC, PHOTOSHOP = 34675, 700, 33723, 34377
 """TIFF tags."""
-SUBFILE_TYPE, INK_SET, SMIN, SMAX = 255, 332, 340, 341
+SUBFILE_TYPE, INTERPRETATION, INK_SET, SMIN, SMAX = 255, 262, 332, 340, 341
 
 # tifffile logs oddities; without any handler, logging would print them to the terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -64,6 +67,9 @@ def opened(file: IO[bytes]) -> Iterator[tuple[list[TiffPage], str]]:
             is_cut = True
         if not pages:
             raise ValueError("a TIFF without a page that can be found")
+        # A damaged tag may hold several numbers, or none.
+        if any({type(page.imagewidth), type(page.imagelength)} != {int} for page in pages):
+            raise ValueError("a TIFF whose width or height is no number")
         # tifffile ends quietly at a link to a page outside the file; the last page has a link to 0.
         tif.filehandle.seek(tif.pages.next_page_offset or 0)
         is_cut = is_cut or any(tif.filehandle.read(tif.tiff.offsetsize))
@@ -77,8 +83,9 @@ def is_plain(page: TiffPage) -> bool:
     """Return whether Pillow reads the page, and reads it right."""
     kind = (page.photometric, page.bitspersample, tuple(page.extrasamples))
     is_chunky = page.planarconfig == 1 or page.photometric == YCBCR
-    in_main_chain = len(page.treeindex) == 1
-    return kind in PILLOW_READS and page.sampleformat == UNSIGNED and is_chunky and in_main_chain
+    is_flat = len(page.treeindex) == 1 and page.imagedepth == 1 and INTERPRETATION in page.tags
+    is_read = kind in PILLOW_READS and page.compression in COMPRESSIONS | {OLD_JPEG}
+    return is_read and page.sampleformat == UNSIGNED and is_chunky and is_flat
 
 
 def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
@@ -103,21 +110,52 @@ def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
     if page.photometric in (CIELAB, ICCLAB):
         return _lab(samples, page), None
     low, high = _range(page, samples)
-    alpha = None
-    for i, meaning in enumerate(page.extrasamples):
-        if meaning in (ASSOCIATED, UNASSOCIATED):
-            alpha = _unit(samples[..., channels + i], low, high)
-            break
-    planes = []
-    for i in range(channels):
-        plane = _unit(samples[..., i], low, high)
-        if alpha is not None and meaning == ASSOCIATED:
-            plane = np.clip(plane / np.maximum(alpha, np.float32(1e-6)), 0, 1)
-        planes.append(plane if channels == 1 else uint8_from_unit(plane))
-    alpha8 = None if alpha is None else uint8_from_unit(alpha)
-    if channels == 1:
-        return Image.fromarray(1 - plane if page.photometric == WHITE_IS_ZERO else plane), alpha8
-    return Image.fromarray(np.dstack(planes), "CMYK" if channels == 4 else "RGB"), alpha8
+    extras = enumerate(page.extrasamples, channels)
+    alphas = (one for one in extras if one[1] in (ASSOCIATED, UNASSOCIATED))
+    i, meaning = next(alphas, (None, 0))
+    colors, alpha = scaled(samples, channels, low, high, i, meaning == ASSOCIATED)
+    del array, samples  # for the peak of memory
+    if page.photometric == WHITE_IS_ZERO:
+        colors = 1 - colors
+    return Image.fromarray(colors, "CMYK" if channels == 4 else None), alpha
+
+
+def scaled(
+    samples: npt.NDArray[Any],
+    channels: int,
+    low: float,
+    high: float,
+    alpha: int | None = None,
+    is_associated: bool = False,
+) -> tuple[npt.NDArray[Any], UInt8Array | None]:
+    """Scale samples `(H, W, S)` to gray in 0..1 or 8-bit colours, and alpha `(H, W)`.
+
+    Strip by strip, as in float32 they would take twice their memory and more.
+
+    Args:
+        samples: first those of `channels`, 1 for gray.
+        low: what becomes 0.
+        high: what becomes 1.
+        alpha: which sample is alpha.
+        is_associated: whether alpha is multiplied into the colours.
+    """
+    shape = samples.shape[:2]
+    colors = (
+        np.empty(shape, np.float32) if channels == 1 else np.empty((*shape, channels), np.uint8)
+    )
+    alphas = None if alpha is None else np.empty(shape, np.uint8)
+    n_rows = max(1, STRIP_PIXELS // shape[1])
+    for top in range(0, shape[0], n_rows):
+        rows = slice(top, top + n_rows)
+        unit = _unit(samples[rows], low, high)
+        color = unit[..., :channels]
+        if alphas is not None:
+            opacity = unit[..., alpha]
+            alphas[rows] = uint8_from_unit(opacity)
+            if is_associated:
+                color = np.clip(color / np.maximum(opacity[..., None], np.float32(1e-6)), 0, 1)
+        colors[rows] = color[..., 0] if channels == 1 else uint8_from_unit(color)
+    return colors, alphas
 
 
 def exif(content: bytes, page: Any) -> Image.Exif:
@@ -175,12 +213,16 @@ def _check_kind(page: TiffPage) -> None:
     bits, samples, photometric = page.bitspersample, page.samplesperpixel, page.photometric
     inks = page.tags.get(INK_SET)
     what = ""
-    if photometric not in CHANNELS:
+    if INTERPRETATION not in page.tags:
+        what = "no photometric interpretation"
+    elif photometric not in CHANNELS:
         what = f"the photometric interpretation {_name(PHOTOMETRIC, photometric)}, {bits} bits"
     elif page.compression not in COMPRESSIONS:
         what = f"the compression {_name(COMPRESSION, page.compression)}"
     elif page.sampleformat not in TYPES or page.dtype is None:
         what = f"samples of {bits} bits and SampleFormat {page.sampleformat}"
+    elif not all(page.databytecounts):
+        what = "strips or tiles without data"  # tifffile would make them black
     elif page.imagedepth > 1:
         what = f"a volume of {page.imagedepth} slices"
     elif not CHANNELS[photometric] <= samples <= MAX_SAMPLES or (inks and inks.value == 2):
@@ -224,8 +266,9 @@ def _range(page: TiffPage, samples: npt.NDArray[Any]) -> tuple[float, float]:
     what = f"a TIFF of {bits}-bit {TYPES[page.sampleformat]}"
     if page.sampleformat == SIGNED:
         raise ValueError(f"{what} without their range (SMinSampleValue, SMaxSampleValue)")
-    finite = samples[np.isfinite(samples)]
-    lowest, highest = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    is_finite = np.isfinite(samples)
+    lowest = float(samples.min(where=is_finite, initial=np.inf))
+    highest = float(samples.max(where=is_finite, initial=-np.inf))
     if lowest < -OVERSHOOT or highest > 1 + OVERSHOOT:
         raise ValueError(
             f"{what} from {lowest:g} to {highest:g} without their range (SMinSampleValue, "

@@ -163,16 +163,18 @@ def _find(inputs: Sequence[str], out: Path, plan: Plan) -> dict[Path, Path]:
     found: dict[Path, Path] = {}
     seen: set[Path] = set()
     for text in inputs:
+        here: set[Path] = set()
         try:
             problem = _why_nothing(text)
-            for file, target in _files(text, out):
+            for file, target in _files(text, out) if text else ():
                 if file.kind != "left out":
                     problem = ""
                 # Not the whole path resolved: a link is a picture of its own.
                 place = file.path.parent.resolve() / file.path.name
                 if place in seen:  # named twice: the first name counts
                     continue
-                seen.add(place)
+                # Not yet for this input: what lies in a linked folder is a picture of its own.
+                here.add(place)
                 if file.kind == "photo":
                     found[file.path] = target
                 elif file.kind == "unreadable":
@@ -181,8 +183,9 @@ def _find(inputs: Sequence[str], out: Path, plan: Plan) -> dict[Path, Path]:
                     plan.left_out.append(file)
         except OSError as error:
             problem = error.strerror or str(error)  # such as a name that is too long
+        seen |= here
         if problem:
-            plan.failures.append(Failure(Path(text), problem))
+            plan.failures.append(Failure(Path(text or '""'), problem))
     return found
 
 
@@ -225,6 +228,8 @@ def _fits(parts: Sequence[str], pattern: Sequence[str], is_folder: bool) -> bool
 
 
 def _why_nothing(text: str) -> str:
+    if not text:
+        return "an empty name; this folder is `.`"
     if Path(text).is_dir():
         return "it holds no picture"
     if has_magic(text):

@@ -28,8 +28,8 @@ FAULTS = {
     "the right to read and write both",
     "file is not a database": "it is no SQLite database; MLFLOW_TRACKING_URI should name another "
     "file",
-    "disk image is malformed": "the file is damaged; put a copy of it back, or try "
-    "`sqlite3 FILE .recover`",
+    "is malformed|malformed database|codec can't decode|no such (table|column)": "the file is "
+    "damaged; put a copy of it back, or try `sqlite3 FILE .recover`",
     "out-of-date database schema|locate revision": "it was made by another version of MLflow; "
     "install that version, or if it is older, copy the file and run `mlflow db upgrade URI`",
     "error code 401|401 Client Error": "the user name or the password is wrong; "
