@@ -34,7 +34,7 @@ INLINE = re.compile(rf"`({PROGRAMS}[ \w][^`]*)`")
 TRACKED = re.compile(r"`((?:\.ci|benchmarks|docs|notebooks|scripts|src|tests)/[\w./-]+)`")
 COLORGAN = typer.main.get_command(cli.app)
 # Programs that are not this project's, nor of a library of its: what they take is theirs to say.
-OTHERS = {"bash", "cd", "cp", "curl", "find", "git", "kill", "mlflow", "pip", "ps", "source"}
+OTHERS = {"bash", "cd", "cp", "curl", "find", "git", "kill", "mlflow", "pip", "ps", "ray", "source"}
 PRESET = "dvc exp run $(python -m colorgan preset {})"
 
 # Commands, by their beginning, that stand in no test as they stand on the page. All others do.
@@ -54,10 +54,14 @@ NOT_AS_IT_STANDS = (
     "python -m colorgan preset photos --path PHOTOS --write",
     "bash benchmarks/gpu.sh",  # benchmark/test_optimizations.py
     "python benchmarks/optimizations.py",
+    "python -m colorgan cluster colorize /mnt/scans",  # cluster/test_colorize.py
     # Not run: what runs the tests, what takes several machines, what takes hours.
     "make test",
     "torchrun --nnodes 2 ",
     "python benchmarks/colour.py ",
+    "pip install 'colorgan[cluster]'",
+    "ray start ",
+    "python -m colorgan cluster colorize s3:",
 )
 
 
