@@ -49,9 +49,9 @@ def test_the_arrays_are_those_of_the_local_stage(
 ) -> None:
     command = start("preprocess", "lab")
     if dies:
-        wait_for(lambda: two_nodes.workers("MapWorker") or command.ended(), 120)
+        wait_for(lambda: two_nodes.workers("MapWorker") or command.ended(), 300)
         scratch = paths.processed("lab").parent
-        wait_for(lambda: any(f.stat().st_size for f in scratch.glob(".*/scratch")), 120)
+        wait_for(lambda: any(f.stat().st_size for f in scratch.glob(".*/scratch")), 300)
         two_nodes.kill_node() if dies == "node" else two_nodes.workers("MapWorker")[0].kill()
     code, out, err = command.wait()
     assert code == 0, out + err
