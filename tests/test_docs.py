@@ -36,7 +36,7 @@ COLORGAN = typer.main.get_command(cli.app)
 # Programs that are not this project's, nor of a library of its: what they take is theirs to say.
 OTHERS = {
     "bash", "cd", "cp", "curl", "docker", "export", "find", "git", "kill", "mlflow", "pip", "ps",
-    "source",
+    "ray", "source",
 }  # fmt: skip
 PRESET = "dvc exp run $(python -m colorgan preset {})"
 
@@ -58,10 +58,14 @@ NOT_AS_IT_STANDS = (
     "bash benchmarks/gpu.sh",  # benchmark/test_optimizations.py
     "python benchmarks/optimizations.py",
     # Not run: what runs the tests, what needs containers or several machines, what takes hours.
+    "python -m colorgan cluster colorize /mnt/scans",  # cluster/test_colorize.py
     "make test",
     "docker compose ",
     "torchrun --nnodes 2 ",
     "python benchmarks/colour.py ",
+    "pip install 'colorgan[cluster]'",
+    "ray start ",
+    "python -m colorgan cluster colorize s3:",
 )
 
 

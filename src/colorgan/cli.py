@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, get_args
 
 import typer
 
+from colorgan.cli_cluster import app as cluster_app
 from colorgan.errors import ColorganError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cluster_app, name="cluster", rich_help_panel="Many machines")
 
 Name = Literal["rgb", "lab"]
 Space = Annotated[Name, typer.Argument(help="rgb or lab")]
@@ -40,6 +42,7 @@ PHOTOS = "Photos"
 INTERRUPTED = 128 + signal.SIGINT
 EXTRAS = {"mlflow": "colorgan[pipeline]", "onnxruntime": "onnxruntime"}
 EXTRAS |= dict.fromkeys(("onnx", "onnxscript"), "colorgan[onnx]")
+EXTRAS["ray"] = "colorgan[cluster]"
 EXTRAS |= dict.fromkeys(("anyio", "starlette", "uvicorn"), "colorgan[app]")
 """Packages that may be missing, and what installs each."""
 

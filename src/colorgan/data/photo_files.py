@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from stat import S_ISDIR, S_ISREG
 from typing import Literal, TypeVar
 
@@ -65,7 +65,7 @@ def find_files(
             is_folder = S_ISDIR(about.st_mode)
             if not wanted(path, is_folder):
                 continue
-            if path != root and (reason := _why_left_out(path, is_folder, suffixes)):
+            if path != root and (reason := why_left_out(path, is_folder, suffixes)):
                 yield FoundFile(path, "left out", reason)
             elif S_ISREG(about.st_mode):
                 yield FoundFile(path)
@@ -101,7 +101,7 @@ def batched(
         yield batch
 
 
-def _why_left_out(path: Path, is_folder: bool, suffixes: Sequence[str]) -> str:
+def why_left_out(path: PurePath, is_folder: bool, suffixes: Sequence[str]) -> str:
     """Return why a file or a folder is left out, or an empty string."""
     name, suffix = path.name, path.suffix.lower()
     if name.startswith("."):  # macOS leaves `._x.jpg` beside `x.jpg`

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -46,8 +46,12 @@ WAITING_BYTES = 256 << 20
 """So many bytes of photos are read ahead, however many processes there are."""
 
 
-def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
+def preprocess(
+    params: Params, space: SpaceName, convert_elsewhere: ConvertElsewhere | None = None
+) -> DatasetInfo:
     """Make the arrays of a space; see `colorgan.data.arrays` for what is written.
+
+    `convert_elsewhere` converts photos in another way than processes of this machine.
 
     Raises:
         ColorganError: there are no raw photos, too many of them are rejected, or none is left to
@@ -70,8 +74,13 @@ def preprocess(params: Params, space: SpaceName) -> DatasetInfo:
     io.remove_asides(paths.processed(space).parent, space)
     with io.folder_aside(paths.processed(space)) as folder:
         converter = Converter(space, data, folder / "scratch")
-        read = track(photos.read(rows), "converting", len(rows), disable=not sys.stdout.isatty())
-        records = _mark_duplicates(convert_all(converter, read, n_workers))
+        if convert_elsewhere:
+            found = convert_elsewhere(converter, source, rows)
+        else:
+            quiet = not sys.stdout.isatty()
+            read = track(photos.read(rows), "converting", len(rows), disable=quiet)
+            found = convert_all(converter, read, n_workers)
+        records = _mark_duplicates(found)
         if len(records) != len(rows):
             raise ColorganError(
                 f"{raw} holds {len(rows)} photos, but {len(records)} could be read: run "
@@ -145,7 +154,13 @@ class Converter:
         return n_pixels, n_pixels * get_space(self.space).out_channels
 
     def convert(self, first: int, photos: Sequence[RawPhoto]) -> list[PhotoRecord]:
-        """Write photos to the rows from `first` on; that of a rejected photo is blank."""
+        """Write photos to the rows from `first` on; return a record for each."""
+        rows, records = self.rows(first, photos)
+        self.write(first, rows)
+        return records
+
+    def rows(self, first: int, photos: Sequence[RawPhoto]) -> tuple[UInt8Array, list[PhotoRecord]]:
+        """Return the rows of photos, that of a rejected photo blank, and a record for each."""
         rows = np.zeros((len(photos), sum(self.row_bytes)), np.uint8)
         records = []
         for i, photo in enumerate(photos):
@@ -158,11 +173,14 @@ class Converter:
                 reason = str(error)
             about = photo.id, photo.name, photo.label, photo.split or ""
             records.append(PhotoRecord(first + i, *about, size, reason))
+        return rows, records
+
+    def write(self, first: int, rows: UInt8Array) -> None:
+        """Write rows to their place in the scratch file."""
         # Not through a memory map: writing to one kills the process when the disk is full.
         with self.scratch.open("r+b") as file:
             file.seek(first * sum(self.row_bytes))
             file.write(rows.data)
-        return records
 
     def _row(self, photo: DecodedPhoto) -> UInt8Array:
         """Return the bytes of a row; UnreadablePhoto if the photo is too small or near-gray."""
@@ -184,6 +202,10 @@ class Converter:
         space = get_space(self.space)
         arrays = space.arrays_from_lab8(cropped) if is_lab else space.arrays(cropped)
         return np.concatenate([array.ravel() for array in arrays])
+
+
+ConvertElsewhere = Callable[[Converter, str, Sequence[int]], Iterable[PhotoRecord]]
+"""Given a converter, the name of a source and rows of its photos, fills the scratch file."""
 
 
 def square(photo: DecodedPhoto, side: int) -> UInt8Array:

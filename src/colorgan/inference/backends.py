@@ -96,7 +96,7 @@ class OnnxNetwork(Network):
             or does not colour.
     """
 
-    def __init__(self, path: Path, name: str = "") -> None:
+    def __init__(self, path: Path, name: str = "", threads: int = 0) -> None:
         self.name = name or str(path)
         if not path.is_file():
             raise ColorganError(f"--model {path} does not exist; `colorgan export` writes one")
@@ -104,6 +104,7 @@ class OnnxNetwork(Network):
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        options.intra_op_num_threads = threads
         # Threads that spin while they wait would take the cores that read and write photos.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
@@ -139,20 +140,24 @@ class OnnxNetwork(Network):
             ) from None
 
 
-def load_network(model: str | Path = paths.PRETRAINED, device: str = "auto") -> Network:
+def load_network(
+    model: str | Path = paths.PRETRAINED, device: str = "auto", threads: int = 0
+) -> Network:
     """Load a network from an ONNX file or anything that `load_model` takes.
+
+    `threads` is how many ONNX Runtime uses; 0 is one a core. PyTorch has a setting of its own.
 
     The bundled model runs in ONNX Runtime unless a GPU is asked for: on a CPU that is faster than
     PyTorch, whose import alone takes longer than a photo.
     """
     name = str(model)
     if name.endswith(".onnx"):
-        return OnnxNetwork(Path(name))
+        return OnnxNetwork(Path(name), threads=threads)
     bundled = paths.pretrained() / paths.ONNX
     # Some platforms have no package of ONNX Runtime.
     has_onnx = bundled.is_file() and importlib.util.find_spec("onnxruntime") is not None
     if name == paths.PRETRAINED and device in ("auto", "cpu") and has_onnx:
-        return OnnxNetwork(bundled, name)
+        return OnnxNetwork(bundled, name, threads)
     return TorchNetwork(load_model(name, device), name)
 
 

@@ -62,6 +62,7 @@ class Outcome:
 
     Attributes:
         failures: what could not be coloured, or have its comparison written.
+        colored: the result of each picture that was coloured.
         skipped: number of pictures whose results existed already.
         notes: what should be said of coloured pictures: damage, further pictures in a file.
         lost: kinds of metadata that a format could not keep, as "IPTC in PNG".
@@ -71,7 +72,7 @@ class Outcome:
     failures: list[Failure]
     left_out: list[FoundFile]
     skipped: int
-    colored: list[Path] = field(default_factory=list)
+    colored: dict[Path, Path] = field(default_factory=dict)
     notes: list[Failure] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
     exit_code: int = 0
@@ -195,7 +196,7 @@ class _Run:
                     further = self._colorizer.colored_pages(content, options.saturation, start=1)
                 with self._aside(target) as aside, aside.open("wb") as file:
                     write(file, chain(first, further), plan.format, options.quality)
-            outcome.colored.append(plan.source)
+            outcome.colored[plan.source] = target
             outcome.notes += [Failure(plan.source, note) for note in metadata.notes(plan.format)]
             outcome.lost |= {f"{kind} in {plan.format}" for kind in metadata.lost(plan.format)}
             for output in filter(self._is_wanted, plan.outputs[1:]):

@@ -1,0 +1,76 @@
+"""`colorgan cluster ...`: one thin function a command. Ray is imported inside the functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    help="Do the same on a Ray cluster: the extra colorgan[cluster].", no_args_is_help=True
+)
+Address = Annotated[
+    str,
+    typer.Option(help="HOST:PORT of the cluster; default: RAY_ADDRESS, or that of this machine"),
+]
+Workers = Annotated[
+    int,
+    typer.Option(min=0, help="Processes at once; 0 is one a GPU, or a core where there is none"),
+]
+SHOWN = 20
+"""So many failures are printed; the manifest has them all."""
+
+
+Space = Annotated[Literal["rgb", "lab"], typer.Argument(help="rgb or lab")]
+
+
+@app.command()
+def colorize(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="Folder, or URI such as s3://bucket/scans")
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Another folder or URI, new or begun")],
+    model: Annotated[str, typer.Option(help="As of colorgan colorize")] = "pretrained",
+    format: Annotated[
+        Literal["keep", "jpeg", "png", "webp", "tiff", "bmp", "avif"],
+        typer.Option(help="Format of the results; `keep` is that of each picture"),
+    ] = "keep",
+    saturation: Annotated[
+        float, typer.Option(min=0.0, max=4.0, help="1 as predicted, 0 gray, 1.3 stronger")
+    ] = 1.0,
+    workers: Workers = 0,
+    address: Address = "",
+) -> None:
+    """Colour a folder or a bucket; what became of each picture is in OUT/_colorgan/manifest.
+
+    The same command again does what is missing.
+    """
+    from colorgan.cluster.colorize import colorize_collection
+    from colorgan.cluster.session import joined
+    from colorgan.inference.files import Options
+
+    options = Options(format="" if format == "keep" else format.upper(), saturation=saturation)
+    with joined(address):
+        rows = colorize_collection(source, out, model, options, workers)
+    counts = sorted(Counter(row["status"] for row in rows).items())
+    counted = ", ".join(f"{count:,} {status}" for status, count in counts)
+    typer.echo(f"colorize: {counted}; {out}/_colorgan/manifest lists them")
+    failed = [f"{row['input']}: {row['reason']}" for row in rows if row["status"] == "failed"]
+    for sentence in failed[:SHOWN]:
+        typer.echo(f"colorgan: {sentence}", err=True)
+    raise typer.Exit(int(bool(failed)))
+
+
+@app.command()
+def preprocess(space: Space, workers: Workers = 0, address: Address = "") -> None:
+    """Make the arrays of a space; `dvc commit -f preprocess@lab` then takes them as the stage's."""
+    from colorgan.cluster.preprocess import preprocess_on_cluster
+    from colorgan.cluster.session import joined
+    from colorgan.config import load_params
+
+    params = load_params()
+    with joined(address):
+        info = preprocess_on_cluster(params, space, workers)
+    counts = ", ".join(f"{n} {split}" for split, n in info.counts.items())
+    typer.echo(f"preprocess {space}: {counts} photos, {info.rejected} rejected")

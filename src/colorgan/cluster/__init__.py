@@ -1,0 +1,1 @@
+"""Colour and preprocess on a Ray cluster: the extra `colorgan[cluster]`."""

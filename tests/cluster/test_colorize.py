@@ -1,0 +1,156 @@
+"""Colouring a collection on two nodes: as the local command, once, whatever dies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cluster.conftest import Command, TwoNodes
+from servers import wait_for
+from tiny_project import listing
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+
+def write_photos(folder: Path, n: int) -> None:
+    """Write n JPEGs, the bundled photos in gray, in folders."""
+    sources = sorted((ROOT / "data" / "sample").glob("*/*.webp"))
+    for i in range(n):
+        path = folder / f"box {i % 3}" / f"{i:04}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(sources[i % len(sources)]) as image:
+            image.convert("L").rotate(90 * (i // len(sources))).save(path, quality=90)
+
+
+def manifest(out: Path | str) -> pd.DataFrame:
+    """The rows of all starts by input: the last one counts."""
+    rows = pd.read_parquet(Path(out) / "_colorgan" / "manifest")
+    return rows.drop_duplicates("input", keep="last").set_index("input").sort_index()
+
+
+def results(out: Path | str) -> dict[str, bytes]:
+    """Return what lies in a folder, besides the notes of the command."""
+    return {name: data for name, data in listing(Path(out)).items() if "_colorgan" not in name}
+
+
+@pytest.fixture
+def locally(project: Path, colorgan: Callable[..., Any]) -> Callable[[str], dict[str, bytes]]:
+    """Return a function that colours a folder with the local command; what it has written."""
+
+    def locally(folder: str) -> dict[str, bytes]:
+        colorgan("colorize", folder, "-o", "local", "--device", "cpu")
+        return results("local")
+
+    return locally
+
+
+def test_the_results_are_those_of_the_local_command(
+    run: Callable[..., str], locally: Callable[[str], dict[str, bytes]]
+) -> None:
+    write_photos(Path("in"), 70)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    picture.save("in/pages.tif", save_all=True, append_images=[picture.rotate(90)])
+    for name in ("same.gif", "same.png", ".hidden.png"):
+        picture.save(f"in/{name}")
+    Path("in/notes.txt").write_text("no picture")
+    Path("in/damaged.jpg").write_bytes(b"\xff\xd8\xff")
+    Path("in/gone.jpg").symlink_to("nowhere.jpg")
+
+    said = run("colorize", "in", "out", code=1)
+    assert "colorize: 72 coloured, 3 failed, 2 left out; out/_colorgan/manifest lists" in said
+    expected = locally("in")
+    assert results("out") == expected
+    rows = manifest("out")
+    done = rows[rows["status"] == "coloured"]
+    assert sorted(done["output"]) == sorted(expected)
+    assert (done["seconds"] > 0).all()
+    assert (done["digest"].str.len() == 64).all()
+    assert rows.loc["damaged.jpg", "reason"].startswith("unreadable: a JPEG that is damaged")
+    assert rows.loc["gone.jpg", "reason"] == "unreadable: a broken link"
+    assert rows.loc["same.png", "reason"].startswith("in/same.gif becomes out/same.png already")
+    assert rows.loc["notes.txt", ["status", "reason"]].tolist() == [
+        "left out", "suffix not read: .txt",
+    ]  # fmt: skip
+
+    # What is there is not made again, what is missing is.
+    times = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.jpg")}
+    lost = Path("out/box 0/0000.jpg")
+    lost.unlink()
+    run("colorize", "in", "out", code=1)
+    assert results("out") == expected
+    changed = {path for path, at in times.items() if path.stat().st_mtime_ns != at}
+    assert changed == {lost}
+    assert manifest("out")["status"].value_counts()["coloured"] == 72
+
+
+@pytest.mark.parametrize("dies", ["worker", "node"])
+def test_what_a_dead_worker_had_begun_is_done_again(
+    start: Callable[..., Command],
+    two_nodes: TwoNodes,
+    locally: Callable[[str], dict[str, bytes]],
+    dies: str,
+) -> None:
+    write_photos(Path("in"), 240)
+    command = start("colorize", "in", "out")
+    wait_for(lambda: len(list(Path("out").glob("*/*.jpg"))) > 40 or command.ended(), 300)
+    if dies == "node":
+        two_nodes.kill_node()
+    else:
+        two_nodes.workers("MapWorker")[0].kill()
+    code, out, err = command.wait()
+    assert code == 0, out + err
+    assert "colorize: 240 coloured; " in out
+    assert results("out") == locally("in")
+    assert len(pd.read_parquet("out/_colorgan/manifest")) == 240
+    assert (manifest("out")["status"] == "coloured").all()
+
+
+def test_an_item_that_kills_its_worker_does_not_end_the_run(two_nodes: TwoNodes) -> None:
+    from colorgan.cluster.session import joined, map_on_cluster
+
+    class Worker:
+        def __call__(self, item: dict[str, Any]) -> list[dict[str, int]]:
+            [name] = item["names"]
+            if name == 3:
+                os._exit(1)
+            return [{"name": int(name)}]
+
+    with joined(""):
+        found = map_on_cluster("test", Worker, (), [{"names": [i]} for i in range(8)], 2)
+        assert sorted(row["name"] for rows in found for row in rows) == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_what_cannot_be_coloured_is_one_sentence(
+    two_nodes: TwoNodes, project: Path, colorgan: Callable[..., Any]
+) -> None:
+    write_photos(Path("in"), 2)
+    Path("empty").mkdir()
+    Path("other").mkdir()
+    Path("other/letter.txt").write_text("of somebody else")
+
+    def refused(*arguments: str) -> str:
+        said = colorgan("cluster", "colorize", *arguments)
+        assert said.code == 1
+        return str(said.err.splitlines()[-1])
+
+    assert refused("empty", "out").startswith("colorgan: empty holds no picture")
+    assert refused("s4://a/b", "out").startswith("colorgan: s4://a/b cannot be read: ")
+    assert "other holds files of something else, such as letter.txt" in refused("in", "other")
+    assert refused("in", "in/out") == (
+        "colorgan: in/out lies in in; the results need a folder outside of it"
+    )
+    assert "other/letter.txt cannot be written to: " in refused("in", "other/letter.txt")
+    assert "--model nothing: no folder" in refused("in", "out", "--model", "nothing")
+    assert "no Ray cluster at 127.0.0.1:1 (" in refused("in", "out", "--address", "127.0.0.1:1")
+    assert not Path("out").exists()
+    assert colorgan("cluster", "colorize", "in", "out").code == 0
+    assert "was begun with saturation 1.0, not 2.0" in refused("in", "out", "--saturation", "2")

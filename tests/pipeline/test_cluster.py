@@ -1,0 +1,27 @@
+"""What DVC makes of arrays that a cluster has made."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.conftest import TwoNodes, _two_nodes, two_nodes
+from pipeline.conftest import Project
+
+__all__ = ["_two_nodes", "two_nodes"]
+pytestmark = pytest.mark.slow
+
+
+def test_dvc_takes_the_arrays_as_the_results_of_the_stage(
+    own_project: Project, two_nodes: TwoNodes
+) -> None:
+    params = own_project.folder / "params.yaml"
+    params.write_text(params.read_text().replace("val_fraction: 0.1", "val_fraction: 0.2"))
+    before = (own_project.folder / "dvc.lock").read_text()
+    make, take = "python -m colorgan cluster preprocess lab", "dvc commit -f preprocess@lab"
+    own_project.run(*make.split(), "--address", two_nodes.cluster.address)
+    own_project.run(*take.split())
+    committed = (own_project.folder / "dvc.lock").read_text()
+    assert committed != before
+    assert "preprocess@lab" not in own_project.run("dvc", "status", "preprocess@lab")
+    own_project.run("dvc", "repro", "--force", "--single-item", "preprocess@lab")
+    assert (own_project.folder / "dvc.lock").read_text() == committed
