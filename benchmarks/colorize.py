@@ -15,14 +15,11 @@ Photos are the bundled ones. Every time includes starting the command.
 
 from __future__ import annotations
 
-import re
-import socket
+import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +31,7 @@ from rich.table import Table
 from colorgan import io, paths
 
 # Beside this file.
+from hints import served  # isort: skip
 from large_photos import write_photo  # isort: skip
 from memory import measured  # isort: skip
 
@@ -88,20 +86,13 @@ def page(scratch: Path) -> dict[str, float]:
     """Start the page; return the seconds to its first picture and for the next, of 1 megapixel."""
     write_photo(scratch / "page.jpg", "L", 1250, 800)
     content = (scratch / "page.jpg").read_bytes()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "colorgan", "app", "--port", str(port)]
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    found = re.search(r"http://\S+", process.stdout.readline())
-    assert found is not None
+    with served() as page:
 
-    def color() -> None:
-        request = urllib.request.Request(f"{found[0]}/api/colorize?name=a.jpg", content)
-        urllib.request.urlopen(request).read()
+        def color() -> None:
+            told = json.loads(page.post("?name=a.jpg", content))
+            page.color(told, "file", [])
 
-    try:
         color()
         first = time.perf_counter() - start
         times = []
@@ -109,9 +100,6 @@ def page(scratch: Path) -> dict[str, float]:
             start = time.perf_counter()
             color()
             times.append(time.perf_counter() - start)
-    finally:
-        process.terminate()
-        process.wait()
     return {"page_first_s": first, "page_next_s": statistics.median(times)}
 
 

@@ -1,6 +1,10 @@
 """Make models/pretrained from a trained model, at half its size.
 
     python scripts/make_pretrained.py models/lab
+    python scripts/make_pretrained.py out.safetensors WIDE PHOTOS
+
+The second is for weights of train_pretrained.py: the gain of its config.json is the one at which
+200 validation photos of each folder together are as colourful as `GainSearch` asks.
 
 Weights become float16, but for one-dimensional ones (biases and norms). Prints how much the
 pictures of both models differ on the test photos of data/processed/<space>. generator.onnx is the
@@ -9,18 +13,27 @@ same network for ONNX Runtime: norms are folded into convolutions, weights are f
 
 from __future__ import annotations
 
+import io as bytes_io
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import load_file, save
 
-from colorgan import io, paths
+from colorgan import color, io, paths
+from colorgan.config import load_params
 from colorgan.data.arrays import open_split
+from colorgan.evaluation.equal_colorfulness import GainSearch
 from colorgan.inference.export import export
-from colorgan.model import CONFIG, WEIGHTS, Model
+from colorgan.model import CONFIG, WEIGHTS, Model, build_generator, pictures, save_model
+from colorgan.spaces import get_space
 
 MOST_BYTES = 25_000_000
 
@@ -54,12 +67,36 @@ def main(trained: Path) -> None:
     )
 
 
+def with_gain(weights: Path, photos: list[Path], folder: Path) -> Path:
+    """Write a model folder of weights, with the gain found on validation photos."""
+    cfg, space = load_params().lab, get_space("lab")
+    generator = build_generator(space, cfg.model, cfg.data.image_size)
+    generator.load_state_dict(load_file(weights))
+    save_model(folder, generator, space, cfg.model, cfg.data.image_size)
+    model, search, side = Model.load(folder), GainSearch(), cfg.data.image_size
+    for source in photos:
+        files = sorted(source.glob("*.parquet"))
+        encoded = pq.read_table(files, columns=["webp"], filters=[("split", "==", "val")])["webp"]
+        for i in np.linspace(0, len(encoded) - 1, 200).round().astype(int):
+            image = Image.open(bytes_io.BytesIO(encoded[i].as_py())).convert("RGB")
+            lab = torch.from_numpy(color.lab8_from_rgb8(np.asarray(image))[None])
+            input, target = space.encode(lab[..., 0], lab[..., 1:])
+            output = model.predict(F.interpolate(input, (side, side), mode="bilinear"))
+            output = F.interpolate(output, input.shape[-2:], mode="bilinear")
+            search.update(input, output, pictures(space, input, target).numpy())
+    gain, _ = search.compute()
+    save_model(folder, generator, space, cfg.model, cfg.data.image_size, round(gain, 3))
+    print(f"gain {gain:.3f}")
+    return folder
+
+
 def halve(path: Path) -> None:
     """Store the weights of an ONNX file as float16; ONNX Runtime casts them once when it loads."""
     model = onnx.load(str(path))
+    inputs = {input.name for input in model.graph.input}  # their initializers are defaults
     for weights in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weights)
-        if values.dtype == np.float32 and values.ndim > 1:
+        if values.dtype == np.float32 and values.ndim > 1 and weights.name not in inputs:
             name, half = weights.name, f"{weights.name}.float16"
             weights.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), half))
             to = onnx.TensorProto.FLOAT
@@ -69,4 +106,6 @@ def halve(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with TemporaryDirectory() as aside:
+        trained, *photos = map(Path, sys.argv[1:])
+        main(with_gain(trained, photos, Path(aside)) if photos else trained)

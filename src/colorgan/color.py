@@ -113,12 +113,12 @@ def rgb_within_srgb(lab: FloatArray) -> FloatArray:
     """
     linear = linear_from_lab(lab)
     outside = ~_in_srgb(linear)
-    linear[outside] = linear_from_lab(_largest_chroma(lab[outside]))
+    linear[outside] = linear_from_lab(within_srgb(lab[outside]))
     return cast(FloatArray, srgb_from_linear(linear))
 
 
-def _largest_chroma(lab: FloatArray) -> FloatArray:
-    """Scale a and b of colours outside sRGB `(N, 3)` down until they are just inside."""
+def within_srgb(lab: FloatArray) -> FloatArray:
+    """Scale a and b of Lab `(N, 3)` down until the colours are just inside sRGB."""
     low, high = np.zeros(len(lab), lab.dtype), np.ones(len(lab), lab.dtype)
     scaled = lab.copy()
     for _ in range(12):  # to 1/4096 of the chroma, finer than 8 bits

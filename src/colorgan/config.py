@@ -106,6 +106,8 @@ class ModelParams(Section):
     """Number of learnt colour queries in the decoder of `encoder_unet` (DDColor); 0 is none."""
     decoder_blocks: Annotated[int, Field(ge=3, le=4)]
     """Blocks of its decoder: with 4 it predicts colours at half the side, with 3 at a quarter."""
+    hints: bool
+    """Whether `encoder_unet` takes colour hints: the colours of some pixels beside the picture."""
     ngf: Channels
     """Channels of the first layer of `unet` (64 in the paper), or of the last of `encoder_unet`."""
     dropout: Fraction
@@ -180,6 +182,8 @@ class TrainParams(Section):
     """Side in pixels of the pictures in the perceptual loss, whose network was trained at 224."""
     gan_loss: Literal["vanilla", "lsgan", "hinge"]
     """Binary cross-entropy (the paper), least squares, or hinge."""
+    hints: Share
+    """Share of the photos with colour hints, at random places, if model.hints; 0 in the paper."""
     flip: bool
     """Mirror half of the training photos left to right."""
     jitter: Fraction

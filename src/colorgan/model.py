@@ -34,13 +34,14 @@ from colorgan.spaces import Space, get_space
 
 WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
-CONFIG_VERSION = 5
+CONFIG_VERSION = 6
 # Parameters of the model since each version, with their values in older models.
 SINCE = {
     2: {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none"},
     3: {"discriminator": "patch"},
     4: {"color_queries": 0},
     5: {"decoder_blocks": 4},
+    6: {"hints": False},
 }
 
 
@@ -60,7 +61,12 @@ def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Mod
     match model.generator:
         case "encoder_unet":
             return EncoderUNet(
-                *channels, model.ngf, model.encoder, model.color_queries, model.decoder_blocks
+                *channels,
+                model.ngf,
+                model.encoder,
+                model.color_queries,
+                model.decoder_blocks,
+                model.hints,
             )
         case "unet":
             return UNet(*channels, model.ngf, image_size, model.dropout, model.norm)
@@ -124,11 +130,28 @@ class Model:
         """Height and width of an input must be multiples of this."""
         return int(self.generator.multiple)  # type: ignore[arg-type]
 
+    @property
+    def takes_hints(self) -> bool:
+        """Whether the generator takes colour hints."""
+        return getattr(self.generator, "hints", None) is not None
+
     @torch.inference_mode()
     def predict(self, input: Tensor) -> Tensor:
         """Run the generator: encoded inputs `(N, I, H, W)` to encoded outputs `(N, C, H, W)`."""
         input = input.to(self.device)
         output: Tensor = WithGain(self.generator, self.space, self.gain)(channels_last(input))
+        return output
+
+    @torch.inference_mode()
+    def predict_hinted(self, input: Tensor, hints: Tensor) -> tuple[Tensor, Tensor]:
+        """Run a generator that takes hints; return its outputs, and features of the encoder.
+
+        `hints` `(N, 3, H, W)` are ab / 110 and a mask of the pixels whose colour is given. The
+        features are `(N, K, H / 8, W / 8)`.
+        """
+        network = WithHints(self.generator, self.space, self.gain)
+        input, hints = input.to(self.device), hints.to(self.device)
+        output: tuple[Tensor, Tensor] = network(channels_last(input), hints)
         return output
 
     def colorize_batch(self, input: Tensor) -> Tensor:
@@ -165,9 +188,25 @@ class WithGain(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map encoded inputs `(N, I, H, W)` to encoded outputs `(N, C, H, W)`."""
-        output: Tensor = self.generator(input)
+        return self._stronger(input, self.generator(input))
+
+    def _stronger(self, input: Tensor, output: Tensor) -> Tensor:
         # Not multiplied by 1, which would round.
         return output if self.gain == 1 else self.space.with_chroma(input, output, self.gain)
+
+
+class WithHints(WithGain):
+    """A generator likewise that takes colour hints and also returns features of its encoder."""
+
+    def forward(self, input: Tensor, hints: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Map encoded inputs and hints as for `Model.predict_hinted`.
+
+        Hints go in so that the output, and not what is multiplied, has their colours.
+        """
+        share = 1 / self.gain if self.gain else 1.0
+        paler = torch.cat((hints[:, :2] * share, hints[:, 2:]), dim=1)
+        output, features = self.generator.with_features(input, paler)  # type: ignore[operator]
+        return self._stronger(input, output), features
 
 
 @dataclass(frozen=True)

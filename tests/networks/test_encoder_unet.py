@@ -19,6 +19,7 @@ from colorgan.networks.backbones import (
     packaged_weights,
     weights_of,
 )
+from colorgan.networks.encoder_unet import OF_HINTS
 
 LITE = "tf_efficientnet_lite0"
 
@@ -95,3 +96,25 @@ def test_weights_and_backbones_that_do_not_fit(
         EncoderUNet(1, 2, encoder="lite9")
     with pytest.raises(ColorganError, match="'convnext_atto', whose feature maps are at 1/4, 1/8,"):
         EncoderUNet(1, 2, encoder="convnext_atto")
+
+
+def test_hints_change_nothing_before_they_are_trained() -> None:
+    torch.manual_seed(0)
+    network = EncoderUNet(1, 2, ngf=8, hints=True, decoder_blocks=3).eval()
+    picture, hints = torch.rand(1, 1, 64, 64), torch.zeros(1, 3, 64, 64)
+    hints[:, :, 30, 20] = torch.tensor([0.5, -0.4, 1.0])
+    untaught = EncoderUNet(1, 2, ngf=8, decoder_blocks=3).eval()
+    untaught.load_state_dict(
+        {name: x for name, x in network.state_dict().items() if not name.startswith(OF_HINTS)}
+    )
+    assert torch.equal(network(picture, hints), untaught(picture))
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    target = torch.tensor([0.5, -0.4]).view(1, 2, 1, 1)
+    for _ in range(40):
+        loss = (network(picture, hints) - target).abs().mean() + network(picture).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    a, b = (network(picture, hints) - network(picture)).mean(dim=(0, 2, 3))
+    assert a > 0.1
+    assert b < -0.02

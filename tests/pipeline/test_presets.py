@@ -132,8 +132,8 @@ def write_parquet() -> None:
     [
         ("stl10", "rgb", "stl10", 96),
         ("paper", "lab", "kaggle", 256),
-        ("photos --path data/sample", "lab", "folder", 128),
-        ("photos --path photos.parquet", "lab", "parquet", 128),
+        ("photos --path data/sample", "lab", "folder", 192),
+        ("photos --path photos.parquet", "lab", "parquet", 192),
     ],
 )
 def test_a_source_up_to_the_arrays(

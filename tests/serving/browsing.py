@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import re
 import signal
@@ -20,7 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from selenium import webdriver
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 SECONDS_TO_WAIT = 60
 PORTRAIT, PHONE = (1200, 900), (390, 844)
@@ -65,35 +69,80 @@ def ask(
         return error.code, error.headers, error.read()
 
 
-def results(browser: webdriver.Chrome) -> list[Any]:
-    return browser.find_elements(By.CSS_SELECTOR, "#results figure")
+def send(address: str, content: bytes, query: str = "") -> tuple[int, Any]:
+    """Upload a photo; the code and what is told of it."""
+    code, _, body = ask(f"{address}/api/photos{query}", content)
+    return code, json.loads(body)
 
 
-def loaded(browser: webdriver.Chrome, count: int) -> bool:
+def color(
+    address: str, told: dict[str, Any], kind: str = "file", **asked: Any
+) -> tuple[int, Any, bytes]:
+    """Ask for a photo that was sent, in colour, as the page does."""
+    body = {"version": 1, "width": told["width"], "height": told["height"], "hints": []} | asked
+    return ask(f"{address}/api/photos/{told['id']}/{kind}", json.dumps(body).encode())
+
+
+def open_page(browser: webdriver.Chrome, address: str, size: tuple[int, int]) -> WebDriverWait[Any]:
+    browser.set_window_size(*size)
+    browser.get(address)
+    wait = WebDriverWait(browser, SECONDS_TO_WAIT, 0.1)
+    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "#models input"))
+    return wait
+
+
+def thumbs(browser: webdriver.Chrome) -> list[str]:
+    """What a screen reader says of each photo in the strip."""
+    found = browser.find_elements(By.CLASS_NAME, "thumb")
+    return [thumb.get_attribute("aria-label") or "" for thumb in found]
+
+
+def settled(browser: webdriver.Chrome, count: int) -> bool:
+    """Whether there are so many photos, all coloured or failed."""
+    states = thumbs(browser)
+    return len(states) == count and not any(one.endswith("being coloured") for one in states)
+
+
+def message(browser: webdriver.Chrome) -> str:
+    return browser.find_element(By.ID, "message").text
+
+
+def shown_pixels(browser: webdriver.Chrome) -> npt.NDArray[Any]:
+    """The coloured photo on the stage."""
     script = """
-      const images = [...document.querySelectorAll("#results img")];
-      return images.length == 2 * arguments[0]
-        && images.every((image) => image.complete && image.naturalWidth > 0);
+      const image = document.getElementById("after");
+      const canvas = document.createElement("canvas");
+      Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight });
+      canvas.getContext("2d").drawImage(image, 0, 0);
+      return canvas.toDataURL("image/png").split(",")[1];
     """
-    return bool(browser.execute_script(script, count))
-
-
-def pixels_of(browser: webdriver.Chrome, figure: Any) -> npt.NDArray[Any]:
-    """The picture behind the link of a result, which the page itself keeps."""
-    script = """
-      const [link, done] = arguments;
-      const image = new Image();
-      image.onload = () => {
-        const canvas = document.createElement("canvas");
-        Object.assign(canvas, { width: image.width, height: image.height });
-        canvas.getContext("2d").drawImage(image, 0, 0);
-        done(canvas.toDataURL("image/png").split(",")[1]);
-      };
-      image.src = link.href;
-    """
-    link = figure.find_element(By.CLASS_NAME, "download")
-    content = base64.b64decode(browser.execute_async_script(script, link))
+    content = base64.b64decode(browser.execute_script(script))
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+
+
+def press(browser: webdriver.Chrome, *places: tuple[float, float]) -> None:
+    """Press on a place of the photo, in fractions, and release at the last one."""
+    script = "const b = arguments[0].getBoundingClientRect(); return [b.x, b.y, b.width, b.height]"
+    left, top, width, height = browser.execute_script(script, browser.find_element(By.ID, "frame"))
+    actions = ActionBuilder(browser)
+    pointer = actions.pointer_action
+    for i, (x, y) in enumerate(places):
+        pointer.move_to_location(round(left + x * width), round(top + y * height))
+        if i == 0:
+            pointer.pointer_down()
+    pointer.pointer_up()
+    actions.perform()
+
+
+def give_colour(browser: webdriver.Chrome, colour: str) -> None:
+    """Type a colour into the choice that is open."""
+    code = browser.find_element(By.CLASS_NAME, "code")
+    code.clear()
+    code.send_keys(colour, Keys.ENTER)
+
+
+def choose_done(browser: webdriver.Chrome) -> None:
+    browser.find_element(By.CLASS_NAME, "done").click()
 
 
 def drop(browser: webdriver.Chrome, files: dict[str, bytes]) -> None:

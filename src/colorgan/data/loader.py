@@ -193,7 +193,7 @@ def _ignore_signals(worker: int) -> None:  # noqa: ARG001
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-ORDER, AUGMENTATION, DROPOUT = 0, 1, 4096
+ORDER, AUGMENTATION, HINTS, DROPOUT = 0, 1, 2, 4096
 """What random numbers are used for; dropout has the uses from DROPOUT on, one a process."""
 
 

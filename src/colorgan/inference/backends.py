@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 METADATA = "colorgan"
 """Key of an ONNX file's metadata under which `export` writes JSON: space, sizes, version."""
-INPUT, OUTPUT = "input", "output"
+INPUT, HINTS, OUTPUT, FEATURES = "input", "hints", "output", "features"
 
 
 class Network(ABC):
@@ -35,12 +35,14 @@ class Network(ABC):
         image_size: side in pixels of the photos it was trained on.
         multiple: what both sides of its input must be multiples of.
         name: its name in messages.
+        takes_hints: whether it takes colour hints.
     """
 
     space: Space
     image_size: int
     multiple: int
     name: str
+    takes_hints: bool
 
     def predict(self, input: FloatArray) -> FloatArray:
         """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`.
@@ -48,7 +50,25 @@ class Network(ABC):
         Raises:
             ColorganError: it cannot, as its weights are damaged or of something else.
         """
-        output = self._run(input)
+        return self._checked(input, self._run(input, None)[0])
+
+    def predict_hinted(self, input: FloatArray, hints: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return outputs with colour hints, and features of the pictures `(N, K, h, w)`.
+
+        `hints` `(N, 3, H, W)` are ab / 110 and a mask of the pixels whose colour is given.
+
+        Raises:
+            ColorganError: as `predict`, or it takes no hints.
+        """
+        if not self.takes_hints:
+            raise ColorganError(
+                f"--model {self.name} takes no hints; it should be pretrained, or one trained with "
+                "model.hints"
+            )
+        output, features = self._run(input, hints)
+        return self._checked(input, output), features
+
+    def _checked(self, input: FloatArray, output: FloatArray) -> FloatArray:
         wanted = (len(input), self.space.out_channels, *input.shape[2:])
         if output.shape != wanted:
             raise ColorganError(
@@ -62,7 +82,8 @@ class Network(ABC):
         return output
 
     @abstractmethod
-    def _run(self, input: FloatArray) -> FloatArray: ...
+    def _run(self, input: FloatArray, hints: FloatArray | None) -> list[FloatArray]:
+        """Return the output, and with hints the features."""
 
 
 class OnnxMetadata(Section, extra="ignore"):
@@ -72,6 +93,7 @@ class OnnxMetadata(Section, extra="ignore"):
     space: SpaceName
     image_size: ImageSize
     multiple: Annotated[int, Field(ge=1, le=256)]
+    hints: bool = False
 
 
 class TorchNetwork(Network):
@@ -80,12 +102,15 @@ class TorchNetwork(Network):
     def __init__(self, model: Model, name: str) -> None:
         self._model, self.name = model, name
         self.space, self.image_size = model.space, model.image_size
-        self.multiple = model.multiple
+        self.multiple, self.takes_hints = model.multiple, model.takes_hints
 
-    def _run(self, input: FloatArray) -> FloatArray:
+    def _run(self, input: FloatArray, hints: FloatArray | None) -> list[FloatArray]:
         import torch
 
-        return self._model.predict(torch.from_numpy(input)).cpu().numpy()
+        seen = torch.from_numpy(input)
+        if hints is None:
+            return [self._model.predict(seen).cpu().numpy()]
+        return [x.cpu().numpy() for x in self._model.predict_hinted(seen, torch.from_numpy(hints))]
 
 
 class OnnxNetwork(Network):
@@ -124,15 +149,18 @@ class OnnxNetwork(Network):
                 f"{METADATA!r}: {why}); it should be one that `colorgan export` has written"
             ) from None
         self.space, self.image_size = get_space(told.space), told.image_size
-        self.multiple = told.multiple
+        self.multiple, self.takes_hints = told.multiple, told.hints
         # It may still be a graph that cannot run, or of another space.
         shape = (1, self.space.in_channels, self.multiple, self.multiple)
         self.predict(np.zeros(shape, np.float32))
 
-    def _run(self, input: FloatArray) -> FloatArray:
+    def _run(self, input: FloatArray, hints: FloatArray | None) -> list[FloatArray]:
+        wanted = [OUTPUT] if hints is None else [OUTPUT, FEATURES]
+        given = {INPUT: np.ascontiguousarray(input)}
+        if hints is not None:
+            given[HINTS] = np.ascontiguousarray(hints)
         try:
-            [output] = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(input)})
-            return np.asarray(output, np.float32)
+            return [np.asarray(x, np.float32) for x in self._session.run(wanted, given)]
         except Exception as error:  # ONNX Runtime raises many types
             why = textwrap.shorten(str(error), 200)
             raise ColorganError(

@@ -19,10 +19,13 @@ from colorgan.color import FloatArray, UInt8Array
 from colorgan.errors import ColorganError
 from colorgan.inference.backends import Network, load_network
 from colorgan.inference.formats import WRITTEN_AS, ColoredPage, pages, write
+from colorgan.inference.hint_files import with_hints
+from colorgan.inference.hints import Hint
 from colorgan.inference.image import Picture
 from colorgan.inference.metadata import srgb_profile
 from colorgan.inference.prepare import PreparedInput, prepare_input
 from colorgan.inference.recombine import recombine
+from colorgan.inference.spread_hints import spread_hints
 
 MAX_SATURATION = 4.0
 
@@ -75,15 +78,19 @@ class Colorizer:
         return cls(load_network(model, device), side)
 
     @overload
-    def colorize(self, picture: Image.Image, *, saturation: float = 1.0) -> Image.Image: ...
-    @overload
-    def colorize(self, picture: npt.NDArray[Any], *, saturation: float = 1.0) -> UInt8Array: ...
+    def colorize(
+        self, picture: Image.Image, *, saturation: float = 1.0, hints: Sequence[Hint] = ()
+    ) -> Image.Image: ...
     @overload
     def colorize(
-        self, picture: Sequence[Any], *, saturation: float = 1.0
+        self, picture: npt.NDArray[Any], *, saturation: float = 1.0, hints: Sequence[Hint] = ()
+    ) -> UInt8Array: ...
+    @overload
+    def colorize(
+        self, picture: Sequence[Any], *, saturation: float = 1.0, hints: Sequence[Hint] = ()
     ) -> list[Image.Image | UInt8Array]: ...
 
-    def colorize(self, picture: Any, *, saturation: float = 1.0) -> Any:
+    def colorize(self, picture: Any, *, saturation: float = 1.0, hints: Sequence[Hint] = ()) -> Any:
         """Colour a picture or several.
 
         Args:
@@ -91,24 +98,32 @@ class Colorizer:
                 `(H, W, 3)`, or with alpha as one channel more, of uint8, uint16, or floating point
                 in 0..1; a batch of arrays `(N, H, W, C)`; or a list or tuple of any of these.
             saturation: factor of the predicted chroma, 0 to MAX_SATURATION.
+            hints: colours of places; they are for a single picture.
 
         Returns:
             An RGB or RGBA image for an image; uint8 `(H, W, 3)`, or `(H, W, 4)` with alpha, for an
             array; for a batch or a sequence as many.
 
         Raises:
-            ColorganError: it is no picture.
+            ColorganError: it is no picture, or a hint is outside of it or in its border, or they
+                are for several pictures or too many, or the model takes none.
             ValueError: the saturation is out of range.
         """
         if isinstance(picture, (list, tuple)):
-            return self._colorize_several(picture, saturation)
+            return self._colorize_several(picture, saturation, hints)
         # Not a batch of none, of which the size of a result could not be said.
         if isinstance(picture, np.ndarray) and picture.ndim >= 4 and len(picture):
-            return np.stack(self._colorize_several(list(picture), saturation))
-        return self._colorize_several([picture], saturation)[0]
+            return np.stack(self._colorize_several(list(picture), saturation, hints))
+        return self._colorize_several([picture], saturation, hints)[0]
 
     def colorize_bytes(
-        self, content: bytes, *, saturation: float = 1.0, format: str = "", quality: int = 95
+        self,
+        content: bytes,
+        *,
+        saturation: float = 1.0,
+        format: str = "",
+        quality: int = 95,
+        hints: Sequence[Hint] = (),
     ) -> ColoredFile:
         """Colour an encoded picture, which keeps its size, lightness, format and metadata.
 
@@ -117,13 +132,14 @@ class Colorizer:
             saturation: factor of the predicted chroma, 0 to MAX_SATURATION.
             format: of formats.SUFFIX_OF; empty keeps that of the picture.
             quality: of JPEG and WebP, 1 to 100.
+            hints: colours of places of the first page; the file keeps them in its XMP.
 
         Raises:
-            ColorganError: the model's output is not finite.
+            ColorganError: the model's output is not finite, or as `colorize` for hints.
             UnreadablePhoto: it is no picture, damaged, or larger than `Image.MAX_IMAGE_PIXELS`.
             ValueError: the picture is too large for the format, or the saturation out of range.
         """
-        first = picture, pixels, metadata = next(self.colored_pages(content, saturation))
+        first = picture, pixels, metadata = next(self.colored_pages(content, saturation, hints))
         format = format or WRITTEN_AS.get(metadata.format, metadata.format)
         further = self.colored_pages(content, saturation, start=1)
         buffer = BytesIO()
@@ -131,47 +147,66 @@ class Colorizer:
         return ColoredFile(picture, pixels, format, buffer.getvalue(), metadata.notes(format))
 
     def colored_pages(
-        self, content: bytes, saturation: float = 1.0, start: int = 0
+        self,
+        content: bytes,
+        saturation: float = 1.0,
+        hints: Sequence[Hint] = (),
+        *,
+        start: int = 0,
     ) -> Iterator[ColoredPage]:
         """Colour the pages of a TIFF one by one, or the one picture of another file."""
         for picture, metadata in pages(content, start):
-            [colored] = self.colorize_pictures([picture], saturation)
-            yield picture, colored, metadata
+            [colored] = self.colorize_pictures([picture], saturation, hints)
+            yield picture, colored, with_hints(metadata, hints, picture.size)
 
     def colorize_pictures(
-        self, pictures: Sequence[Picture], saturation: float = 1.0
+        self, pictures: Sequence[Picture], saturation: float = 1.0, hints: Sequence[Hint] = ()
     ) -> list[UInt8Array]:
         """Return the pictures in colour, sRGB `(H, W, 3)`, not turned upright."""
         # Written so that NaN is refused too.
         if not 0 <= saturation <= MAX_SATURATION:
             raise ValueError(f"saturation should be a number from 0 to {MAX_SATURATION:g}")
-        prepared = [self.prepare(picture) for picture in pictures]
+        if hints and len(pictures) != 1:
+            raise ColorganError(f"hints are for one picture, and these are {len(pictures)}")
+        prepared = [self.prepare(picture, hints) for picture in pictures]
         return [
-            recombine(picture, one.small, ab, saturation, one.box)
+            recombine(picture, one.small, ab, saturation, one.box, one.spots)
             for picture, one, ab in zip(pictures, prepared, self.predict(prepared), strict=True)
         ]
 
-    def prepare(self, picture: Picture) -> PreparedInput:
-        """Make the network's input of a picture."""
-        return prepare_input(picture, self.network.space, self.side, self.network.multiple)
+    def prepare(self, picture: Picture, hints: Sequence[Hint] = ()) -> PreparedInput:
+        """Make the network's input of a picture; its `with_hints` makes that with other hints."""
+        space, multiple = self.network.space, self.network.multiple
+        return prepare_input(picture, space, self.side, multiple).with_hints(hints)
 
     def predict(self, inputs: Sequence[PreparedInput], batch_size: int = 8) -> list[FloatArray]:
         """Return a and b `(h, w, 2)` of small copies; inputs of one size share a batch."""
         same_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i, one in enumerate(inputs):
-            same_size[one.input.shape].append(i)
         predicted: dict[int, FloatArray] = {}
+        for i, one in enumerate(inputs):
+            if one.spots:
+                predicted[i] = self._predict_hinted(one)
+            else:
+                same_size[one.input.shape].append(i)
         for indices in same_size.values():
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]
                 outputs = self.network.predict(np.stack([inputs[i].input for i in batch]))
                 for i, output in zip(batch, outputs, strict=True):
-                    predicted[i] = inputs[i].ab(output, self.network.space)
+                    predicted[i] = inputs[i].ab(self.network.space.ab(output))
         return [predicted[i] for i in range(len(inputs))]
 
-    def _colorize_several(self, sources: Sequence[Any], saturation: float) -> list[Any]:
+    def _predict_hinted(self, one: PreparedInput) -> FloatArray:
+        hints = one.hint_input()
+        [output], [features] = self.network.predict_hinted(one.input[None], hints[None])
+        ab = self.network.space.ab(output)
+        return one.ab(spread_hints(ab, one.input[0], features, one.hint_places()))
+
+    def _colorize_several(
+        self, sources: Sequence[Any], saturation: float, hints: Sequence[Hint]
+    ) -> list[Any]:
         pictures = list(map(_picture, sources))
-        colored = self.colorize_pictures(pictures, saturation)
+        colored = self.colorize_pictures(pictures, saturation, hints)
         return list(map(_like_source, sources, pictures, colored))
 
 

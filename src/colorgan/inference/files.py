@@ -22,8 +22,11 @@ from colorgan import io
 from colorgan.color import FloatArray
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.data.photo_files import FoundFile, batched
+from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.formats import ColoredPage, Comparison, compare, pages, write
+from colorgan.inference.hint_files import HINTS_SUFFIX, beside, read_hints, with_hints
+from colorgan.inference.hints import Hint
 from colorgan.inference.image import Picture
 from colorgan.inference.metadata import Metadata
 from colorgan.inference.plan import Failure, PlannedPicture, plan_files
@@ -44,7 +47,8 @@ STOP_SECONDS = 2
 class Options:
     """How files are coloured: what the options of `colorgan colorize` say.
 
-    `format` is one of formats.SUFFIX_OF; empty keeps that of each picture.
+    `format` is one of formats.SUFFIX_OF; empty keeps that of each picture. `hints` are for a single
+    picture, instead of those in the file beside it.
     """
 
     format: str = ""
@@ -54,6 +58,7 @@ class Options:
     batch_size: int = 8
     max_megapixels: float = 200.0
     quality: int = 95
+    hints: Sequence[Hint] = ()
 
 
 @dataclass
@@ -97,8 +102,14 @@ def colorize_files(
     The console shows the progress if it is a terminal.
 
     Raises:
-        ColorganError: as `plan_files`, which says what `inputs` and `out` may be.
+        ColorganError: as `plan_files`, which says what `inputs` and `out` may be; or there are
+            hints and not one file.
     """
+    if options.hints and not (len(inputs) == 1 and Path(inputs[0]).is_file()):
+        raise ColorganError(
+            "--hint and --hints-from are for a single picture; for several, write the hints of "
+            f"each beside it, such as scan{HINTS_SUFFIX} for scan.jpg"
+        )
     # Pillow's limit is global; above it Pillow raises, and need not warn below.
     Image.MAX_IMAGE_PIXELS = int(options.max_megapixels * 1_000_000)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -165,7 +176,14 @@ class _Run:
             if plan.source.stat().st_size > limit * 1_000_000 * BYTES_A_PIXEL + OTHER_BYTES:
                 raise UnreadablePhoto("too large")
             picture, metadata = next(pages(plan.source.read_bytes()))
-            return _Opened(plan, picture, metadata, self._colorizer.prepare(picture))
+            hints, file = self._options.hints, beside(plan.source)
+            # Path.exists raises an error for a name that is too long.
+            if not hints and os.path.exists(file):  # noqa: PTH110
+                hints = read_hints(file)
+                note = f"coloured with the hints of {file.name}, {len(hints)} in number"
+                self._outcome.notes.append(Failure(plan.source, note))
+            prepared = self._colorizer.prepare(picture, hints)
+            return _Opened(plan, picture, with_hints(metadata, hints, picture.size), prepared)
         return None
 
     def _predict(self, opened: Sequence[_Opened]) -> list[FloatArray | None]:
@@ -187,7 +205,9 @@ class _Run:
         metadata, target = opened.metadata, plan.outputs[0]
         options, outcome = self._options, self._outcome
         with self._noted(plan.source, f"{target} cannot be written: "):
-            colored = recombine(picture, prepared.small, ab, options.saturation, prepared.box)
+            colored = recombine(
+                picture, prepared.small, ab, options.saturation, prepared.box, prepared.spots
+            )
             if self._is_wanted(target):
                 first = [(picture, colored, metadata)]
                 further: Iterable[ColoredPage] = ()

@@ -36,6 +36,12 @@ class Picture:
     alpha: UInt8Array | None = None
     orientation: int = 1
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as seen."""
+        height, width = self.pixels.shape[:2]
+        return (height, width) if 5 <= self.orientation <= 8 else (width, height)
+
     @classmethod
     def from_page(cls, page: Page) -> Picture:
         """Decode a page of a file; ColorganError if its values have no known range."""

@@ -17,6 +17,7 @@ from colorgan.data import decode
 from colorgan.data.photo_files import SUFFIXES, FoundFile, find_files
 from colorgan.errors import ColorganError
 from colorgan.inference.formats import FORMAT_OF, SUFFIX_OF, WRITTEN_AS, Comparison
+from colorgan.inference.hint_files import beside as hints_beside
 
 COMPARISON_ENDINGS: dict[Comparison, str] = {"side": "_compare.jpg", "slider": "_compare.html"}
 ANY_SIZE = 2**62
@@ -79,6 +80,8 @@ def plan_files(
         found, folder = {Path(inputs[0]): out}, out.parent
     else:
         found, folder = _find(inputs, out, plan), out
+        used = set(map(hints_beside, found))
+        plan.left_out = [file for file in plan.left_out if file.path not in used]
     place = partial(_place, ignoring_case=bool(found) and _prepare_folder(folder))
     sources = set(map(place, found))
     taken: dict[str, Path] = {}

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorgan.color import FloatArray, lightness_from_srgb, unit_from_uint8
+from colorgan.color import (
+    AB_SCALE,
+    FloatArray,
+    lightness_from_srgb,
+    unit_from_uint8,
+    within_srgb,
+)
 from colorgan.data.decode import turn_upright
+from colorgan.errors import ColorganError
+from colorgan.inference.hints import MOST_HINTS, Hint
 from colorgan.inference.image import Picture, Pixels, turn_back
 from colorgan.spaces import Space
 
+Turn = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
+REACH = 2
+"""Pixels of the small copy around a hint's own that have its colour too."""
 MAX_ASPECT = 4
 """The longer side of the input is at most this many times `side`."""
 STRETCH_ABOVE, STRETCH_BELOW = 0.2, 1.4
@@ -39,6 +51,18 @@ class Box(NamedTuple):
     right: int
 
 
+class Spot(NamedTuple):
+    """A hint inside a box of a picture as stored: fractions of the box, a and b `(2,)`."""
+
+    x: float
+    y: float
+    ab: FloatArray
+
+    def pixel(self, width: int, height: int) -> tuple[int, int]:
+        """Return row and column in a copy of this size."""
+        return min(int(self.y * height), height - 1), min(int(self.x * width), width - 1)
+
+
 @dataclass(frozen=True)
 class PreparedInput:
     """A picture as the network takes it.
@@ -51,6 +75,8 @@ class PreparedInput:
         left: columns of `input` left of the picture.
         orientation: EXIF orientation of the picture.
         box: the picture without its border.
+        size: width and height of the picture as seen.
+        spots: colour hints.
     """
 
     small: FloatArray
@@ -59,12 +85,65 @@ class PreparedInput:
     left: int
     orientation: int
     box: Box
+    size: tuple[int, int]
+    spots: Sequence[Spot] = ()
 
-    def ab(self, output: FloatArray, space: Space) -> FloatArray:
-        """Return a and b `(h, w, 2)`, as stored, from the network's output `(C, H, W)`."""
+    def with_hints(self, hints: Sequence[Hint]) -> PreparedInput:
+        """Return it with these colour hints in place of its own.
+
+        Raises:
+            ColorganError: they are too many, or one is outside of the picture or in its border.
+        """
+        if len(hints) > MOST_HINTS:
+            raise ColorganError(f"{len(hints)} hints are too many; it should be up to {MOST_HINTS}")
+        return replace(self, spots=tuple(map(self._spot, hints)))
+
+    def _spot(self, hint: Hint) -> Spot:
+        x, y = _turned(turn_upright, self.orientation, *hint.fractions(*self.size))
+        width, height = self.size if self.orientation < 5 else self.size[::-1]
+        box = self.box
+        spot = Spot(
+            float(x * width - box.left) / (box.right - box.left),
+            float(y * height - box.top) / (box.bottom - box.top),
+            hint.ab(),
+        )
+        if not (0 <= spot.x <= 1 and 0 <= spot.y <= 1):
+            raise ColorganError(f"hint {hint}: in the border of the picture, which stays gray")
+        return spot
+
+    def hint_places(self) -> FloatArray:
+        """Return the hints as `(N, 4)`: row and column in `input`, and a and b there.
+
+        The colours are inside sRGB at the lightness of their places.
+        """
+        height, width = self.small.shape[:2]
+        lightness = lightness_from_srgb(self.small)
+        stored = np.array([spot.pixel(width, height) for spot in self.spots]).T
+        lab = np.column_stack((lightness[tuple(stored)], [spot.ab for spot in self.spots]))
+        ab = within_srgb(lab.astype(np.float32))[:, 1:]
+        width, height = (width, height) if self.orientation < 5 else (height, width)
+        places = []
+        for spot in self.spots:
+            seen = Spot(*_turned(turn_back, self.orientation, spot.x, spot.y), spot.ab)
+            row, column = seen.pixel(width, height)
+            places.append((row + self.top, column + self.left))
+        return np.column_stack((places, ab)).astype(np.float32)
+
+    def hint_input(self) -> FloatArray:
+        """Return the hints as the network takes them, `(3, H, W)`: ab / 110 and a mask."""
+        hints = np.zeros((3, *self.input.shape[1:]), np.float32)
+        for row, column, *ab in self.hint_places():
+            rows = slice(max(0, int(row) - REACH), int(row) + REACH + 1)
+            columns = slice(max(0, int(column) - REACH), int(column) + REACH + 1)
+            hints[:2, rows, columns] = np.array(ab, np.float32)[:, None, None] / AB_SCALE
+            hints[2, rows, columns] = 1
+        return hints
+
+    def ab(self, predicted: FloatArray) -> FloatArray:
+        """Return a and b `(h, w, 2)`, as stored, of a and b for `input`, `(H, W, 2)`."""
         height, width = turn_upright(self.small, self.orientation).shape[:2]
-        cut = output[:, self.top : self.top + height, self.left : self.left + width]
-        return turn_back(space.ab(cut), self.orientation)
+        cut = predicted[self.top : self.top + height, self.left : self.left + width]
+        return turn_back(cut, self.orientation)
 
 
 def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> PreparedInput:
@@ -81,7 +160,16 @@ def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> P
         missing = -length % multiple
         padding.append((missing // 2, missing - missing // 2))
     padded = np.pad(input, ((0, 0), *padding), mode="symmetric")
-    return PreparedInput(small, padded, padding[0][0], padding[1][0], picture.orientation, box)
+    (top, _), (left, _) = padding
+    return PreparedInput(small, padded, top, left, picture.orientation, box, picture.size)
+
+
+def _turned(turn: Turn, orientation: int, x: float, y: float) -> tuple[float, float]:
+    """Return where a place, as fractions, lies in a picture from which this one is turned."""
+    corners = turn(np.array([[(0, 0), (1, 0)], [(0, 1), (1, 1)]], np.float32), orientation)
+    origin, right, down = corners[0, 0], corners[0, 1], corners[1, 0]
+    turned_x, turned_y = origin + x * (right - origin) + y * (down - origin)
+    return float(turned_x), float(turned_y)
 
 
 def small_size(width: int, height: int, side: int) -> tuple[int, int]:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import map_coordinates, uniform_filter
 
 from colorgan import color
 from colorgan.color import FloatArray, UInt8Array
-from colorgan.inference.image import Picture
-from colorgan.inference.prepare import Box
+from colorgan.inference.image import Picture, Pixels
+from colorgan.inference.prepare import Box, Spot
 
 RADIUS = 2
 """Radius of the guided filter's window, in pixels of the small copy."""
 EPSILON = 9.0
 """Regularization of the guided filter: where L (0..100) has less variance, colour is averaged."""
+HINT_REACH, HINT_CONTRAST = 10.0, 15.0
+"""What a hint corrects falls by e over so many pixels of the small copy, and so much L (0..100)."""
+HINT_ROUNDS, HINT_CLOSE = 12, 0.5
+"""Most rounds in which hints are corrected, as the guided filter blurs each correction, and the
+difference in a and b that needs no further one."""
+HINT_RIDGE = 0.01
+"""Keeps the corrections of two hints at one place, which contradict each other, finite."""
+HINT_FAR = 40
+"""Pixels of the small copy beyond which nothing is corrected."""
 STRIP = 1 << 17
 """Pixels that a thread works on at once: few enough for the cache of a processor, and so that no
 array of floats is as large as the picture."""
@@ -45,6 +56,16 @@ class GuidedChroma:
             offset = mean_chroma - slope * mean
             self._lines.append((_window_mean(slope), _window_mean(offset)))
 
+    def points(self, lightness: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
+        """Return a and b `(N, 2)` at places `(N,)`, fractions of the sides, by their L."""
+        height, width = self._lines[0][0].shape
+        at = y * height - 0.5, x * width - 0.5
+        planes = []
+        for line in self._lines:
+            slope, offset = (map_coordinates(plane, at, order=1, mode="nearest") for plane in line)
+            planes.append(slope * lightness + offset)
+        return np.stack(planes, axis=-1)
+
     def rows(self, lightness: FloatArray, top: int, height: int) -> FloatArray:
         """Return a and b `(n, W, 2)` of rows from `top` on of a picture of a height, by their L."""
         planes = []
@@ -60,6 +81,7 @@ def recombine(
     ab: FloatArray,
     saturation: float = 1.0,
     box: Box | None = None,
+    spots: Sequence[Spot] = (),
 ) -> UInt8Array:
     """Colour a picture: its own L with the a and b predicted for its small copy.
 
@@ -71,10 +93,15 @@ def recombine(
         ab: a and b of the small copy, `(h, w, 2)`.
         saturation: factor of the chroma; 0 is gray.
         box: the part of the picture that `small` shows, all of it if None; the rest stays gray.
+        spots: places in the box that have a and b of their own, whatever the saturation.
     """
-    chroma = GuidedChroma(color.lightness_from_srgb(small), ab * np.float32(saturation))
     height, width = picture.pixels.shape[:2]
     box = box or Box(0, height, 0, width)
+    lightness, ab = color.lightness_from_srgb(small), ab * np.float32(saturation)
+    if spots:
+        shown = picture.pixels[box.top : box.bottom, box.left : box.right]
+        ab = _with_spots(ab, lightness, spots, shown)
+    chroma = GuidedChroma(lightness, ab)
     colored = np.empty((height, width, 3), np.uint8)
     n_rows = max(1, STRIP // width)
 
@@ -92,6 +119,49 @@ def recombine(
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(color_strip, range(0, height, n_rows)))
     return colored
+
+
+def _with_spots(
+    ab: FloatArray, lightness: FloatArray, spots: Sequence[Spot], shown: Pixels
+) -> FloatArray:
+    """Correct a and b of the small copy so that spots of the picture `shown` have their own.
+
+    What is missing at a spot is spread to near places of a similar lightness.
+    """
+    height, width = lightness.shape
+    x, y = np.array([spot[:2] for spot in spots], np.float32).T
+    pixels = np.array([spot.pixel(*shown.shape[1::-1]) for spot in spots])
+    own = color.lightness_from_srgb(shown[tuple(pixels.T)][None])[0]
+    wanted = color.within_srgb(np.column_stack((own, [spot.ab for spot in spots])))[:, 1:]
+    places = np.array([spot.pixel(width, height) for spot in spots])
+    apart = (places[:, None] - places).transpose(2, 0, 1)
+    levels = lightness[tuple(places.T)]
+    # Of what is corrected at one spot, the others get a share too.
+    matrix = _share(apart[0], apart[1], levels[:, None] - levels) + HINT_RIDGE * np.eye(len(spots))
+    windows = []
+    for (row, column), level in zip(places, levels, strict=True):
+        top, left = max(0, row - HINT_FAR), max(0, column - HINT_FAR)
+        window = np.s_[top : row + HINT_FAR + 1, left : column + HINT_FAR + 1]
+        near = lightness[window]
+        down, right = np.ogrid[: near.shape[0], : near.shape[1]]
+        share = _share(down + (top - row), right + (left - column), near - level)
+        windows.append((window, share[..., None]))
+    ab = ab.copy()
+    for _ in range(HINT_ROUNDS):
+        missing = wanted - GuidedChroma(lightness, ab).points(own, x, y)
+        if np.abs(missing).max() < HINT_CLOSE:
+            break
+        corrections = np.linalg.solve(matrix, missing).astype(np.float32)
+        for (window, share), correction in zip(windows, corrections, strict=True):
+            ab[window] += share * correction
+    return ab
+
+
+def _share(rows: Any, columns: Any, contrast: Any) -> FloatArray:
+    """Return the share of a correction at other places, by how far they and their L are off."""
+    apart = np.hypot(rows, columns).astype(np.float32)
+    share: FloatArray = np.exp(-apart / HINT_REACH - np.abs(contrast) / HINT_CONTRAST)
+    return share
 
 
 def _window_mean(plane: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 from colorgan.errors import ParamsError
 from colorgan.networks.backbones import create_backbone
 from colorgan.networks.color_queries import ColorQueries
+from colorgan.networks.hint_branch import HintBranch
 from colorgan.networks.layers import quicken_depthwise
 
 OF_COLORS = ("last.weight", "last.bias", "queries.mix.weight")
 """Parameters whose first dimension is the channels of the output."""
+OF_HINTS = "hints."
+"""Beginning of the names of the parameters that a network without hints lacks."""
 
 
 class EncoderUNet(nn.Module):
@@ -26,7 +30,8 @@ class EncoderUNet(nn.Module):
     output layer predicts a residual to gray, so that the output is as sharp as the input.
 
     The 3 or 4 decoder blocks have 8, 4, 2 and 1 times `ngf` channels. `encoder` is timm's name;
-    `color_queries` is the number of learnt queries (`ColorQueries`).
+    `color_queries` is the number of learnt queries (`ColorQueries`), and with `hints` the network
+    takes colour hints (`HintBranch`).
 
     Raises:
         ColorganError: timm has no such backbone, or it does not halve the side five times.
@@ -43,6 +48,7 @@ class EncoderUNet(nn.Module):
         encoder: str = "tf_efficientnet_lite0",
         color_queries: int = 0,
         decoder_blocks: int = 4,
+        hints: bool = False,
     ) -> None:
         super().__init__()
         self.multiple = 32
@@ -57,7 +63,7 @@ class EncoderUNet(nn.Module):
             )
         quicken_depthwise(self.encoder)
         skips: list[int] = maps.channels()
-        before = skips.pop()
+        before = deepest = skips.pop()
         self.up = nn.ModuleList()
         widths = [factor * ngf for factor in (8, 4, 2, 1)[:decoder_blocks]]
         self.enlarge = 2.0 ** (5 - decoder_blocks)
@@ -66,6 +72,7 @@ class EncoderUNet(nn.Module):
             before = width
         self.last = nn.Conv2d(before, out_channels, 1)
         self.queries = ColorQueries(color_queries, widths, out_channels) if color_queries else None
+        self.hints = HintBranch([deepest, *widths[:3]]) if hints else None
         self.frozen = False
 
     def freeze_encoder(self) -> None:
@@ -83,12 +90,32 @@ class EncoderUNet(nn.Module):
                     module.eval()
         return self
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, in_channels, H, W)` to `(N, out_channels, H, W)`."""
-        *skips, y = self.encoder(x[:, :1])
+    def forward(self, x: Tensor, hints: Tensor | None = None) -> Tensor:
+        """Map `(N, in_channels, H, W)` to `(N, out_channels, H, W)`.
+
+        `hints` `(N, 3, H, W)` are ab / 110 and a mask of the pixels whose colour is given.
+        """
+        return self._decode(x, self.encoder(x[:, :1]), hints)
+
+    def with_features(self, x: Tensor, hints: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the output, and the encoder's maps at 1/8 and 1/16 as one `(N, C, H/8, W/8)`."""
+        maps = self.encoder(x[:, :1])
+        features = torch.cat((maps[2], F.interpolate(maps[3], scale_factor=2.0)), dim=1)
+        return self._decode(x, maps, hints), features
+
+    def _decode(self, x: Tensor, encoded: Sequence[Tensor], hints: Tensor | None) -> Tensor:
+        *skips, y = encoded
+        hinted = []
+        if self.hints is not None:
+            if hints is None:
+                hints = x.new_zeros(len(x), 3, *x.shape[2:])
+            deepest, *hinted = self.hints(hints)
+            y = y + deepest
         maps = []
         for up in self.up:
             y = up(y, skips.pop())
+            if hinted:
+                y = y + hinted.pop(0)
             maps.append(y)
         # In half precision neighbouring colours would be visible steps apart.
         colours = self.last(y).float()

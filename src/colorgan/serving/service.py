@@ -1,27 +1,38 @@
-"""What the page of `colorgan app` can do: list models, colour a photo, keep the results."""
+"""What the page of `colorgan app` can do: list models, keep photos, and colour them by hints."""
 
 from __future__ import annotations
 
 import io
+import json
 import secrets
 import threading
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePath
+from typing import Annotated
 
+import numpy as np
 from PIL import Image
+from pydantic import Field, ValidationError
 
 from colorgan import paths
-from colorgan.config import SPACES
+from colorgan.config import SPACES, Section, first_problem
+from colorgan.data.decode import turn_upright
 from colorgan.errors import ColorganError
-from colorgan.inference.colorizer import Colorizer
-from colorgan.inference.formats import SUFFIX_OF, previews
+from colorgan.inference.colorizer import MAX_SATURATION, ColoredFile, Colorizer
+from colorgan.inference.formats import SUFFIX_OF, WRITTEN_AS, pages
+from colorgan.inference.hint_files import parse_hints
+from colorgan.inference.hints import Hint
+from colorgan.inference.image import Picture, uint8
+from colorgan.inference.prepare import PreparedInput
+from colorgan.inference.recombine import recombine
+from colorgan.serving.choices import likely_colours
 
 MODELS_KEPT = 4
 BYTES_KEPT = 256_000_000
-"""Memory for results. The page fetches its own at once, so that they outlive this."""
+"""Memory for photos. The page sends those again that are not kept any longer."""
+PREVIEW_PIXELS = 1_500_000
 LONGEST_NAME = 255
 """Bytes of a file name, on most file systems."""
 RUNS_SHOWN = 30
@@ -29,31 +40,57 @@ EXAMPLES = 12
 RUN = "runs:/"
 
 
-@dataclass(frozen=True)
-class Result:
-    """A coloured photo.
+class Asked(Section, extra="ignore"):
+    """How a photo is to be coloured: the settings of the page, and a file of hints.
 
     Attributes:
-        name: file name for the download.
-        files: `before` and `after` as JPEG for the page, and the `file` to download.
-        media_type: of `file`.
-        size: width and height of `file`.
-        seconds: time it took.
-        notes: what should be said of it, such as damage or pictures left out.
+        model: an id of `ColorizeService.models`; empty for the first.
+        x, y: the place whose likely colours are asked for, as fractions.
     """
 
+    hints: tuple[Hint, ...]
+    model: str = ""
+    saturation: Annotated[float, Field(ge=0, le=MAX_SATURATION)] = 1.0
+    x: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    y: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+    @classmethod
+    def read(cls, content: bytes, name: str) -> Asked:
+        """Read it from JSON; ColorganError says what is wrong with `name`."""
+        hints = tuple(parse_hints(content, name))
+        try:
+            return cls.model_validate(json.loads(content) | {"hints": hints})
+        except ValidationError as error:
+            raise ColorganError(first_problem(error)) from None
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An uploaded photo.
+
+    Attributes:
+        content: the file.
+        name: its name.
+        format: that of the coloured file, of formats.SUFFIX_OF.
+        size: width and height, upright.
+        preview: the photo upright, in 8 bits, of at most PREVIEW_PIXELS.
+        notes: what should be said of it, such as damage or pictures left out.
+        prepared: what does not depend on hints, by model.
+    """
+
+    content: bytes
     name: str
-    files: dict[str, bytes]
-    media_type: str
+    format: str
     size: tuple[int, int]
-    seconds: float
-    notes: Sequence[str] = ()
+    preview: Picture
+    notes: Sequence[str]
+    prepared: dict[str, PreparedInput] = field(default_factory=dict)
 
 
 class ColorizeService:
-    """Colours photos with any of the models there are and keeps the newest results in memory.
+    """Keeps the newest photos in memory and colours them with any of the models there are.
 
-    `results` are by their ids, the oldest first; `model` is the one that is chosen at first.
+    `photos` are by their ids, the oldest first; `model` is the one that is chosen at first.
     """
 
     def __init__(self, device: str, model: str) -> None:
@@ -64,8 +101,9 @@ class ColorizeService:
                 raise ColorganError(f"there is no model {wanted!r} here")
             return Colorizer.load(wanted, device)
 
-        self._first, self._load = model, load
-        self.results: dict[str, Result] = {}
+        self._first = model
+        self._load: Callable[[str], Colorizer] = lambda wanted: load(wanted or model)
+        self.photos: dict[str, Photo] = {}
         self._lock = threading.Lock()
         load(model)
 
@@ -82,36 +120,59 @@ class ColorizeService:
                 choices[space] = f"{space.upper()}, trained here"
         return choices | _runs()
 
-    def colorize(
-        self, content: bytes, name: str, model: str, saturation: float
-    ) -> tuple[str, Result]:
-        """Colour an encoded photo and return the id of the result, and the result.
-
-        Raises:
-            ColorganError: `model` is not offered, or cannot be loaded.
-            UnreadablePhoto, ValueError: as `Colorizer.colorize_bytes`.
-        """
-        start = time.perf_counter()
-        colored = self._load(model).colorize_bytes(content, saturation=saturation)
-        seconds = time.perf_counter() - start
-        before, after = previews(colored.picture, colored.pixels)
-        by = "" if model == self._first else f"_{_short(model)}"
-        result = Result(
-            name=_file_name(name, f"_colored{by}{SUFFIX_OF[colored.format]}"),
-            files={"before": before, "after": after, "file": colored.content},
-            media_type=f"image/{colored.format.lower()}",
-            size=(colored.pixels.shape[1], colored.pixels.shape[0]),
-            seconds=seconds,
-            notes=colored.notes,
-        )
+    def add(self, content: bytes, name: str) -> tuple[str, Photo]:
+        """Keep a photo and return its id and the photo; UnreadablePhoto if it is none."""
+        picture, metadata = next(pages(content))
+        upright = Image.fromarray(turn_upright(uint8(picture.pixels), picture.orientation))
+        scale = min(1.0, (PREVIEW_PIXELS / (upright.width * upright.height)) ** 0.5)
+        size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+        preview = Picture(np.asarray(upright.resize(size, Image.Resampling.BOX)))
+        format = WRITTEN_AS.get(metadata.format, metadata.format)
+        notes = metadata.notes(format)
+        photo = Photo(content, name, format, upright.size, preview, notes)
         id = secrets.token_hex(8)
         with self._lock:
-            self.results[id] = result
-            n_bytes = {id: sum(map(len, one.files.values())) for id, one in self.results.items()}
+            self.photos[id] = photo
+            n_bytes = {
+                id: len(one.content) + one.preview.pixels.nbytes for id, one in self.photos.items()
+            }
             while len(n_bytes) > 1 and sum(n_bytes.values()) > BYTES_KEPT:
                 oldest = next(iter(n_bytes))
-                del n_bytes[oldest], self.results[oldest]
-        return id, result
+                del n_bytes[oldest], self.photos[oldest]
+        return id, photo
+
+    def before(self, photo: Photo) -> bytes:
+        """Return the preview of a photo in gray as JPEG."""
+        return jpeg(Image.fromarray(photo.preview.pixels).convert("L"))
+
+    def preview(self, photo: Photo, asked: Asked) -> bytes:
+        """Colour the preview of a photo and return it as JPEG."""
+        colorizer, prepared = self._prepared(photo, asked)
+        [ab] = colorizer.predict([prepared])
+        colored = recombine(
+            photo.preview, prepared.small, ab, asked.saturation, prepared.box, prepared.spots
+        )
+        return jpeg(Image.fromarray(colored))
+
+    def colours(self, photo: Photo, asked: Asked) -> list[str]:
+        """Return likely colours of the place that is asked for."""
+        colorizer, prepared = self._prepared(photo, asked)
+        return likely_colours(colorizer, photo.preview, prepared, asked.hints, asked.x, asked.y)
+
+    def file(self, photo: Photo, asked: Asked) -> tuple[str, ColoredFile]:
+        """Colour a photo and return the name for its file, and the file."""
+        colorizer = self._load(asked.model)
+        colored = colorizer.colorize_bytes(
+            photo.content, saturation=asked.saturation, hints=asked.hints
+        )
+        by = "" if asked.model in ("", self._first) else f"_{_short(asked.model)}"
+        return _file_name(photo.name, f"_colored{by}{SUFFIX_OF[colored.format]}"), colored
+
+    def _prepared(self, photo: Photo, asked: Asked) -> tuple[Colorizer, PreparedInput]:
+        colorizer = self._load(asked.model)
+        if asked.model not in photo.prepared:
+            photo.prepared[asked.model] = colorizer.prepare(photo.preview)
+        return colorizer, photo.prepared[asked.model].with_hints(asked.hints)
 
 
 def examples() -> dict[str, Path]:
@@ -123,9 +184,14 @@ def examples() -> dict[str, Path]:
 
 def gray_jpeg(path: Path) -> bytes:
     """Return a picture in gray as JPEG."""
-    buffer = io.BytesIO()
     with Image.open(path) as image:
-        image.convert("L").save(buffer, "JPEG", quality=95)
+        return jpeg(image.convert("L"))
+
+
+def jpeg(image: Image.Image) -> bytes:
+    """Return an image as JPEG for the page."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90, subsampling=0)
     return buffer.getvalue()
 
 

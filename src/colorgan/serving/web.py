@@ -12,7 +12,8 @@ import re
 import socket
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
@@ -33,7 +34,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from colorgan.data.decode import UnreadablePhoto, read_head
 from colorgan.errors import ColorganError
-from colorgan.serving.service import ColorizeService, examples, gray_jpeg
+from colorgan.serving.choices import lightness_at, wheel
+from colorgan.serving.service import Asked, ColorizeService, Photo, examples, gray_jpeg
 
 PAGE = Path(__file__).parent / "page"
 SMALL = 2_000_000
@@ -82,32 +84,82 @@ class Handlers:
             raise HTTPException(404, "there is no such example")
         return Response(await run_sync(gray_jpeg, found[name]), media_type="image/jpeg")
 
-    async def colorize(self, request: Request) -> Response:
-        """Colour the photo in the request's body; return the id of the result."""
+    async def upload(self, request: Request) -> Response:
+        """Keep the photo in the request's body; return its id."""
+
+        def added(content: bytes) -> Response:
+            id, photo = self._service.add(content, request.query_params.get("name", ""))
+            width, height = photo.size
+            shown = photo.preview.pixels.shape[1::-1]
+            return JSONResponse({
+                "id": id, "width": width, "height": height, "notes": photo.notes,
+                "reduced": shown != photo.size,
+            })  # fmt: skip
+
+        return await self._received(request, added)
+
+    async def before(self, request: Request) -> Response:
+        """Return a kept photo in gray."""
+        content = await run_sync(self._service.before, self._photo(request))
+        return Response(content, media_type="image/jpeg")
+
+    async def wheel(self, request: Request) -> Response:
+        """Return the wheel of the colours of a place."""
+        photo, query = self._photo(request), request.query_params
+        try:
+            x, y = float(query.get("x", "")), float(query.get("y", ""))
+            content = await run_sync(wheel, round(lightness_at(photo.preview, x, y)))
+        except (ValueError, OverflowError):
+            raise HTTPException(400, "x and y should be numbers from 0 to 1") from None
+        return Response(content, media_type="image/png")
+
+    async def color(self, request: Request) -> Response:
+        """Return `preview` or `file` of a kept photo in colour, or the likely `colours` of a place.
+
+        The body is a file of hints with the fields of `Asked`.
+        """
+        photo, kind = self._photo(request), request.path_params["kind"]
+        if kind not in ("preview", "file", "colours"):
+            raise HTTPException(404, "there is no such answer")
+
+        def answer(body: bytes) -> Response:
+            asked = Asked.read(body, request.query_params.get("name", "the page"))
+            if kind == "colours":
+                return JSONResponse(self._service.colours(photo, asked))
+            if kind == "preview":
+                return Response(self._service.preview(photo, asked), media_type="image/jpeg")
+            name, file = self._service.file(photo, asked)
+            # RFC 6266: a name in any alphabet.
+            disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+            headers = {"Content-Disposition": disposition}
+            return Response(file.content, 200, headers, f"image/{file.format.lower()}")
+
+        small = kind != "file" or math.prod(photo.size) <= SMALL
+        return await self._received(request, answer, small)
+
+    def _photo(self, request: Request) -> Photo:
+        photo = self._service.photos.get(request.path_params["id"])
+        if photo is None:
+            raise HTTPException(404, "this photo is not kept any longer: send it again")
+        return photo
+
+    async def _received(
+        self, request: Request, answer: Callable[[bytes], Response], small: bool | None = None
+    ) -> Response:
+        """Receive the request's body and answer to it in turn; by `small` it has its queue."""
         content = bytearray()
         try:
             async with asyncio.timeout(SECONDS_TO_SEND):
                 await self._receive(request, content)
-            return await self._in_turn(request, content)
+            if small is None:
+                small = await run_sync(_is_small, content)
+            return await self._in_turn(request, partial(answer, bytes(content)), small)
         except TimeoutError:
             raise HTTPException(408, f"the upload took over {SECONDS_TO_SEND} seconds") from None
         except ClientDisconnect:
             return Response(status_code=400)
         finally:
             self._bytes_held -= len(content)
-
-    async def result(self, request: Request) -> Response:
-        """Return `before`, `after` or `file` of a result."""
-        result = self._service.results.get(request.path_params["id"])
-        kind = request.path_params["kind"]
-        if result is None or kind not in result.files:
-            raise HTTPException(404, "this result is not kept any longer: colour the photo again")
-        if kind != "file":
-            return Response(result.files[kind], media_type="image/jpeg")
-        # RFC 6266: a name in any alphabet.
-        name = f"attachment; filename*=UTF-8''{quote(result.name, safe='')}"
-        headers = {"Content-Disposition": name}
-        return Response(result.files["file"], headers=headers, media_type=result.media_type)
 
     async def _receive(self, request: Request, content: bytearray) -> None:
         """Append the request's body to `content`, and refuse it as soon as it is too large."""
@@ -132,9 +184,10 @@ class Handlers:
                         pass
             raise
 
-    async def _in_turn(self, request: Request, content: bytearray) -> Response:
-        """Colour a photo as soon as those before it are done, unless its sender hangs up."""
-        small = await run_sync(_is_small, content)
+    async def _in_turn(
+        self, request: Request, answer: Callable[[], Response], small: bool
+    ) -> Response:
+        """Answer as soon as those before are answered, unless the sender hangs up."""
         queue = self._small if small else self._large
         if queue.statistics().tasks_waiting >= WAITING:
             raise HTTPException(503, f"{WAITING} photos are waiting; try again", RETRY_AFTER)
@@ -147,33 +200,23 @@ class Handlers:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(leave_when_gone)
-            response = await run_sync(self._colored, request, content, limiter=queue)
+            response = await run_sync(_or_sentence, answer, limiter=queue)
             tasks.cancel_scope.cancel()
         return response
 
-    def _colored(self, request: Request, content: bytearray) -> Response:
-        query = request.query_params
-        try:
-            saturation = float(query.get("saturation", 1.0))
-        except ValueError:
-            saturation = math.nan
-        name, model = query.get("name", ""), query.get("model", "pretrained")
-        try:
-            id, result = self._service.colorize(bytes(content), name, model, saturation)
-        except UnreadablePhoto as error:
-            return _error(415, str(error))
-        except MemoryError:
-            return _error(400, "too large for the memory of this machine")
-        except (ColorganError, ValueError) as error:
-            return _error(400, str(error))
-        except Exception as error:
-            # No fault of one photo must end the others.
-            return _error(500, f"it cannot be coloured: {type(error).__name__}: {error}")
-        width, height = result.size
-        return JSONResponse({
-            "id": id, "name": result.name, "width": width, "height": height,
-            "seconds": round(result.seconds, 2), "notes": result.notes,
-        })  # fmt: skip
+
+def _or_sentence(answer: Callable[[], Response]) -> Response:
+    """Return an answer, or what is wrong: no fault of one photo must end the others."""
+    try:
+        return answer()
+    except UnreadablePhoto as error:
+        return _error(415, str(error))
+    except MemoryError:
+        return _error(400, "too large for the memory of this machine")
+    except (ColorganError, ValueError) as error:
+        return _error(400, str(error))
+    except Exception as error:
+        return _error(500, f"it cannot be coloured: {type(error).__name__}: {error}")
 
 
 class Connection(H11Protocol):
@@ -210,8 +253,10 @@ def make_app(service: ColorizeService, max_megabytes: float, names: set[str]) ->
         Route("/api/models", handlers.models),
         Route("/api/examples", handlers.examples),
         Route("/api/examples/{name}", handlers.examples),
-        Route("/api/colorize", handlers.colorize, methods=["POST"]),
-        Route("/api/results/{id}/{kind}", handlers.result),
+        Route("/api/photos", handlers.upload, methods=["POST"]),
+        Route("/api/photos/{id}/before", handlers.before),
+        Route("/api/photos/{id}/wheel", handlers.wheel),
+        Route("/api/photos/{id}/{kind}", handlers.color, methods=["POST"]),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _answer})

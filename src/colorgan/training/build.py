@@ -19,8 +19,9 @@ from colorgan.model import build_generator
 from colorgan.networks import EncoderUNet, PatchGAN, ProjectedDiscriminator, initialise
 from colorgan.networks.backbones import load_backbone, weights_of
 from colorgan.networks.patchgan import most_layers
-from colorgan.runs.runtime import Runtime, choose_precision
+from colorgan.runs.runtime import Group, Runtime, choose_precision
 from colorgan.spaces import Space
+from colorgan.training.hints import draw_hints
 from colorgan.training.losses import (
     GAN_LOSSES,
     ColorfulnessLoss,
@@ -128,6 +129,7 @@ def build_step(
         gan_gate=train.gan_gate,
         as_real=_with_chroma(space, train.real_chroma),
         as_fake=_with_chroma(space, train.fake_chroma),
+        hints=_hints(space, cfg, runtime.group),
         seed=train.seed,
         rank=runtime.group.rank,
     )
@@ -168,6 +170,21 @@ def _with_chroma(space: Space, factor: float) -> Callable[[Tensor, Tensor], Tens
     return lambda input, picture: space.with_chroma(input, picture, factor)
 
 
+def _hints(
+    space: Space, cfg: SpaceParams, group: Group
+) -> Callable[[Tensor, Tensor, int], tuple[Tensor, ...]]:
+    """Return a function that draws the hints of a batch; it returns () if there are none."""
+    share = cfg.train.hints
+    if not (share and cfg.model.hints and cfg.model.generator == "encoder_unet"):
+        return lambda *_: ()
+
+    def draw(input: Tensor, target: Tensor, iteration: int) -> tuple[Tensor, ...]:
+        _, ab = space.lab_of(input, target)
+        return (draw_hints(ab, share, cfg.train.seed, iteration, group),)
+
+    return draw
+
+
 def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple[PictureLoss, ...]:
     """Return L1, and the losses whose weight is not 0."""
     losses = [PictureLoss("loss_G_L1", train.lambda_l1, l1_loss)]
@@ -206,8 +223,8 @@ def _first_of_step(forward: Callable[..., Tensor], runtime: Runtime) -> Callable
     if runtime.compile != "reduce-overhead":
         return forward
 
-    def generate(input: Tensor) -> Tensor:
+    def generate(*inputs: Tensor) -> Tensor:
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        return forward(input)
+        return forward(*inputs)
 
     return generate

@@ -16,7 +16,7 @@ from colorgan.config import SpaceParams
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.io import sha256
 from colorgan.model import CONFIG, WEIGHTS, Model, build_generator
-from colorgan.networks.encoder_unet import OF_COLORS
+from colorgan.networks.encoder_unet import OF_COLORS, OF_HINTS
 from colorgan.spaces import Space
 from colorgan.training.build import build_discriminator
 
@@ -101,6 +101,9 @@ def _read(folder: Path, space: Space, cfg: SpaceParams) -> InitialWeights:
             f"it should be one of {space.name}"
         )
     wanted = build_generator(space, cfg.model, cfg.data.image_size).state_dict()
+    if not model.takes_hints:
+        # The new branch changes nothing, as its last layers are zero.
+        state |= {name: x for name, x in wanted.items() if name.startswith(OF_HINTS)}
     if _shapes(state) != _shapes(wanted):
         raise ColorganError(
             f"train.init names {init}, a network of another shape (for {model.image_size} px); "

@@ -37,6 +37,7 @@ class Pix2Pix:
         gan_gate: the adversarial loss counts only below this loss of the discriminator; 0: always.
         as_real, as_fake: map input and target, or input and generated picture, to the picture that
             the discriminator sees.
+        hints: maps input, target and iteration to a tuple with the hints of the batch, or to ().
         seed, rank: dropout depends on these and on the iteration.
     """
 
@@ -58,6 +59,7 @@ class Pix2Pix:
     gan_gate: float
     as_real: Callable[[Tensor, Tensor], Tensor]
     as_fake: Callable[[Tensor, Tensor], Tensor]
+    hints: Callable[[Tensor, Tensor, int], tuple[Tensor, ...]]
     seed: int
     rank: int
 
@@ -83,8 +85,9 @@ class Pix2Pix:
 
         # 1. fake
         torch.manual_seed(seed_of(self.seed, iteration, DROPOUT + self.rank))
+        hints = self.hints(input, target, iteration)
         with torch.set_grad_enabled(generator_learns), self.autocast():
-            fake = self.generate(input)
+            fake = self.generate(input, *hints)
 
         # 2. D. Real and generated pictures pass separately, as in pix2pix, so that batch norm
         # normalises each kind on its own.

@@ -1,0 +1,191 @@
+"""Train the pretrained generator on from given weights, until a time of day.
+
+    python scripts/train_pretrained.py lab.safetensors out.safetensors --until 11:05 WIDE PHOTOS
+
+Each argument after the options is a folder of Parquet files with columns `webp` and `split`; a
+batch has equal parts of the folders, but the first counts twice. Photos are enlarged to the image
+size of params.yaml, half of them have colour hints, and every second batch has an even or a printed
+page without colour. The losses are L1, the perceptual loss (on half of each batch) and the
+colourfulness loss; the backbone's stem and first two stages stay as they are. The weights written
+are a moving average; `scripts/make_pretrained.py` packs them.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+import typer
+from PIL import Image, ImageDraw, ImageFont
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from colorgan import color
+from colorgan.config import load_params
+from colorgan.model import build_generator
+from colorgan.networks.layers import channels_last
+from colorgan.runs.runtime import Group, Runtime
+from colorgan.spaces import get_space
+from colorgan.training.hints import draw_hints
+from colorgan.training.losses import ColorfulnessLoss, PerceptualLoss, l1_loss
+
+SEED, BATCH, RATE, DECAY = 7, 16, 3e-4, 0.998
+WARMUP, SAVE_EVERY, LOG_EVERY = 50, 100, 25
+L1, PERCEPTUAL, COLOR, HINTS = 100.0, 3.0, 2.0, 0.5
+HINTS_RATE = 3
+"""The new branch for hints learns faster by this factor."""
+WORDS = "the of and to in is was that for it with as his on be at by had not are but from or have"
+
+
+def page(random: np.random.Generator, side: int) -> npt.NDArray[np.uint8]:
+    """Return 8-bit L `(side, side)` of an even, a sloping or a printed page."""
+    kind, level = random.random(), random.uniform(5, 250)
+    slope = np.linspace(-0.5, 0.5, side)
+    x = np.full((side, side), level)
+    if kind > 0.5:
+        image = Image.new("L", (2 * side, 2 * side), int(random.uniform(200, 255)))
+        draw, font = ImageDraw.Draw(image), ImageFont.load_default(float(random.integers(7, 22)))
+        y, ink, step = random.integers(2, 24), int(random.uniform(0, 110)), random.integers(10, 26)
+        while y < 2 * side - 8:
+            text = " ".join(random.choice(WORDS.split(), 12))
+            draw.text((int(random.integers(4, 40)), int(y)), text, fill=ink, font=font)
+            y += step
+        x = np.asarray(image.resize((side, side)), float)
+    if kind > 0.35:
+        x = x + random.normal(0, 30) * slope[None] + random.normal(0, 30) * slope[:, None]
+    if random.random() < 0.6:
+        x = x + random.normal(0, random.uniform(0, 6), x.shape)
+    return np.clip(x, 0, 255).round().astype(np.uint8)
+
+
+def photos_of(folder: Path, random: np.random.Generator) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the training photos of a folder in 8-bit Lab, for ever, in a new order each time."""
+    files = sorted(folder.glob("*.parquet"))
+    encoded = pq.read_table(files, columns=["webp"], filters=[("split", "==", "train")])["webp"]
+    while True:
+        for i in random.permutation(len(encoded)):
+            image = Image.open(io.BytesIO(encoded[i].as_py())).convert("RGB")
+            yield color.lab8_from_rgb8(np.asarray(image))
+
+
+def batches(folders: list[Path], random: np.random.Generator) -> Iterator[Tensor]:
+    """Yield batches of 8-bit Lab `(BATCH, H, W, 3)`, every second one with a page."""
+    sources = [photos_of(folder, random) for folder in [folders[0], *folders]]
+    number = 0
+    while True:
+        lab = np.stack([next(sources[(number + i) % len(sources)]) for i in range(BATCH)])
+        if number % 2 == 0:
+            lab[-1] = 128
+            lab[-1, ..., 0] = page(random, lab.shape[1])
+        yield torch.from_numpy(lab).flip(2) if random.random() < 0.5 else torch.from_numpy(lab)
+        number += 1
+
+
+def enlarged(input: Tensor, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+    """Enlarge inputs `(N, 1, h, w)`, and sharpen half of them, as photos of that size are sharp.
+
+    A generator that saw only soft photos painted sharp ones a third paler.
+    """
+    kind = random.random()
+    x = F.interpolate(input, size, mode="bilinear" if kind < 0.2 else "bicubic")
+    if kind > 0.5:
+        soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, 1)
+        x = x + torch.empty(len(x), 1, 1, 1).uniform_(0.2, 1.6) * (x - soft)
+    return x.clamp(-1, 1)
+
+
+def frozen_parts(generator: Any) -> list[nn.Module]:
+    encoder = generator.encoder
+    return [encoder.conv_stem, encoder.bn1, *encoder.blocks[:2]]
+
+
+def main(
+    start: Path,
+    out: Path,
+    folders: list[Path],
+    until: Annotated[str, typer.Option(help="Time of day, such as 11:05.")],
+) -> None:
+    """Train until a time of day; print the mean losses as JSON lines."""
+    params, space = load_params(), get_space("lab")
+    cfg, size = params.lab, (params.lab.data.image_size,) * 2
+    runtime = Runtime.decide(cfg.train, params.runtime, 100_000)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(SEED)
+    random = np.random.default_rng(SEED)
+    generator = build_generator(space, cfg.model, size[0])
+    # Weights from before hints lack the branch for them, whose last layers are zero.
+    state = load_file(start)
+    generator.load_state_dict(generator.state_dict() | {n: x.float() for n, x in state.items()})
+    average = copy.deepcopy(generator).requires_grad_(False)
+    for part in frozen_parts(generator):
+        part.requires_grad_(False)
+    perceptual = PerceptualLoss(space, runtime, cfg.train.perceptual_size)
+    colorfulness = ColorfulnessLoss(space)
+    named = [(n, p) for n, p in generator.named_parameters() if p.requires_grad]
+    of_hints = [p for n, p in named if n.startswith("hints.")]
+    others = [p for n, p in named if not n.startswith("hints.")]
+    optimizer = torch.optim.Adam([{"params": others}, {"params": of_hints}], RATE, fused=True)
+    begun = time.time()
+    end = datetime.combine(datetime.now(), datetime.strptime(until, "%H:%M").time()).timestamp()
+    sums = torch.zeros(3)
+    for iteration, lab in enumerate(batches(folders, random)):
+        done = min(1.0, (time.time() - begun) / (end - begun))
+        rate = RATE * min(1, (iteration + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * done))
+        for group, factor in zip(optimizer.param_groups, (1, HINTS_RATE), strict=True):
+            group["lr"] = rate * factor
+        input, target = space.encode(lab[..., 0], lab[..., 1:])
+        large = enlarged(input, size, random)
+        wanted = F.interpolate(target, size, mode="bilinear")
+        hints = draw_hints(wanted, HINTS, SEED, iteration, Group())
+        generator.train()
+        for part in frozen_parts(generator):
+            part.eval()
+        output = generator(channels_last(large), channels_last(hints))
+        output = F.interpolate(output, input.shape[-2:], mode="bilinear")
+        half = slice(iteration % 2, None, 2)
+        losses = torch.stack(
+            [
+                l1_loss(input, output, target),
+                perceptual(input[half], output[half], target[half]),
+                colorfulness(input, output, target),
+            ]
+        )
+        optimizer.zero_grad(set_to_none=True)
+        (losses * torch.tensor((L1, PERCEPTUAL, COLOR))).sum().backward()
+        optimizer.step()
+        decay = min(DECAY, (2 + iteration) / (21 + iteration))
+        with torch.no_grad():
+            for mean, now in zip(
+                average.state_dict().values(), generator.state_dict().values(), strict=True
+            ):
+                if mean.is_floating_point():
+                    mean.lerp_(now, 1 - decay)
+        sums += losses.detach()
+        if (iteration + 1) % LOG_EVERY == 0:
+            told = [round(x, 5) for x in (sums / LOG_EVERY).tolist()]
+            print(
+                json.dumps({"iteration": iteration + 1, "done": done, "losses": told}), flush=True
+            )
+            sums.zero_()
+        if done == 1 or (iteration + 1) % SAVE_EVERY == 0:
+            aside = out.with_suffix(".new")
+            save_file({n: x.contiguous() for n, x in average.state_dict().items()}, aside)
+            aside.replace(out)
+        if done == 1:
+            break
+
+
+if __name__ == "__main__":
+    typer.run(main)

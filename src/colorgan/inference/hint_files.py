@@ -1,0 +1,125 @@
+"""Read and write colour hints: as JSON, in a file beside a picture or in the XMP of a result."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from colorgan.config import Section, first_problem
+from colorgan.data.decode import UnreadablePhoto, opened
+from colorgan.errors import ColorganError
+from colorgan.inference.hints import Hint
+from colorgan.inference.metadata import Metadata
+
+HINTS_SUFFIX = ".hints.json"
+PACKET = (
+    b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"></rdf:RDF>'
+    b'</x:xmpmeta><?xpacket end="w"?>'
+)
+"""An XMP packet without content."""
+PROPERTY = (
+    b'<rdf:Description rdf:about="" xmlns:colorgan="urn:colorgan:">'
+    b"<colorgan:hints>%b</colorgan:hints></rdf:Description>"
+)
+IN_XMP = re.compile(PROPERTY.replace(b"%b", b"(.*?)"), re.DOTALL)
+
+Length = Annotated[int, Field(ge=1)]
+
+
+class _HintEntry(Section, extra="ignore"):
+    x: int | float
+    y: int | float
+    colour: str | tuple[float, float]
+
+
+class _HintFile(Section, extra="ignore"):
+    """The JSON: places are as in `Hint`, pixels those of a picture of this width and height."""
+
+    version: Literal[1]
+    width: Length
+    height: Length
+    hints: list[_HintEntry]
+
+
+def beside(picture: Path) -> Path:
+    """Return the file of hints that belongs to a picture: scan.hints.json to scan.jpg."""
+    return picture.with_suffix(HINTS_SUFFIX)
+
+
+def read_hints(path: Path) -> list[Hint]:
+    """Read the hints of a JSON file, or those that a coloured picture was made with.
+
+    Their places are fractions, so that they fit the same picture at another resolution.
+
+    Raises:
+        ColorganError: the file has no hints, or is of another version, or a hint is none.
+    """
+    content = path.read_bytes()
+    if not content.lstrip().startswith(b"{") and path.suffix != ".json":
+        content = _of_result(content, path)
+    return parse_hints(content, str(path))
+
+
+def parse_hints(content: bytes, name: str) -> list[Hint]:
+    """Read hints from JSON, likewise; `name` is that of the file in messages."""
+    try:
+        told = _HintFile.model_validate_json(content)
+        return [
+            Hint(*Hint(one.x, one.y, one.colour).fractions(told.width, told.height), one.colour)
+            for one in told.hints
+        ]
+    except ValidationError as error:
+        kind = error.errors()[0]["type"]
+        why = "it is not JSON" if kind == "json_invalid" else first_problem(error)
+        raise ColorganError(f"{name} is no file of hints: {why}") from None
+    except ColorganError as error:
+        raise ColorganError(f"{name}: {error}") from None
+
+
+def hints_as_json(hints: Sequence[Hint], width: int, height: int) -> str:
+    """Return the content of a file of hints of a picture, their places as fractions."""
+    places = [hint.fractions(width, height) for hint in hints]
+    entries = [
+        {"x": round(x, 6), "y": round(y, 6), "colour": hint.colour}
+        for hint, (x, y) in zip(hints, places, strict=True)
+    ]
+    return json.dumps({"version": 1, "width": width, "height": height, "hints": entries})
+
+
+def with_hints(metadata: Metadata, hints: Sequence[Hint], size: tuple[int, int]) -> Metadata:
+    """Return what a result keeps, its XMP with the hints it is made with, and no earlier ones."""
+    xmp = IN_XMP.sub(b"", metadata.xmp)
+    if not hints:
+        return replace(metadata, xmp=xmp)
+    before, end, after = (xmp or PACKET).rpartition(b"</rdf:RDF>")
+    if not end:
+        warnings = filter(
+            None, (metadata.warning, "its XMP is damaged, so the hints are not in it")
+        )
+        return replace(metadata, warning="; ".join(warnings))
+    content = html.escape(hints_as_json(hints, *size), quote=False)
+    return replace(metadata, xmp=before + PROPERTY % content.encode() + end + after)
+
+
+def _of_result(content: bytes, path: Path) -> bytes:
+    try:
+        with opened(content) as found:
+            xmp = Metadata.from_page(found[0]).xmp
+    except UnreadablePhoto as error:
+        raise ColorganError(f"{path} is neither a picture nor a file of hints: {error}") from None
+    inside = IN_XMP.search(xmp)
+    if inside is None:
+        raise ColorganError(
+            f"{path} has no hints in its XMP; it should be a picture that was coloured with hints, "
+            f"or a file *{HINTS_SUFFIX}"
+        )
+    return html.unescape(inside[1].decode(errors="replace")).encode()
