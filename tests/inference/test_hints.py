@@ -117,7 +117,7 @@ def test_the_place_is_that_of_the_picture_as_seen(
         assert off(seen, upright, hint) < 3
         assert np.ptp(upright[wide + 100 :, : wide + 100].astype(int), axis=-1).max() <= 2
         # The network sees it at the same place of its own, mirrored in the padding.
-        mask = prepared.hint_input()[2]
+        mask = prepared.hint_input(prepared.hint_places())[2]
         box = prepared.box
         size = turn_upright(prepared.small, orientation).shape[:2]
         inner = turn_upright(

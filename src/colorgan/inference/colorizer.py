@@ -197,10 +197,11 @@ class Colorizer:
         return [predicted[i] for i in range(len(inputs))]
 
     def _predict_hinted(self, one: PreparedInput) -> FloatArray:
-        hints = one.hint_input()
+        places = one.hint_places()
+        hints = one.hint_input(places)
         [output], [features] = self.network.predict_hinted(one.input[None], hints[None])
         ab = self.network.space.ab(output)
-        return one.ab(spread_hints(ab, one.input[0], features, one.hint_places()))
+        return one.ab(spread_hints(ab, one.input[0], features, places))
 
     def _colorize_several(
         self, sources: Sequence[Any], saturation: float, hints: Sequence[Hint]

@@ -89,6 +89,7 @@ class _Opened:
     picture: Picture
     metadata: Metadata
     prepared: PreparedInput
+    note: str
 
 
 def colorize_files(
@@ -176,14 +177,13 @@ class _Run:
             if plan.source.stat().st_size > limit * 1_000_000 * BYTES_A_PIXEL + OTHER_BYTES:
                 raise UnreadablePhoto("too large")
             picture, metadata = next(pages(plan.source.read_bytes()))
-            hints, file = self._options.hints, beside(plan.source)
+            hints, file, note = self._options.hints, beside(plan.source), ""
             # Path.exists raises an error for a name that is too long.
             if not hints and os.path.exists(file):  # noqa: PTH110
                 hints = read_hints(file)
                 note = f"coloured with the hints of {file.name}, {len(hints)} in number"
-                self._outcome.notes.append(Failure(plan.source, note))
             prepared = self._colorizer.prepare(picture, hints)
-            return _Opened(plan, picture, with_hints(metadata, hints, picture.size), prepared)
+            return _Opened(plan, picture, with_hints(metadata, hints, picture.size), prepared, note)
         return None
 
     def _predict(self, opened: Sequence[_Opened]) -> list[FloatArray | None]:
@@ -217,7 +217,8 @@ class _Run:
                 with self._aside(target) as aside, aside.open("wb") as file:
                     write(file, chain(first, further), plan.format, options.quality)
             outcome.colored[plan.source] = target
-            outcome.notes += [Failure(plan.source, note) for note in metadata.notes(plan.format)]
+            notes = filter(None, [opened.note, *metadata.notes(plan.format)])
+            outcome.notes += [Failure(plan.source, note) for note in notes]
             outcome.lost |= {f"{kind} in {plan.format}" for kind in metadata.lost(plan.format)}
             for output in filter(self._is_wanted, plan.outputs[1:]):
                 with self._noted(plan.source, f"coloured, but {output} cannot be written: "):

@@ -88,10 +88,12 @@ def parse_hints(content: bytes, name: str) -> list[Hint]:
 def hints_as_json(hints: Sequence[Hint], width: int, height: int) -> str:
     """Return the content of a file of hints of a picture, their places as fractions."""
     places = [hint.fractions(width, height) for hint in hints]
-    entries = [
-        {"x": round(x, 6), "y": round(y, 6), "colour": hint.colour}
-        for hint, (x, y) in zip(hints, places, strict=True)
-    ]
+    entries = []
+    for hint, place in zip(hints, places, strict=True):
+        # Not 1.0, which JavaScript reads as 1, a pixel.
+        x, y = (min(round(at, 6), 0.999999) for at in place)
+        colour = hint.colour if isinstance(hint.colour, str) else hint.ab().tolist()
+        entries.append({"x": x, "y": y, "colour": colour})
     return json.dumps({"version": 1, "width": width, "height": height, "hints": entries})
 
 

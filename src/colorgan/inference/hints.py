@@ -78,12 +78,13 @@ class Hint:
 
     def fractions(self, width: int, height: int) -> tuple[float, float]:
         """Return the place as fractions; ColorganError if it is outside a picture of this size."""
-        x, y = (
-            (float(at) + 0.5) / length if isinstance(at, Integral) else float(at)
-            for at, length in ((self.x, width), (self.y, height))
-        )
-        if max(x, y) > 1:
+        sides = (self.x, width), (self.y, height)
+        if any(isinstance(at, Integral) and at >= length for at, length in sides):
             raise ColorganError(
                 f"hint {self}: outside of the picture, which has {width} x {height} pixels"
             )
+        x, y = (
+            (float(at) + 0.5) / length if isinstance(at, Integral) else float(at)
+            for at, length in sides
+        )
         return x, y

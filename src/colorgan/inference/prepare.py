@@ -129,10 +129,10 @@ class PreparedInput:
             places.append((row + self.top, column + self.left))
         return np.column_stack((places, ab)).astype(np.float32)
 
-    def hint_input(self) -> FloatArray:
-        """Return the hints as the network takes them, `(3, H, W)`: ab / 110 and a mask."""
+    def hint_input(self, places: FloatArray) -> FloatArray:
+        """Return `hint_places` as the network takes them, `(3, H, W)`: ab / 110 and a mask."""
         hints = np.zeros((3, *self.input.shape[1:]), np.float32)
-        for row, column, *ab in self.hint_places():
+        for row, column, *ab in places:
             rows = slice(max(0, int(row) - REACH), int(row) + REACH + 1)
             columns = slice(max(0, int(column) - REACH), int(column) + REACH + 1)
             hints[:2, rows, columns] = np.array(ab, np.float32)[:, None, None] / AB_SCALE
@@ -165,7 +165,7 @@ def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> P
 
 
 def _turned(turn: Turn, orientation: int, x: float, y: float) -> tuple[float, float]:
-    """Return where a place, as fractions, lies in a picture from which this one is turned."""
+    """Return where a place of the turned picture lies in that before `turn`, both as fractions."""
     corners = turn(np.array([[(0, 0), (1, 0)], [(0, 1), (1, 1)]], np.float32), orientation)
     origin, right, down = corners[0, 0], corners[0, 1], corners[1, 0]
     turned_x, turned_y = origin + x * (right - origin) + y * (down - origin)

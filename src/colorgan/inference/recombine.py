@@ -21,7 +21,7 @@ RADIUS = 2
 EPSILON = 9.0
 """Regularization of the guided filter: where L (0..100) has less variance, colour is averaged."""
 HINT_REACH, HINT_CONTRAST = 10.0, 15.0
-"""What a hint corrects falls by e over so many pixels of the small copy, and so much L (0..100)."""
+"""A correction falls to 1/e over so many pixels of the small copy, and so much L (0..100)."""
 HINT_ROUNDS, HINT_CLOSE = 12, 0.5
 """Most rounds in which hints are corrected, as the guided filter blurs each correction, and the
 difference in a and b that needs no further one."""

@@ -8,7 +8,7 @@ from PIL import Image
 from colorgan.color import FloatArray
 
 PLACE = 0.27
-"""Distance over which a hint's weight falls by e, as a share of the shorter side. Unlike that of a
+"""Distance over which a hint's weight falls to 1/e, as a share of the shorter side. Unlike with a
 Gaussian, this weight prefers the nearest of many hints, and a single one still reaches far."""
 LIGHTNESS, FEATURES = 0.24, 0.65
 """Standard deviations of a hint's weight: over the difference in lightness, of a range of 2, and

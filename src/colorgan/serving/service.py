@@ -38,6 +38,8 @@ LONGEST_NAME = 255
 RUNS_SHOWN = 30
 EXAMPLES = 12
 RUN = "runs:/"
+JPEG_SIDE = 65_500
+"""Pixels that a side of a JPEG can have."""
 
 
 class Asked(Section, extra="ignore"):
@@ -51,8 +53,8 @@ class Asked(Section, extra="ignore"):
     hints: tuple[Hint, ...]
     model: str = ""
     saturation: Annotated[float, Field(ge=0, le=MAX_SATURATION)] = 1.0
-    x: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    y: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    x: Annotated[float, Field(ge=0, le=1)] = 0.5
+    y: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @classmethod
     def read(cls, content: bytes, name: str) -> Asked:
@@ -85,6 +87,13 @@ class Photo:
     preview: Picture
     notes: Sequence[str]
     prepared: dict[str, PreparedInput] = field(default_factory=dict)
+
+    def n_bytes(self) -> int:
+        """Return the memory it takes."""
+        arrays = [self.preview.pixels]
+        for one in list(self.prepared.values()):
+            arrays += [one.small, one.input]
+        return len(self.content) + sum(array.nbytes for array in arrays)
 
 
 class ColorizeService:
@@ -124,7 +133,8 @@ class ColorizeService:
         """Keep a photo and return its id and the photo; UnreadablePhoto if it is none."""
         picture, metadata = next(pages(content))
         upright = Image.fromarray(turn_upright(uint8(picture.pixels), picture.orientation))
-        scale = min(1.0, (PREVIEW_PIXELS / (upright.width * upright.height)) ** 0.5)
+        scale = (PREVIEW_PIXELS / (upright.width * upright.height)) ** 0.5
+        scale = min(1.0, scale, JPEG_SIDE / max(upright.size))
         size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
         preview = Picture(np.asarray(upright.resize(size, Image.Resampling.BOX)))
         format = WRITTEN_AS.get(metadata.format, metadata.format)
@@ -133,9 +143,7 @@ class ColorizeService:
         id = secrets.token_hex(8)
         with self._lock:
             self.photos[id] = photo
-            n_bytes = {
-                id: len(one.content) + one.preview.pixels.nbytes for id, one in self.photos.items()
-            }
+            n_bytes = {id: one.n_bytes() for id, one in self.photos.items()}
             while len(n_bytes) > 1 and sum(n_bytes.values()) > BYTES_KEPT:
                 oldest = next(iter(n_bytes))
                 del n_bytes[oldest], self.photos[oldest]
@@ -169,10 +177,11 @@ class ColorizeService:
         return _file_name(photo.name, f"_colored{by}{SUFFIX_OF[colored.format]}"), colored
 
     def _prepared(self, photo: Photo, asked: Asked) -> tuple[Colorizer, PreparedInput]:
-        colorizer = self._load(asked.model)
-        if asked.model not in photo.prepared:
-            photo.prepared[asked.model] = colorizer.prepare(photo.preview)
-        return colorizer, photo.prepared[asked.model].with_hints(asked.hints)
+        model = asked.model or self._first
+        colorizer = self._load(model)
+        if model not in photo.prepared:
+            photo.prepared[model] = colorizer.prepare(photo.preview)
+        return colorizer, photo.prepared[model].with_hints(asked.hints)
 
 
 def examples() -> dict[str, Path]:
