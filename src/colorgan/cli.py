@@ -238,6 +238,8 @@ def colorize(
         batch_size=batch_size, max_megapixels=max_megapixels, quality=quality,
     )  # fmt: skip
     colorizer = Colorizer.load(model, device, side)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end_once)
     outcome = colorize_files(inputs, out, colorizer, options, Console(stderr=True))
     lines = [f"{len(outcome.colored)} coloured, in {out}"]
     if outcome.skipped:
@@ -345,6 +347,13 @@ def _print_metrics(params: Params) -> None:
 
 def _spaces(space: Name | None) -> tuple[Name, ...]:
     return get_args(Name) if space is None else (space,)
+
+
+def _end_once(number: int, _: object) -> NoReturn:
+    """End at the first signal, and ignore a second one, which would interrupt the end."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def main() -> None:
