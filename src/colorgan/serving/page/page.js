@@ -418,7 +418,4 @@ async function listExamples() {
   }
 }
 
-pageIsRead.then(() => {
-  listenToControls();
-  for (const list of [listExamples, listModels]) list().catch((error) => say(error.message, true));
-});
+for (const list of [listExamples, listModels]) list().catch((error) => say(error.message, true));
