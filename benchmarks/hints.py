@@ -117,7 +117,7 @@ def main(
     n: Annotated[int, typer.Option("--moves", help="Further answers of each photo")] = 200,
     model: Annotated[str, typer.Option(help="As of `colorgan app`")] = "pretrained",
     out: Annotated[Path, typer.Option(help="Where the figures go")] = (
-        paths.REPORTS / "benchmarks" / "hints.json"
+        paths.REPORTS / "benchmarks" / "hints_speed.json"
     ),
 ) -> None:
     """Measure and print."""
