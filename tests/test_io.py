@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -70,18 +69,6 @@ def test_a_folder_that_cannot_be_named_leaves_the_old_one(
     with pytest.raises(PermissionError), io.folder_aside(path) as aside:
         (aside / "new").touch()
     assert names(tmp_path) == ["lab", "lab/old"]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
-def test_a_folder_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        with io.folder_aside(tmp_path / "lab"):
-            pass
-        assert os.umask(0o027) == 0o027
-    finally:
-        os.umask(before)
-    assert (tmp_path / "lab").stat().st_mode & 0o777 == 0o750
 
 
 def test_json_is_readable_text(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,12 +40,10 @@ def folder_aside(path: Path) -> Iterator[Path]:
     never has the final name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    # mkdtemp allows its owner alone; a result should be as readable as any other folder.
-    mask = os.umask(0)
-    os.umask(mask)
-    aside.chmod(0o777 & ~mask)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     old = aside.with_suffix(".old")
+    shutil.rmtree(aside, ignore_errors=True)  # of a killed process of the same number
+    aside.mkdir()
     try:
         yield aside
         if path.exists():
