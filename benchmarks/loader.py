@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from colorgan import io, paths
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, open_split
-from colorgan.data.loader import TrainingBatches
+from colorgan.data.loader import Batches
 from colorgan.runs.runtime import keep_freed_memory
 from colorgan.spaces import get_space
 from preprocess import make_photos
@@ -61,7 +61,7 @@ def usual_speed(photos: tuple[Path, ...]) -> float:
 
 def our_speed(folder: Path, epochs: int, *, convert: bool) -> float:
     space = get_space("lab")
-    batches = TrainingBatches(open_split(folder, "train"), BATCH, 0, 0, pin_memory=False)
+    batches = Batches(open_split(folder, "train"), BATCH, 0)
     start = time.perf_counter()
     n = 0
     for epoch in range(epochs):

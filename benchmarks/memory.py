@@ -33,9 +33,9 @@ LOADER = """
 from pathlib import Path
 import torch
 from colorgan.data.arrays import open_split
-from colorgan.data.loader import TrainingBatches
+from colorgan.data.loader import Batches
 torch.set_num_threads(1)
-batches = TrainingBatches(open_split(Path("data/processed/lab"), "train"), 32, 0, 0, False)
+batches = Batches(open_split(Path("data/processed/lab"), "train"), 32, 0)
 for input, target in batches.epoch(0):
     pass
 """

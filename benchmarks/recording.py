@@ -28,7 +28,7 @@ from rich.table import Table
 from colorgan import io, paths, presets
 from colorgan.config import SpaceParams, check_params, flat, load_params
 from colorgan.data.arrays import open_split, read_info
-from colorgan.data.loader import TrainingBatches
+from colorgan.data.loader import Batches
 from colorgan.runs.checkpoint import Checkpoints, Position
 from colorgan.runs.progress import TrainingProgress
 from colorgan.runs.runtime import Runtime, device_name
@@ -69,7 +69,7 @@ def train_once(
     params = load_params()
     runtime = Runtime.decide(own.train, params.runtime)
     runtime = replace(runtime, compile="off")
-    batches = TrainingBatches(open_split(folder, "train"), own.train.batch_size, 1, 0, False)
+    batches = Batches(open_split(folder, "train"), own.train.batch_size, 1)
     step = build_step(space, own, info.image_size, runtime)
     place = Path(tempfile.mkdtemp(dir=Path.cwd()))
     run = RunDescription("train_lab", uuid4().hex, flat(own), runtime.tags())

@@ -12,7 +12,7 @@ import torch
 
 from colorgan.data import loader
 from colorgan.data.arrays import Split, open_split
-from colorgan.data.loader import DeviceBatches, TrainingBatches, open_batches, stream
+from colorgan.data.loader import Batches, DeviceBatches, open_batches, stream
 from colorgan.runs.runtime import Group
 
 CPU, ALONE = torch.device("cpu"), Group()
@@ -24,7 +24,7 @@ def split(write_arrays: Callable[..., Path]) -> Split:
 
 
 def batches(split: Split, epoch: int, seed: int = 1, workers: int = 0) -> list[loader.Batch]:
-    return list(TrainingBatches(split, 4, seed, workers, False).epoch(epoch))
+    return list(Batches(split, 4, seed, workers).epoch(epoch))
 
 
 def photos(split: Split, some: list[loader.Batch]) -> list[int]:
@@ -40,7 +40,7 @@ def photos(split: Split, some: list[loader.Batch]) -> list[int]:
 
 def test_whole_batches_of_bytes(split: Split) -> None:
     some = batches(split, 0)
-    assert len(some) == len(TrainingBatches(split, 4, 1, 0, False)) == 2
+    assert len(some) == len(Batches(split, 4, 1)) == 2
     for input, target in some:
         assert (input.dtype, target.dtype) == (torch.uint8, torch.uint8)
         assert input.shape == (4, 32, 32)
@@ -80,8 +80,8 @@ def alike(some: list[loader.Batch], others: list[loader.Batch]) -> bool:
 
 
 KINDS: dict[str, Callable[..., loader.Batches]] = {
-    "read": lambda split, group=ALONE: TrainingBatches(split, 4, 1, 0, False, group),
-    "workers": lambda split, group=ALONE: TrainingBatches(split, 4, 1, 2, False, group),
+    "read": lambda split, group=ALONE: Batches(split, 4, 1, group=group),
+    "workers": lambda split, group=ALONE: Batches(split, 4, 1, 2, group=group),
     "device": lambda split, group=ALONE: DeviceBatches(split, 4, 1, CPU, group),
 }
 
@@ -138,7 +138,7 @@ def test_the_device_keeps_what_fits_in_half_of_its_memory(
 def test_workers_leave_stopping_to_the_trainer(write_arrays: Callable[..., Path]) -> None:
     """Ctrl-C in a terminal reaches them too, and the iteration at hand needs its batch."""
     split = open_split(write_arrays("lab", train=48), "train")
-    some = TrainingBatches(split, 4, 1, 2, False)
+    some = Batches(split, 4, 1, 2)
     coming = some.epoch(0)
     found = [next(coming)]
     workers = some._loader._iterator._workers  # type: ignore[union-attr]

@@ -44,11 +44,28 @@ class Batches:
 
     Whole batches in a new order each epoch, the last incomplete one dropped. Which photos make a
     batch is a function of seed and epoch alone; each process takes its own part of every batch.
+    They are read from the memory-mapped arrays, by `num_workers` processes unless that is 0.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, group: Group) -> None:
+    def __init__(
+        self, split: Split, batch_size: int, seed: int, num_workers: int = 0,
+        pin_memory: bool = False, group: Group = Group(),  # noqa: B008 (it is frozen)
+    ) -> None:  # fmt: skip
         self._n_photos, self._batch_size, self._seed = len(split), batch_size, seed
         self._group = group
+        self._rows: list[list[int]] = []
+        self._loader: DataLoader[Batch] = DataLoader(
+            _Photos(split),
+            batch_size=None,
+            sampler=self._rows,
+            num_workers=num_workers,
+            worker_init_fn=_ignore_signals,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+            # By default it draws seeds from torch's global generator, which dropout uses too:
+            # dropout would then differ with num_workers.
+            generator=torch.Generator(),
+        )
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch, the same for every process."""
@@ -64,33 +81,6 @@ class Batches:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
-        raise NotImplementedError
-
-
-class TrainingBatches(Batches):
-    """Batches read from the memory-mapped arrays by `num_workers` processes."""
-
-    def __init__(
-        self, split: Split, batch_size: int, seed: int, num_workers: int, pin_memory: bool,
-        group: Group = Group(),  # noqa: B008 (it is frozen)
-    ) -> None:  # fmt: skip
-        super().__init__(split, batch_size, seed, group)
-        self._rows: list[list[int]] = []
-        self._loader: DataLoader[Batch] = DataLoader(
-            _Photos(split),
-            batch_size=None,
-            sampler=self._rows,
-            num_workers=num_workers,
-            worker_init_fn=_ignore_signals,
-            pin_memory=pin_memory,
-            persistent_workers=num_workers > 0,
-            # By default it draws seeds from torch's global generator, which dropout uses too:
-            # dropout would then differ with num_workers.
-            generator=torch.Generator(),
-        )
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch as they are read."""
         # In place: the workers stay, and with them the loader and its sampler.
         self._rows[:] = self.rows(number, start)
         with _signals_held_back():
@@ -104,7 +94,7 @@ class DeviceBatches(Batches):
     def __init__(
         self, split: Split, batch_size: int, seed: int, device: torch.device, group: Group
     ) -> None:
-        super().__init__(split, batch_size, seed, group)
+        super().__init__(split, batch_size, seed, group=group)
         self._input = _on_device(split.input, device)
         self._target = _on_device(split.target, device)
         split.release()
@@ -143,7 +133,7 @@ def open_batches(
         device_cache = device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] / 2
     if device_cache:
         return DeviceBatches(split, batch_size, seed, device, group)
-    return TrainingBatches(split, batch_size, seed, num_workers, bool(pin_memory), group)
+    return Batches(split, batch_size, seed, num_workers, bool(pin_memory), group)
 
 
 def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
