@@ -10,12 +10,9 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -37,6 +34,7 @@ from colorgan.tracking.csv_log import read_rows
 from colorgan.tracking.mlflow_read import TrainingRuns
 from colorgan.tracking.run import RunDescription, record_finished, record_results
 from pipeline.conftest import ROOT, Project, clean_environment
+from servers import answers, free_port, wait_for
 from tiny_project import SIDE, dump_params, random_arrays
 
 pytestmark = pytest.mark.slow
@@ -94,25 +92,6 @@ def running(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
-
-
-def answers(address: str) -> bool:
-    with suppress(OSError):
-        return bool(urllib.request.urlopen(address, timeout=2))
-    return False
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager
@@ -301,7 +280,7 @@ def assert_whole(team: Team, run: Run, folder: Path) -> None:
         ("losses.csv", "iteration", "train/"),
         ("validation.csv", "epoch", "val/"),
     ):
-        rows, _ = read_rows(folder / "reports" / "lab" / file)
+        rows = read_rows(folder / "reports" / "lab" / file)
         assert len(rows) >= 100
         for name in set(rows[0]) - {"iteration", "epoch"}:
             history = client.get_metric_history(run.info.run_id, f"{prefix}{name}")

@@ -33,13 +33,7 @@ from colorgan.tracking.store import sqlite_uri
 SHA = "ab" * 32
 
 
-def test_a_training_is_recorded_whole(
-    describe: Describe,
-    runs: Runs,
-    client: MlflowClient,
-    project: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_a_training_is_recorded_whole(describe, runs, client, project, capfd) -> None:
     many = {f"model.p{i}": i for i in range(230)}
     describe({"train.lr": 2e-05, "flip": True, **many}).record()
     assert capfd.readouterr() == ("", "")
@@ -64,9 +58,7 @@ def test_a_training_is_recorded_whole(
     assert Image.open(fetched).size[0] > 200
 
 
-def test_tags_and_dataset_name_where_it_comes_from(
-    describe: Describe, runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tags_and_dataset_name_where_it_comes_from(describe, runs, monkeypatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "brave-ant")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c0ffee")
     monkeypatch.setenv("DVC_STAGE", "train_lab")
@@ -97,9 +89,7 @@ def test_tags_and_dataset_name_where_it_comes_from(
 @pytest.mark.parametrize(
     ("error", "status"), [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")]
 )
-def test_a_run_that_ends_early_says_how_and_keeps_its_losses(
-    describe: Describe, runs: Runs, error: type[BaseException], status: str
-) -> None:
+def test_a_run_that_ends_early_says_how_and_keeps_its_losses(describe, runs, error, status) -> None:
     with suppress(error), describe().open() as recorder:
         recorder.log_losses(1, 1, {"d": 0.5})
         raise error
@@ -175,9 +165,7 @@ def test_a_finished_training_that_mlflow_does_not_have_is_recorded_anew(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_experiment_of_another_name(
-    describe: Describe, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_experiment_of_another_name(describe, client, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of a sweep")
     sha256 = describe().record()
     assert client.get_experiment_by_name("of a sweep") is not None

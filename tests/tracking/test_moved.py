@@ -45,13 +45,7 @@ def trained(describe: Describe, client: MlflowClient, project: Path) -> str:
 @pytest.mark.parametrize("name", ["copy", ODD])
 @pytest.mark.parametrize("how", ["moved", "copied"])
 def test_runs_and_new_runs_lie_in_the_project(
-    trained: str,
-    project: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    how: str,
-    name: str,
+    trained, project, tmp_path, monkeypatch, capfd, how, name
 ) -> None:
     there = tmp_path / "elsewhere" / name
     there.parent.mkdir()
@@ -93,9 +87,7 @@ def test_what_waits_is_sent_with_its_weights_after_a_move(
     assert TrainingRuns().artifact(run, MODEL, tmp_path / "brought") is not None
 
 
-def test_what_is_not_this_projects_own_stays(
-    trained: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_this_projects_own_stays(trained, project, tmp_path, monkeypatch) -> None:
     """A linked project, a store that two projects share, and a folder that the user has chosen."""
     file = project / "mlflow.db"
     before = paths_in(file)

@@ -31,9 +31,7 @@ from colorgan.tracking.store import reason, redact, tracking_uri
         ("http://localhost:5000", "http://localhost:5000"),
     ],
 )
-def test_the_store_is_the_variable_or_at_the_root(
-    project: Path, monkeypatch: pytest.MonkeyPatch, variable: str, expected: str
-) -> None:
+def test_the_store_is_the_variable_or_at_the_root(project, monkeypatch, variable, expected) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
     assert tracking_uri() == expected.format(root=project.as_posix())
 
@@ -57,9 +55,7 @@ SECRET = "s3cr"
         ("http://localhost:5000", "http://localhost:5000"),
     ],
 )
-def test_a_uri_is_shown_without_its_secrets(
-    monkeypatch: pytest.MonkeyPatch, uri: str, expected: str
-) -> None:
+def test_a_uri_is_shown_without_its_secrets(monkeypatch, uri, expected) -> None:
     assert redact(uri) == expected
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert redact(f"cannot reach {uri} now") == f"cannot reach {expected} now"
@@ -76,9 +72,7 @@ def test_a_uri_is_shown_without_its_secrets(
         "403 for s3://bucket/x?X-Amz-Signature=bWU6czNjcmV0&b=1",
     ],
 )
-def test_messages_of_other_libraries_are_redacted(
-    monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_messages_of_other_libraries_are_redacted(monkeypatch, text) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:a%20b%40s3cret@host/db")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret")
     said = reason(RuntimeError(text))
@@ -112,13 +106,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_of_a_file_is_one_sentence(
-    project: Path,
-    tables: Path,
-    fault: str,
-    capsys: pytest.CaptureFixture[str],
-    colorgan: Callable[..., Any],
-) -> None:
+def test_each_fault_of_a_file_is_one_sentence(project, tables, fault, capsys, colorgan) -> None:
     make, sentence = FAULTS[fault]
     file = project / "mlflow.db"
     if fault not in ("another program's", "a folder"):
@@ -137,9 +125,7 @@ def test_each_fault_of_a_file_is_one_sentence(
     assert sentence in said.err
 
 
-def test_a_store_that_is_busy_or_read_only_is_named_as_such(
-    store: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_store_that_is_busy_or_read_only_is_named_as_such(store, monkeypatch, capfd) -> None:
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda file, **_: connect(file, timeout=0.1))
     with closing(connect(store)) as other:
@@ -154,9 +140,7 @@ def test_a_store_that_is_busy_or_read_only_is_named_as_such(
 
 
 @pytest.mark.parametrize("retries", ["0", "1"])
-def test_a_server_that_is_slow_or_away_is_named_as_such(
-    project: Path, monkeypatch: pytest.MonkeyPatch, retries: str
-) -> None:
+def test_a_server_that_is_slow_or_away_is_named_as_such(project, monkeypatch, retries) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -21,7 +21,7 @@ class CsvTable:
         Rows are numbered by the first of the columns `steps`.
         """
         self._path, self._columns = path, list(steps)
-        old = read_rows(path)[0]
+        old = read_rows(path)
         rows = [] if last is None else [row for row in old if int(row[steps[0]]) <= last]
         if not rows:
             path.unlink(missing_ok=True)
@@ -51,24 +51,9 @@ class CsvTable:
             writer.writerows(rows)
 
 
-def read_rows(path: Path, start: int = 0) -> tuple[list[dict[str, str]], int]:
-    """Return the rows from byte `start` on, and the byte at which the next one will begin.
-
-    A last row without its newline is left for the next time; a row that a kill has cut short and
-    that others follow is left out.
-    """
-    if not path.exists():
-        return [], start
-    with path.open("rb") as file:
-        header = file.readline()
-        file.seek(max(start, len(header)))
-        lines = file.read()
-        end = file.tell()
-    whole, _, rest = lines.rpartition(b"\n")
-    if not whole:
-        return [], start
-    first, *others = (header + whole).decode("utf-8", errors="replace").splitlines()
-    columns = first.split(",")
-    split = [line.split(",") for line in others]
-    whole_rows = [row for row in split if len(row) == len(columns) and row[0].isdecimal()]
-    return [dict(zip(columns, row, strict=True)) for row in whole_rows], end - len(rest)
+def read_rows(path: Path, start: int = 0) -> list[dict[str, str]]:
+    """Return the rows from number `start` on; a last one without its newline is not whole yet."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    header, *rows = text.split("\n")[:-1] or [""]
+    columns = header.split(",")
+    return [dict(zip(columns, row.split(","), strict=True)) for row in rows[start:]]

@@ -65,9 +65,6 @@ class Sender:
         self.reached = False
         self._run_id = ""
         self._monitor: Any = None
-        self._read_to = {LOSSES: 0, VALIDATION: 0}
-        # Kept until MLflow has them: it drops a point that it gets again with the same time.
-        self._points: list[Metric] = []
         self._sent = False
         self._ended = threading.Event()
         if not live:
@@ -145,8 +142,6 @@ class Sender:
             # Tagged from the first moment on, so that a kill leaves no run that is not found.
             tags = {TOKEN_TAG: run.token}
             found = client.create_run(experiment_id, run.started, tags, run.name)
-            # It gets all rows, also if it replaces one that was deleted meanwhile.
-            self._read_to, self._points = dict.fromkeys(self._read_to, 0), []
         self._client, self._run_id = client, found.info.run_id
         if "stage" not in found.data.tags:
             self._describe(experiment_id)
@@ -156,8 +151,9 @@ class Sender:
         if run.status is None and self._status != "RUNNING":
             self._status = "RUNNING"
             client.update_run(self._run_id, status=self._status)
-        # The last point of each metric comes with the run.
+        # The last point of each metric comes with the run. A batch arrives whole or not at all.
         self._steps = {point.key: point.step for point in found.data.to_proto().metrics}
+        self._rows_read = {LOSSES: 0, VALIDATION: 0}
         self._sha256 = found.data.tags.get(SHA256_TAG)
         self._started = found.info.start_time
         if self._live and find_spec("psutil"):
@@ -196,26 +192,26 @@ class Sender:
 
     def _send_metrics(self) -> None:
         run = self.run
+        points = [Metric(key, value, run.started, 0) for key, value in run.metrics.items()]
         for file, prefix, step_column in (
             (LOSSES, "train/", "iteration"),
             (VALIDATION, "val/", "epoch"),
         ):
             path = run.folder / file
-            rows, self._read_to[file] = read_rows(path, self._read_to[file])
+            rows = read_rows(path, self._rows_read[file])
+            self._rows_read[file] += len(rows)
             for row in rows:
                 # The file says no time; it was last written when its last row was.
                 at = int(path.stat().st_mtime * 1000)
                 step = int(row.pop(step_column))
                 for name, value in row.items():
                     key = name if name == "epoch" else prefix + name
-                    self._points.append(Metric(key, float(value), at, step))
-        self._points += [Metric(key, run.metrics[key], run.started, 0) for key in run.metrics]
-        self._points = [p for p in self._points if p.step > self._steps.get(p.key, -1)]
+                    points.append(Metric(key, float(value), at, step))
+        points = [p for p in points if p.step > self._steps.get(p.key, -1)]
         # In order, so that the last step of each metric in the store says what is there.
-        while self._points:
-            batch = self._points[:METRICS_PER_BATCH]
+        for start in range(0, len(points), METRICS_PER_BATCH):
+            batch = points[start : start + METRICS_PER_BATCH]
             self._client.log_batch(self._run_id, metrics=batch, synchronous=True)
-            self._points = self._points[METRICS_PER_BATCH:]
 
     def _send_images(self) -> None:
         """Send pictures under MLflow's names of stepped images; sent again they are replaced."""
