@@ -156,15 +156,12 @@ def extract_members(archive: Path, names: Collection[str], folder: Path) -> None
     Raises:
         ColorganError: the archive is none, or lacks a member; names it.
     """
-    missing = set(names)
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                # Some archives name their members ./a/b.
-                if (name := normpath(member.name)) in missing:
-                    tar.extract(member, folder, filter="data")
-                    missing.remove(name)
+            # Some archives name their members ./a/b.
+            wanted = (member for member in tar if normpath(member.name) in names)
+            tar.extractall(folder, wanted, filter="data")
     except (tarfile.TarError, EOFError) as error:
         raise ColorganError(f"{archive} is not a whole .tar.gz archive ({error})") from None
-    if missing:
-        raise ColorganError(f"{archive} lacks {min(missing)}; it is not the archive it should be")
+    if missing := [name for name in names if not (folder / name).exists()]:
+        raise ColorganError(f"{archive} lacks {missing[0]}; it is not the archive it should be")
