@@ -94,7 +94,9 @@ def _refusal(data: DataParams, folder: Path) -> str:
     return said
 
 
-def test_real_client_fetches_the_layout(server, data, raw, files, capsys) -> None:
+def test_real_client_fetches_the_layout_and_downloads_it_once(
+    server, data, raw, files, capsys
+) -> None:
     SOURCES["kaggle"].fetch(data, raw)
     assert listing(raw) == files
     assert {(raw / name).stat().st_nlink for name in files} == {1}  # DVC makes them read-only
@@ -103,10 +105,6 @@ def test_real_client_fetches_the_layout(server, data, raw, files, capsys) -> Non
     said = capsys.readouterr()
     assert said.out == ""
     assert "100%" in said.err
-
-
-def test_second_fetch_downloads_nothing(server, data, raw, files) -> None:
-    SOURCES["kaggle"].fetch(data, raw)
     # As DVC does before it runs a stage again.
     shutil.rmtree(raw)
     raw.mkdir()

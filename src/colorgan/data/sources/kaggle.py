@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass
 from functools import partial
 from os import environ
 from pathlib import Path
@@ -19,6 +17,7 @@ from PIL import Image
 from colorgan.config import DataParams
 from colorgan.data.arrays import MappedArray, open_array
 from colorgan.data.decode import DecodedPhoto, RawPhoto
+from colorgan.data.sources.photo_list import PhotoList
 from colorgan.errors import ColorganError
 
 DATASET = "shravankumar9892/image-colorization"
@@ -27,25 +26,6 @@ AB = ("ab/ab/ab1.npy", "ab/ab/ab2.npy", "ab/ab/ab3.npy")
 """The chroma of the photos of LIGHTNESS, in this order."""
 ATTEMPTS = 5
 """Times that a download is tried whose connection breaks; each goes on where the last ended."""
-
-
-@dataclass(frozen=True)
-class KagglePhotos:
-    """The photos in the order of the L file; the set has no labels and no splits."""
-
-    lightness: MappedArray
-    ab: tuple[MappedArray, ...]
-
-    def __len__(self) -> int:
-        return len(self.lightness)
-
-    def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
-        """Read the photos one by one."""
-        decoder = partial(_decode, self.lightness.shape[1:])
-        places = [(part, i) for part in self.ab for i in range(len(part))]
-        for row in rows:
-            content = _read(self.lightness, row) + _read(*places[row])
-            yield RawPhoto(content, f"{row:05d}", decoder=decoder)
 
 
 def _read(array: MappedArray, row: int) -> bytes:
@@ -82,8 +62,8 @@ def fetch(data: DataParams, folder: Path) -> None:
         shutil.copyfile(home / name, folder / name)
 
 
-def open_photos(data: DataParams, folder: Path) -> KagglePhotos:  # noqa: ARG001
-    """Open the arrays by their headers."""
+def open_photos(data: DataParams, folder: Path) -> PhotoList:  # noqa: ARG001
+    """Open the arrays by their headers; the set has no labels and no splits."""
     lightness = open_array(folder / LIGHTNESS, ("N", "height", "width"))
     ab = tuple(open_array(folder / name, ("N", *lightness.shape[1:], 2)) for name in AB)
     if (count := sum(map(len, ab))) != len(lightness):
@@ -91,7 +71,13 @@ def open_photos(data: DataParams, folder: Path) -> KagglePhotos:  # noqa: ARG001
             f"{folder / LIGHTNESS} holds {len(lightness)} photos but {', '.join(AB)} together "
             f"hold {count}; each photo should have both its L and its ab"
         )
-    return KagglePhotos(lightness, ab)
+    decoder = partial(_decode, lightness.shape[1:])
+
+    def read(row: int, part: MappedArray, i: int) -> RawPhoto:
+        return RawPhoto(_read(lightness, row) + _read(part, i), f"{row:05d}", decoder=decoder)
+
+    places = [(part, i) for part in ab for i in range(len(part))]
+    return PhotoList(read, [(row, *place) for row, place in enumerate(places)])
 
 
 def _download() -> Path:

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from colorgan.config import DataParams
 from colorgan.data.decode import RawPhoto
+from colorgan.data.sources.photo_list import PhotoList
 from colorgan.errors import ColorganError
 
 ATTRIBUTION = "attribution.csv"
-
-
-@dataclass(frozen=True)
-class SamplePhotos:
-    """The bundled photos, (name, label) in the order of their names."""
-
-    folder: Path
-    photos: Sequence[tuple[str, str]]
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
-        """Read the files one by one."""
-        for name, label in (self.photos[row] for row in rows):
-            yield RawPhoto((self.folder / name).read_bytes(), name, label)
 
 
 def fetch(data: DataParams, folder: Path) -> None:
@@ -46,9 +29,13 @@ def fetch(data: DataParams, folder: Path) -> None:
         shutil.copyfile(home / name, folder / name)
 
 
-def open_photos(data: DataParams, folder: Path) -> SamplePhotos:  # noqa: ARG001
-    """Open the photos that attribution.csv lists."""
-    return SamplePhotos(folder, sorted(_labels(folder).items()))
+def open_photos(data: DataParams, folder: Path) -> PhotoList:  # noqa: ARG001
+    """Open the photos that attribution.csv lists, in the order of their names."""
+
+    def read(name: str, label: str) -> RawPhoto:
+        return RawPhoto((folder / name).read_bytes(), name, label)
+
+    return PhotoList(read, sorted(_labels(folder).items()))
 
 
 def _labels(home: Path) -> dict[str, str]:

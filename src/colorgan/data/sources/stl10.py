@@ -7,8 +7,7 @@ photo: torchvision's class loads a part whole, 2.7 GB for the photos without a l
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from os import environ
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PIL import Image
 
 from colorgan.config import DataParams
 from colorgan.data.decode import DecodedPhoto, RawPhoto
+from colorgan.data.sources.photo_list import PhotoList
 from colorgan.errors import ColorganError, ParamsError
 
 SIDE = 96
@@ -29,31 +29,6 @@ FILES = {
     "unlabeled": ("unlabeled_X.bin",),
 }
 """The files of each part: pixels, and a byte of label a photo where it has them."""
-
-
-@dataclass(frozen=True)
-class Stl10Photos:
-    """The photos of the chosen parts, in the order of the files.
-
-    Attributes:
-        home: the folder of the files.
-        labels: of each part, the class of each photo, or an empty string.
-    """
-
-    home: Path
-    labels: Mapping[str, Sequence[str]]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.labels.values()))
-
-    def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
-        """Read the photos one by one."""
-        places = [(part, i) for part, labels in self.labels.items() for i in range(len(labels))]
-        for part, i in (places[row] for row in rows):
-            pixels, offset = self.home / FILES[part][0], i * PHOTO_BYTES
-            content = np.fromfile(pixels, np.uint8, PHOTO_BYTES, offset=offset).tobytes()
-            split = "test" if part == "test" else None
-            yield RawPhoto(content, f"{part}/{i:05d}", self.labels[part][i], split, decoder=_decode)
 
 
 def _decode(content: bytes, side: int) -> DecodedPhoto:  # noqa: ARG001 - there is nothing smaller
@@ -91,11 +66,19 @@ def fetch(data: DataParams, folder: Path) -> None:
         extract_members(archive, [f"{FOLDER}/{name}" for name in names], folder)
 
 
-def open_photos(data: DataParams, folder: Path) -> Stl10Photos:
+def open_photos(data: DataParams, folder: Path) -> PhotoList:
     """Check the sizes of the files and all labels; pixels are not read."""
     home = folder / FOLDER
     classes = (home / CLASS_NAMES).read_text("ascii", "replace").splitlines()
-    return Stl10Photos(home, {part: _read_labels(home, part, classes) for part in _chosen(data)})
+
+    def read(part: str, i: int, label: str) -> RawPhoto:
+        offset = i * PHOTO_BYTES
+        content = np.fromfile(home / FILES[part][0], np.uint8, PHOTO_BYTES, offset=offset)
+        split = "test" if part == "test" else None
+        return RawPhoto(content.tobytes(), f"{part}/{i:05d}", label, split, decoder=_decode)
+
+    labels = [(part, _read_labels(home, part, classes)) for part in _chosen(data)]
+    return PhotoList(read, [(part, i, x) for part, own in labels for i, x in enumerate(own)])
 
 
 def _chosen(data: DataParams) -> list[str]:
