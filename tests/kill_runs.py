@@ -134,7 +134,7 @@ class Lives:
     def train(self, place: Place, before: str = "") -> str:
         """Run a training to its end; return what it printed."""
         life = self.start(place, before)
-        assert life.wait(120) == 0, life.said
+        assert life.wait(300) == 0, life.said
         return life.said
 
     @contextmanager

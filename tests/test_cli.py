@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +47,13 @@ def test_every_command_has_help(colorgan: Callable[..., Any]) -> None:
         (("train", "lab", "--lr", "1"), "No such option: --lr"),
     ],
 )
-def test_wrong_arguments_are_exit_code_2(
-    colorgan: Callable[..., Any], arguments: tuple[str, ...], sentence: str
-) -> None:
+def test_wrong_arguments_are_exit_code_2(colorgan, arguments, sentence) -> None:
     said = colorgan(*arguments)
     assert said.code == 2
     assert sentence in " ".join(said.err.replace("│", " ").split())
 
 
-def test_stages_say_what_they_did(
-    write_photos: Callable[..., list[str]], colorgan: Callable[..., Any]
-) -> None:
+def test_stages_say_what_they_did(write_photos, colorgan) -> None:
     write_photos(sea=10)
     assert colorgan("download", "lab").out == "download lab: 11 files\n"
     said = colorgan("preprocess", "lab")
@@ -78,9 +74,7 @@ def first_line_of_failure(said: Any) -> str:
         ("summary", "evaluate` (or `python -m colorgan evaluate`) first"),
     ],
 )
-def test_a_stage_names_the_one_before(
-    project: Path, colorgan: Callable[..., Any], stage: str, before: str
-) -> None:
+def test_a_stage_names_the_one_before(project, colorgan, stage, before) -> None:
     said = colorgan(*([stage] if stage == "summary" else [stage, "rgb"]))
     assert f"run `dvc repro {before}" in first_line_of_failure(said)
 
@@ -94,11 +88,7 @@ def test_a_stage_names_the_one_before(
     ],
 )
 def test_what_the_system_refuses_is_a_sentence_and_a_bug_a_traceback(
-    project: Path,
-    colorgan: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
-    line: str,
+    project, colorgan, monkeypatch, error, line
 ) -> None:
     def fail(*given: object) -> None:
         raise error
@@ -111,9 +101,7 @@ def test_what_the_system_refuses_is_a_sentence_and_a_bug_a_traceback(
             colorgan("download", "lab")
 
 
-def test_an_optional_package_that_is_missing_names_its_extra(
-    colorgan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_optional_package_that_is_missing_names_its_extra(colorgan, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "colorgan.serving.web", raising=False)
     line = first_line_of_failure(colorgan("app"))
@@ -131,16 +119,6 @@ def test_a_terminal_without_a_character_shows_its_code(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stdout == b"colorize: 0 coloured, in out\n"
     assert ended.stderr.startswith(b"colorgan: \\u5199.png: it does not exist")
-
-
-def test_python_m_colorgan_ends_with_the_code_of_bad_parameters(
-    write_params: Callable[[Mapping[str, Any]], None], project: Path
-) -> None:
-    write_params({"train.lr": -1})
-    ended = python_m_colorgan("train", "lab", cwd=project)
-    assert ended.returncode == 2
-    assert ended.stderr == "colorgan: params.yaml: train.lr is -1; it should be greater than 0\n"
-    assert ended.stdout == ""
 
 
 def test_a_copy_of_the_project_runs_its_own_code(project: Path) -> None:

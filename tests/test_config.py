@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("path", "value", "sentence"), REFUSED)
 def test_a_wrong_value_is_one_sentence_and_exit_code_2(
-    write_params: Callable[[Mapping[str, Any]], None],
-    colorgan: Callable[..., Any],
-    path: str,
-    value: object,
-    sentence: str,
+    write_params, colorgan, path, value, sentence
 ) -> None:
     write_params({path: value})
     said = colorgan("download", "lab")
@@ -61,9 +57,7 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(
         ("lab.train.sample_photos", "lab.train.sample_photos is now logging.sample_photos\n"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_one_meant(
-    write_params: Callable[..., None], colorgan: Callable[..., Any], path: str, start: str
-) -> None:
+def test_an_unknown_name_is_refused_with_the_one_meant(write_params, colorgan, path, start) -> None:
     write_params({path: 1})
     said = colorgan("download", "lab")
     assert said.code == 2
@@ -104,9 +98,7 @@ def test_all_that_is_wrong_is_said_at_once_with_overrides_named_apart() -> None:
 
 
 @pytest.mark.parametrize("path", ["train.lr", "rgb.limit", "rgb.stl10", "render", "lab"])
-def test_a_missing_name_is_one_sentence_and_exit_code_2(
-    project: Path, colorgan: Callable[..., Any], path: str
-) -> None:
+def test_a_missing_name_is_one_sentence_and_exit_code_2(project, colorgan, path) -> None:
     content = read_yaml(paths.PARAMS)
     *section, name = path.split(".")
     del (content[section[0]] if section else content)[name]
@@ -144,9 +136,7 @@ MERGES = b"a0: &a0 {x: 1}\n" + b"\n".join(
         (None, "params.yaml cannot be read: Is a directory"),
     ],
 )
-def test_a_file_that_holds_no_parameters(
-    project: Path, colorgan: Callable[..., Any], text: bytes | None, sentence: str
-) -> None:
+def test_a_file_that_holds_no_parameters(project, colorgan, text, sentence) -> None:
     paths.PARAMS.unlink()
     if text is None:
         paths.PARAMS.mkdir()
@@ -158,9 +148,7 @@ def test_a_file_that_holds_no_parameters(
     assert said.err.count("\n") == 1
 
 
-def test_a_folder_without_params(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colorgan: Callable[..., Any]
-) -> None:
+def test_a_folder_without_params(tmp_path, monkeypatch, colorgan) -> None:
     monkeypatch.chdir(tmp_path)
     said = colorgan("preprocess", "rgb")
     assert said.code == 2

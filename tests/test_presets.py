@@ -16,7 +16,7 @@ from colorgan.config import flat, load_params, read_yaml
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "params.yaml"
 NAMES = sorted(file.stem for file in (ROOT / "src/colorgan/presets").glob("*.yaml"))
-PICTURES = ROOT / "data/sample"
+WITHOUT_PATH = [name for name in NAMES if name != "photos"]
 
 
 @pytest.fixture(autouse=True)
@@ -27,20 +27,8 @@ def shipped(project: Path) -> str:
     return text
 
 
-def path_of(name: str) -> Path | None:
-    return PICTURES if name == "photos" else None
-
-
-def arguments_of(name: str) -> list[str]:
-    return [name, "--path", str(PICTURES)] if name == "photos" else [name]
-
-
 def wanted_of(name: str) -> dict[str, Any]:
-    content = flat(read_yaml(ROOT / f"src/colorgan/presets/{name}.yaml"))
-    if name == "photos":
-        for space in ("rgb", "lab"):
-            content |= {f"{space}.source": "folder", f"{space}.path": str(PICTURES)}
-    return content
+    return flat(read_yaml(ROOT / f"src/colorgan/presets/{name}.yaml"))
 
 
 def test_default_is_params_yaml_to_the_letter() -> None:
@@ -56,9 +44,9 @@ def test_all_presets_are_listed_with_what_they_are_for(colorgan: Callable[..., A
     assert all(len(description) > 20 for description in presets.descriptions().values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITHOUT_PATH)
 def test_writing_touches_only_the_lines_of_its_values(name: str, shipped: str) -> None:
-    presets.write(name, path_of(name))
+    presets.write(name)
     written = paths.PARAMS.read_text(encoding="utf-8")
     load_params()
     assert flat(read_yaml(paths.PARAMS)) == flat(read_yaml(SHIPPED)) | wanted_of(name)
@@ -67,7 +55,7 @@ def test_writing_touches_only_the_lines_of_its_values(name: str, shipped: str) -
     changed = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
     assert all(a.partition(":")[0] == b.partition(":")[0] for a, b in changed)
     assert re.findall("#.*", written) == re.findall("#.*", shipped)
-    presets.write(name, path_of(name))
+    presets.write(name)
     assert paths.PARAMS.read_text(encoding="utf-8") == written
 
 
@@ -78,9 +66,9 @@ def test_default_mends_a_broken_file(colorgan: Callable[..., Any]) -> None:
     assert [file.name for file in Path().iterdir()] == ["params.yaml"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITHOUT_PATH)
 def test_options_name_every_value(name: str, colorgan: Callable[..., Any]) -> None:
-    said = colorgan("preset", *arguments_of(name))
+    said = colorgan("preset", name)
     assert said.code == 0
     assert paths.PARAMS.read_bytes() == SHIPPED.read_bytes()
     words = said.out.split()
@@ -128,9 +116,7 @@ def test_paper_is_the_published_experiment() -> None:
         (["with space/ü.png"], "here/../with space", "folder"),
     ],
 )
-def test_photos_takes_its_source_from_the_files(
-    project: Path, files: list[str], path: str, source: str
-) -> None:
+def test_photos_takes_its_source_from_the_files(project, files, path, source) -> None:
     for name in files:
         Path(name).parent.mkdir(exist_ok=True, parents=True)
         Path(name).touch()
@@ -142,9 +128,7 @@ def test_photos_takes_its_source_from_the_files(
 
 
 @pytest.mark.parametrize("name", ["gone.jpg", "pipe", ".dvcignore", "secret.txt"])
-def test_what_dvc_would_stop_at_is_named_first(
-    project: Path, monkeypatch: pytest.MonkeyPatch, colorgan: Callable[..., Any], name: str
-) -> None:
+def test_what_dvc_would_stop_at_is_named_first(project, monkeypatch, colorgan, name) -> None:
     bad = project / "x/y" / name
     bad.parent.mkdir(parents=True)
     (project / "x/a.jpg").touch()
@@ -185,9 +169,7 @@ def test_what_photos_and_the_path_need(colorgan: Callable[..., Any]) -> None:
     assert paths.PARAMS.read_bytes() == SHIPPED.read_bytes()
 
 
-def test_plain_paths_reach_dvc_and_others_are_to_be_written(
-    project: Path, colorgan: Callable[..., Any]
-) -> None:
+def test_plain_paths_reach_dvc_and_others_are_to_be_written(project, colorgan) -> None:
     """By DVC's own reading of `-S`."""
     from dvc.utils.cli_parse import to_path_overrides
     from dvc.utils.hydra import apply_overrides

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -129,30 +128,7 @@ def untouched(project: Path, committed: str) -> Callable[[], bool]:
     return same
 
 
-def test_a_run_with_uncommitted_changes_is_repeated(
-    record: Callable[..., str],
-    store: MlflowClient,
-    untouched: Callable[[], bool],
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    with edited(MAIN.read_text().replace("1.0", "1.5")):
-        Path("note.txt").write_text("new, and no code")
-        run_id = record(1.5)
-        Path("note.txt").unlink()
-    assert verify("lab", run_id) == []
-    out = capfd.readouterr().out
-    assert "with uncommitted changes" in out
-    assert "index.csv" in out, "the arrays are there"
-    assert store.get_run(run_id).data.tags["verified"] == "bit for bit"
-    assert untouched()
-
-
-def test_other_weights_are_told_by_how_much(
-    record: Callable[..., str],
-    store: MlflowClient,
-    untouched: Callable[[], bool],
-    colorgan: Callable[..., Any],
-) -> None:
+def test_other_weights_are_told_by_how_much(record, store, untouched, colorgan) -> None:
     run_id = record(1.5)
     said = colorgan("verify", "lab", "--run", run_id)
     assert said.code == 1
@@ -164,9 +140,7 @@ def test_other_weights_are_told_by_how_much(
     assert untouched()
 
 
-def test_a_training_that_fails_hands_on_its_exit_code(
-    record: Callable[..., str], untouched: Callable[[], bool], colorgan: Callable[..., Any]
-) -> None:
+def test_a_training_that_fails_hands_on_its_exit_code(record, untouched, colorgan) -> None:
     with edited("raise SystemExit(3)"):
         run_id = record()
     said = colorgan("verify", "lab", "--run", run_id)
@@ -175,9 +149,7 @@ def test_a_training_that_fails_hands_on_its_exit_code(
     assert untouched()
 
 
-def test_sigterm_ends_the_training_and_removes_the_worktree(
-    record: Callable[..., str], untouched: Callable[[], bool], project: Path
-) -> None:
+def test_sigterm_ends_the_training_and_removes_the_worktree(record, untouched, project) -> None:
     tells = f"import os, time; open('{project}/made/pid', 'w').write(str(os.getpid()))\n"
     with edited(f"{tells}time.sleep(60)"):
         run_id = record()
@@ -206,9 +178,7 @@ def test_a_run_is_found_by_name_and_by_the_model_here(record: Callable[..., str]
     assert verify("lab") == []
 
 
-def test_what_cannot_be_repeated_is_refused(
-    record: Callable[..., str], store: MlflowClient, untouched: Callable[[], bool]
-) -> None:
+def test_what_cannot_be_repeated_is_refused(record, store, untouched) -> None:
     gone = record(**{"mlflow.source.git.commit": "f" * 40})
     no_diff = record(**{"git.dirty": "true"})
     MAIN.with_name("new.py").write_text("")
@@ -235,18 +205,26 @@ def test_what_cannot_be_repeated_is_refused(
 
 
 @pytest.mark.parametrize("init", ["models/first", "earlier"])
-def test_first_weights_come_from_a_folder_or_a_run(
-    record: Callable[..., str], init: str, capfd: pytest.CaptureFixture[str]
+def test_a_run_is_repeated_with_its_changes_and_first_weights(
+    record, store, untouched, init, capfd
 ) -> None:
+    """The weights that it began with are those of a folder or of a run."""
     record(1.5, name="earlier / train_lab")
     if init == "models/first":
         Path(init).mkdir(parents=True)
         save_file(weights(1.5), Path(init, "generator.safetensors"))
     tells = f"import os\nprint('begins with', os.stat('{init}/generator.safetensors'))\n"
     with edited(tells + MAIN.read_text()):
+        Path("note.txt").write_text("new, and no code")
         run_id = record(init=init)
+        Path("note.txt").unlink()
     assert verify("lab", run_id) == []
-    assert "begins with" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "with uncommitted changes" in out
+    assert "begins with" in out
+    assert "index.csv" in out, "the arrays are there"
+    assert store.get_run(run_id).data.tags["verified"] == "bit for bit"
+    assert untouched()
 
 
 def test_what_may_explain_a_difference() -> None:

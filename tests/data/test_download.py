@@ -43,11 +43,6 @@ def test_photos_their_list_and_a_manifest(params, write_photos) -> None:
         name: io.sha256(SAMPLE / name) for name in sorted([*names, "attribution.csv"])
     }
     assert not paths.raw("rgb").exists()
-
-
-def test_again_is_the_same_to_the_byte(params, write_photos) -> None:
-    write_photos(sea=2)
-    download(params, "lab")
     first = listing(paths.raw("lab"))
     (paths.raw("lab") / "left_over").touch()
     download(params, "lab")

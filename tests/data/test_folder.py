@@ -9,7 +9,6 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -99,28 +98,6 @@ def test_the_same_photos_are_the_same_bytes(fetched, home, tmp_path) -> None:
     fetched(tmp_path / "again")
     shard = "photos-00000.parquet"
     assert (tmp_path / "raw" / shard).read_bytes() == (tmp_path / "again" / shard).read_bytes()
-
-
-def test_files_and_row_groups_are_bounded(fetched, home, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "FILE_BYTES", 20_000)
-    monkeypatch.setattr(module, "GROUP_BYTES", 5_000)
-    monkeypatch.setattr(module, "GROUP_PHOTOS", 8)
-    sizes = [100] * 50 + [3_000] * 20 + [9_000] * 3
-    for i, size in enumerate(sizes):
-        put(home / f"{i:03}.jpg", bytes([i]) * size)
-    photos = fetched()
-    assert [len(photo.content) for photo in photos.read(range(len(photos)))] == sizes
-    shards = sorted((tmp_path / "raw").glob("*.parquet"))
-    assert [path.name for path in shards] == [f"photos-{i:05}.parquet" for i in range(len(shards))]
-    assert len(shards) == 5
-    for path in shards:
-        metadata = pq.read_metadata(path)
-        assert path.stat().st_size < 40_000
-        for i in range(metadata.num_row_groups):
-            group = metadata.row_group(i)
-            assert group.num_rows <= 8
-            assert group.num_rows == 1 or group.total_byte_size < 7_000
-            assert {group.column(k).compression for k in range(4)} == {"UNCOMPRESSED"}
 
 
 def test_packing_holds_a_row_group_at_a_time(fetched, home) -> None:

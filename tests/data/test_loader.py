@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import torch
 
 from colorgan.data import loader
 from colorgan.data.arrays import Split, open_split
-from colorgan.data.loader import Batches, DeviceBatches, open_batches, stream
+from colorgan.data.loader import Batches, DeviceBatches, open_batches
 from colorgan.runs.runtime import Group
 
 CPU, ALONE = torch.device("cpu"), Group()
@@ -62,16 +60,6 @@ def test_torchs_random_numbers_are_left_alone(split: Split) -> None:
     before = torch.get_rng_state()
     batches(split, 0, workers=2)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_random_numbers_of_a_place_are_its_own() -> None:
-    draws = {
-        float(torch.rand(1, generator=stream(seed, place, use)))
-        for seed in (0, 1, 1_000_000_000)
-        for place in (0, 1, 10_000)
-        for use in (loader.ORDER, loader.AUGMENTATION, loader.DROPOUT, loader.DROPOUT + 1)
-    }
-    assert len(draws) == 36
 
 
 def alike(some: list[loader.Batch], others: list[loader.Batch]) -> bool:
@@ -132,19 +120,3 @@ def test_the_device_keeps_what_fits_in_half_of_its_memory(
     monkeypatch.setattr(loader, "DeviceBatches", lambda *given: "cached")
     found = open_batches(split, 4, 1, 0, torch.device(device), False, asked, Group())
     assert (found == "cached") is cached
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_workers_leave_stopping_to_the_trainer(write_arrays: Callable[..., Path]) -> None:
-    """Ctrl-C in a terminal reaches them too, and the iteration at hand needs its batch."""
-    split = open_split(write_arrays("lab", train=48), "train")
-    some = Batches(split, 4, 1, 2)
-    coming = some.epoch(0)
-    found = [next(coming)]
-    workers = some._loader._iterator._workers  # type: ignore[union-attr]
-    for worker in workers:
-        os.kill(worker.pid, signal.SIGINT)
-        os.kill(worker.pid, signal.SIGTERM)
-    found += coming
-    assert alike(found, batches(split, 0))
-    assert all(worker.is_alive() for worker in workers)

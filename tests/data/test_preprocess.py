@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -192,15 +191,6 @@ def test_no_photo_to_train_on(write_photos, run) -> None:
     with pytest.raises(ColorganError, match=r"leaves no photo to train on: of 3 photos 3 were rej"):
         run(min_side=37, max_rejected=1.0)
     assert not list((paths.DATA / "processed").iterdir())
-
-
-def test_preprocess_before_download(project: Path, colorgan: Callable[..., Any]) -> None:
-    said = colorgan("preprocess", "lab")
-    assert said.err == (
-        f"colorgan: {paths.raw('lab') / 'manifest.json'} does not exist: run `dvc repro "
-        "download@lab` (or `python -m colorgan download lab`) first\n"
-    )
-    assert said.code == 1
 
 
 @pytest.mark.parametrize(

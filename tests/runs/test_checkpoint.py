@@ -50,9 +50,7 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("changes", [{}, EVERYTHING, PROJECTED, JOINS_LATER], ids=len)
-def test_what_goes_on_is_bit_identical(
-    make_step: MakeStep, batch: Batch, tmp_path: Path, changes: dict[str, object]
-) -> None:
+def test_what_goes_on_is_bit_identical(make_step, batch, tmp_path, changes) -> None:
     changes = {"side": 64, "model__dropout": 0.5} | changes
     step = make_step(**changes)
     losses = train(step, batch, 0, 3)
@@ -95,9 +93,7 @@ def test_cut_short_anywhere(make_step: MakeStep, batch: Batch, tmp_path: Path) -
 # --- when one is due ---
 
 
-def test_due_by_iterations_or_minutes(
-    make_step: MakeStep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_due_by_iterations_or_minutes(make_step, tmp_path, monkeypatch) -> None:
     now = 1000.0
     monkeypatch.setattr("colorgan.runs.checkpoint.time.monotonic", lambda: now)
     saved = Checkpoints(tmp_path / "checkpoint.safetensors", "train lab", 2, 500)
@@ -117,11 +113,7 @@ def test_due_by_iterations_or_minutes(
     "error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")]
 )
 def test_training_goes_on_though_its_checkpoints_do_not_fit(
-    write_arrays: Callable[..., Path],
-    run: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    error: Exception,
+    write_arrays, run, monkeypatch, capsys, error
 ) -> None:
     def full(*given: object) -> None:
         raise error

@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import psutil
@@ -52,9 +48,7 @@ os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
 @pytest.mark.slow
-def test_without_batch_norm_the_losses_are_those_of_one_process(
-    lives: Lives, tmp_path: Path
-) -> None:
+def test_without_batch_norm_the_losses_are_those_of_one_process(lives, tmp_path) -> None:
     """Of one global batch; with batch norm each process normalises its own share."""
     curves = []
     for name, before in (("alone", WITHOUT_MLFLOW), ("two", WITHOUT_MLFLOW + TWO)):
@@ -81,40 +75,12 @@ CHANGES = {
 }
 
 
-@dataclass(frozen=True)
-class Unbroken:
-    """A place as it was before, and what a training to the end has left and said."""
-
-    before: Place
-    after: Place
-    ended: subprocess.CompletedProcess[str]
-    runs: list[Any]
-
-
-@pytest.fixture(scope="module")
-def unbroken(lives: Lives, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
-    """The command as a person types it."""
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A place where nothing was trained yet; what a failed test leaves running there is ended."""
     if (os.cpu_count() or 1) < 2:
         pytest.skip("two processes are refused on one core")
-    folder = tmp_path_factory.mktemp("unbroken")
-    before = make_place(folder / "before", CHANGES, train=80)
-    after = before.copy(folder / "after")
-    with lives.new_runs() as new_runs:
-        ended = subprocess.run(
-            [sys.executable, "-m", "colorgan", "train", "lab"],
-            cwd=after.folder,
-            env=os.environ | {"MLFLOW_TRACKING_URI": lives.store},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        return Unbroken(before, after, ended, new_runs())
-
-
-@pytest.fixture
-def place(unbroken: Unbroken, tmp_path: Path) -> Iterator[Place]:
-    """A place where nothing was trained yet; what a failed test leaves running there is ended."""
-    place = unbroken.before.copy(tmp_path / "place")
+    place = make_place(tmp_path / "place", CHANGES, train=80)
     yield place
     kill_all(place)
 
@@ -140,34 +106,13 @@ def only_what_is_meant_for_a_person(said: str) -> bool:
     return not any(noise in said for noise in ("Warning", "Traceback", "death signal"))
 
 
-@pytest.mark.slow
-def test_one_of_the_two_processes_records_and_writes(unbroken: Unbroken, lives: Lives) -> None:
-    ended, folder = unbroken.ended, unbroken.after.folder
-    assert ended.returncode == 0, ended.stderr
-    assert only_what_is_meant_for_a_person(ended.stderr), ended.stderr
-    lines = ended.stdout.splitlines()
-    assert len(lines) == len(set(lines))
-    assert lines[-1].startswith(f"train lab: epoch 8/8, iteration {TOTAL}/{TOTAL}, ")
-
-    made = [*(folder / "models").rglob("*.*"), *(folder / "reports").rglob("*.*")]
-    assert sorted(str(path.relative_to(folder)) for path in made) == sorted(OUTS)
-    assert unbroken.after.half_written() == []
-    assert pd.read_csv(folder / OUTS[2])["iteration"].tolist() == LOGGED
-    assert pd.read_csv(folder / OUTS[3])["epoch"].tolist() == list(range(1, 9))
-
-    (run,) = unbroken.runs
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["devices"] == "2"
-    assert lives.steps(run) == LOGGED
-
-
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}
 
 
 def break_off(lives: Lives, place: Place, number: signal.Signals, after: int) -> str:
     """Train, send a signal once iteration `after` is logged, wait for the end; what it said."""
     life = lives.start(place)
-    wait_for(lambda: place.iteration() >= after or life.ended(), 120)
+    wait_for(lambda: place.iteration() >= after or life.ended())
     if number == signal.SIGKILL:
         kill_all(place)
     else:
@@ -186,10 +131,27 @@ def went_on_from(said: str) -> int:
 
 
 @pytest.mark.slow
-def test_a_group_that_is_stopped_and_killed_ends_as_an_unbroken_one(
-    unbroken: Unbroken, lives: Lives, place: Place
+def test_a_group_records_as_one_and_ends_the_same_when_it_is_stopped(
+    lives, place, tmp_path
 ) -> None:
     """By SIGTERM, then by Ctrl-C, then by SIGKILL, each after the same command went on."""
+    unbroken = place.copy(tmp_path / "unbroken")
+    with lives.new_runs() as new_runs:
+        said = lives.train(unbroken)
+        (run,) = new_runs()
+    assert only_what_is_meant_for_a_person(said), said
+    lines = said.splitlines()
+    assert len(lines) == len(set(lines)), said
+    assert lines[-1].startswith(f"train lab: epoch 8/8, iteration {TOTAL}/{TOTAL}, ")
+    made = [path for out in ("models", "reports") for path in (unbroken.folder / out).rglob("*.*")]
+    assert sorted(str(path.relative_to(unbroken.folder)) for path in made) == sorted(OUTS)
+    assert unbroken.half_written() == []
+    assert pd.read_csv(unbroken.folder / OUTS[2])["iteration"].tolist() == LOGGED
+    assert pd.read_csv(unbroken.folder / OUTS[3])["epoch"].tolist() == list(range(1, 9))
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["devices"] == "2"
+    assert lives.steps(run) == LOGGED
+
     with lives.new_runs() as new_runs:
         terminated = stopped_at(break_off(lives, place, signal.SIGTERM, 15), place)
         assert [run.info.status for run in new_runs()] == ["KILLED"]
@@ -201,7 +163,7 @@ def test_a_group_that_is_stopped_and_killed_ends_as_an_unbroken_one(
         assert went_on_from(said) == interrupted
         assert interrupted < went_on_from(lives.train(place)) < TOTAL
         (run,) = new_runs()
-    assert place.outs() == unbroken.after.outs()
+    assert place.outs() == unbroken.outs()
     assert place.half_written() == []
     assert run.info.status == "FINISHED"
     assert lives.steps(run) == LOGGED

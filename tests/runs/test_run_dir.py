@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from colorgan import paths
-from colorgan.config import Params
 from colorgan.errors import ColorganError
 from colorgan.runs import run_dir
 from colorgan.runs.run_dir import RunDir
@@ -72,9 +71,7 @@ def folders() -> list[Path]:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_where_it_was_stopped_changes_nothing(
-    steps: Steps, run: Callable[..., None], num_workers: int
-) -> None:
+def test_where_it_was_stopped_changes_nothing(steps, run, num_workers) -> None:
     changes = {
         "train.jitter": 0.1,
         "train.noise": 0.1,
@@ -95,9 +92,7 @@ def test_where_it_was_stopped_changes_nothing(
     assert losses["iteration"].tolist() == [4, 8, 10]
 
 
-def test_a_signal_in_the_last_validation_stops_it_too(
-    steps: Steps, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_in_the_last_validation_stops_it_too(steps, run, monkeypatch) -> None:
     """Where nothing is trained any more: DVC shall not go on to the next stage."""
     steps.of(run)
     unbroken = outs()
@@ -122,9 +117,7 @@ def test_a_signal_in_the_last_validation_stops_it_too(
 # --- what is another training ---
 
 
-def test_what_makes_another_training(
-    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_makes_another_training(make_params, monkeypatch, tmp_path) -> None:
     def digest(
         changes: dict[str, object] | None = None, data: str = "", init: str = "", **machine: Any
     ) -> str:
@@ -143,9 +136,7 @@ def test_what_makes_another_training(
     assert len({*found, digest()}) == len(found) + 1
 
 
-def test_another_training_begins_anew_and_the_old_one_can_resume(
-    steps: Steps, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_training_begins_anew_and_the_old_one_can_resume(steps, run, capsys) -> None:
     assert steps.of(run, stop_at=5) == list(range(6))
     checkpoint = checkpoint_of(folders()[0])
     other = {"runtime.progress": "lines", "train.lr": 0.0003}
@@ -155,9 +146,7 @@ def test_another_training_begins_anew_and_the_old_one_can_resume(
     assert steps.of(run) == [6, 7, 8, 9]
 
 
-def test_a_damaged_checkpoint_is_said_and_training_begins_anew(
-    steps: Steps, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_checkpoint_is_said_and_training_begins_anew(steps, run, capsys) -> None:
     steps.of(run)
     unbroken = outs()
     shutil.rmtree(".resume")
@@ -173,12 +162,7 @@ def test_a_damaged_checkpoint_is_said_and_training_begins_anew(
     assert outs() == unbroken
 
 
-def test_another_torch_or_number_of_processes_is_said(
-    steps: Steps,
-    run: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_another_torch_or_number_of_processes_is_said(steps, run, monkeypatch, capsys) -> None:
     steps.of(run, stop_at=5)
     monkeypatch.setattr(torch, "__version__", "9.9.9")
     capsys.readouterr()
@@ -193,9 +177,7 @@ def test_another_torch_or_number_of_processes_is_said(
 # --- the folder ---
 
 
-def test_results_are_put_out_again_without_training(
-    steps: Steps, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_results_are_put_out_again_without_training(steps, run, capsys) -> None:
     steps.of(run)
     before = outs()
     shutil.rmtree("models")

@@ -100,9 +100,7 @@ QUICK = ("a checkpoint is half-written", "the model is not recorded")
     "moment",
     [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in KILLS],
 )
-def test_a_kill_leaves_no_trace(
-    lives: Lives, unbroken: tuple[Place, dict[str, bytes]], place: Place, moment: str
-) -> None:
+def test_a_kill_leaves_no_trace(lives, unbroken, place, moment) -> None:
     kill, expected = KILLS[moment]
     with lives.new_runs() as new_runs:
         life = lives.start(place, AT_ONCE + kill)
@@ -138,13 +136,7 @@ Pix2Pix.train_step = slower
     ("number", "workers"),
     [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow)],
 )
-def test_a_signal_writes_a_checkpoint_at_once(
-    lives: Lives,
-    unbroken: tuple[Place, dict[str, bytes]],
-    place: Place,
-    number: signal.Signals,
-    workers: int,
-) -> None:
+def test_a_signal_writes_a_checkpoint_at_once(lives, unbroken, place, number, workers) -> None:
     """Ctrl-C reaches the whole process group, loader processes too."""
     params = place.folder / "params.yaml"
     params.write_text(params.read_text().replace("num_workers: 0", f"num_workers: {workers}"))
@@ -179,9 +171,7 @@ def handlers() -> Iterator[dict[int, Any]]:
 
 
 @pytest.mark.parametrize("number", CODES, ids=str)
-def test_a_signal_is_noted_and_a_second_one_ends_the_process(
-    handlers: dict[int, Any], number: signal.Signals
-) -> None:
+def test_a_signal_is_noted_and_a_second_one_ends_the_process(handlers, number) -> None:
     with StopSignal() as stop:
         assert not stop.received
         os.kill(os.getpid(), number)
