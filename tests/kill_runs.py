@@ -11,8 +11,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,34 @@ FOREIGN = ("DVC_", "MLFLOW_", "RANK", "WORLD_SIZE", "LOCAL_")
 
 @dataclass(frozen=True)
 class Place:
-    """A project folder, with params.yaml and arrays, in which `lab` is trained."""
+    """A project folder, with params.yaml, arrays and an MLflow store, in which `lab` is trained."""
 
     folder: Path
 
-    def copy(self, folder: Path) -> Place:
-        return Place(Path(shutil.copytree(self.folder, folder)))
+    def start(self, before: str = "") -> Life:
+        return Life(self.folder, before)
+
+    def train(self, before: str = "") -> str:
+        """Run a training to its end; return what it printed."""
+        life = self.start(before)
+        assert life.wait(300) == 0, life.said
+        return life.said
+
+    def runs(self) -> list[Any]:
+        """Return the MLflow runs."""
+        experiment = self._client().get_experiment_by_name("colorgan")
+        return list(self._client().search_runs([experiment.experiment_id]))
+
+    def steps(self, run: Any) -> list[int]:
+        """Return the iterations whose loss_D is in MLflow, sorted."""
+        history = self._client().get_metric_history(run.info.run_id, "train/loss_D")
+        return sorted(point.step for point in history)
+
+    def _client(self) -> Any:
+        # From there, which turns MLflow's telemetry off before it imports it.
+        from colorgan.tracking.mlflow_log import MlflowClient
+
+        return MlflowClient(f"sqlite:///{(self.folder / 'mlflow.db').as_posix()}")
 
     @property
     def checkpoint(self) -> Path:
@@ -77,11 +99,11 @@ def stopped_at(said: str, place: Place) -> int:
 
 
 class Life:
-    """A process that trains `lab` in a place; the code `before` runs first."""
+    """A process that trains `lab` in a folder; the code `before` runs first."""
 
-    def __init__(self, place: Place, store: str, log: Path, before: str) -> None:
-        self._log = log
-        self._process = PROCESSES.Process(target=_live, args=(place.folder, store, log, before))
+    def __init__(self, folder: Path, before: str) -> None:
+        self._log = folder / "log"
+        self._process = PROCESSES.Process(target=_live, args=(folder, self._log, before))
         self._process.start()
 
     @property
@@ -105,7 +127,7 @@ class Life:
         return code
 
 
-def _live(folder: Path, store: str, log: Path, before: str) -> None:
+def _live(folder: Path, log: Path, before: str) -> None:
     os.setpgid(0, 0)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
@@ -113,63 +135,23 @@ def _live(folder: Path, store: str, log: Path, before: str) -> None:
     os.chdir(folder)
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
-    os.environ |= {"MLFLOW_TRACKING_URI": store, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
+    os.environ["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
     torch.set_num_threads(1)
     sys.argv = ["colorgan", "train", "lab"]
     exec(before, {})
     cli.main()
 
 
-class Lives:
-    """Starts lives, which share an MLflow store."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.store = folder, f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
-        self._count = 0
-
-    def start(self, place: Place, before: str = "") -> Life:
-        self._count += 1
-        return Life(place, self.store, self.folder / f"life{self._count}.log", before)
-
-    def train(self, place: Place, before: str = "") -> str:
-        """Run a training to its end; return what it printed."""
-        life = self.start(place, before)
-        assert life.wait(300) == 0, life.said
-        return life.said
-
-    @contextmanager
-    def new_runs(self) -> Iterator[Callable[[], list[Any]]]:
-        """Yield a function that returns the MLflow runs that were made within the block."""
-        before = {run.info.run_id for run in self._runs()}
-        yield lambda: [run for run in self._runs() if run.info.run_id not in before]
-
-    def _runs(self) -> list[Any]:
-        if not (self.folder / "mlflow.db").exists():
-            return []
-        experiment = self._client().get_experiment_by_name("colorgan")
-        return list(self._client().search_runs([experiment.experiment_id])) if experiment else []
-
-    def _client(self) -> Any:
-        # From there, which turns MLflow's telemetry off before it imports it.
-        from colorgan.tracking.mlflow_log import MlflowClient
-
-        return MlflowClient(self.store)
-
-    def steps(self, run: Any) -> list[int]:
-        """Return the iterations whose loss_D is in MLflow, sorted."""
-        history = self._client().get_metric_history(run.info.run_id, "train/loss_D")
-        return sorted(point.step for point in history)
-
-
 def make_place(
-    folder: Path, changes: Mapping[str, Any], train: int = 20, val: int = 5, side: int = 64
+    folder: Path, tables: Path, changes: Mapping[str, Any], train: int = 20, side: int = 64
 ) -> Place:
     """Make a project with random arrays and tiny parameters, changed by dotted path.
 
-    64 px is the depth at which the U-Net drops out.
+    `tables` is an MLflow store without runs. 64 px is the depth at which the U-Net drops out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     own = {"lab.image_size": side, "train.jitter": 0.1, "runtime.progress": "lines"}
     dump_params({**own, **changes}, folder)
-    random_arrays(folder / "data" / "processed" / "lab", "lab", train, val, 1, side)
+    random_arrays(folder / "data" / "processed" / "lab", "lab", train, 5, 1, side)
+    shutil.copy(tables, folder / "mlflow.db")
     return Place(folder)

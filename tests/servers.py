@@ -20,7 +20,7 @@ def free_port() -> int:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
-    """Wait until a condition holds; long, for machines are busy."""
+    """Wait until a condition holds; the limit is long, because machines may be busy."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

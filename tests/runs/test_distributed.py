@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from kill_runs import OUTS, Lives, Place, make_place, stopped_at
+from kill_runs import OUTS, Place, make_place, stopped_at
 from servers import wait_for
 
 # --- the numbers ---
@@ -48,12 +48,12 @@ os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
 @pytest.mark.slow
-def test_without_batch_norm_the_losses_are_those_of_one_process(lives, tmp_path) -> None:
+def test_without_batch_norm_the_losses_are_those_of_one_process(tables, tmp_path) -> None:
     """Of one global batch; with batch norm each process normalises its own share."""
     curves = []
     for name, before in (("alone", WITHOUT_MLFLOW), ("two", WITHOUT_MLFLOW + TWO)):
-        place = make_place(tmp_path / name, EXACT, side=32)
-        lives.train(place, before)
+        place = make_place(tmp_path / name, tables, EXACT, side=32)
+        place.train(before)
         curves.append(pd.read_csv(place.folder / OUTS[2]))
     expected, found = curves
     assert found["iteration"].tolist() == list(range(1, 51))
@@ -76,11 +76,11 @@ CHANGES = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tables: Path, tmp_path: Path) -> Iterator[Place]:
     """A place where nothing was trained yet; what a failed test leaves running there is ended."""
     if (os.cpu_count() or 1) < 2:
         pytest.skip("two processes are refused on one core")
-    place = make_place(tmp_path / "place", CHANGES, train=80)
+    place = make_place(tmp_path / "place", tables, CHANGES, train=80)
     yield place
     kill_all(place)
 
@@ -109,9 +109,9 @@ def only_what_is_meant_for_a_person(said: str) -> bool:
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}
 
 
-def break_off(lives: Lives, place: Place, number: signal.Signals, after: int) -> str:
+def break_off(place: Place, number: signal.Signals, after: int) -> str:
     """Train, send a signal once iteration `after` is logged, wait for the end; what it said."""
-    life = lives.start(place)
+    life = place.start()
     wait_for(lambda: place.iteration() >= after or life.ended())
     if number == signal.SIGKILL:
         kill_all(place)
@@ -132,38 +132,33 @@ def went_on_from(said: str) -> int:
 
 @pytest.mark.slow
 def test_a_group_records_as_one_and_ends_the_same_when_it_is_stopped(
-    lives, place, tmp_path
+    place, tables, tmp_path
 ) -> None:
     """By SIGTERM, then by Ctrl-C, then by SIGKILL, each after the same command went on."""
-    unbroken = place.copy(tmp_path / "unbroken")
-    with lives.new_runs() as new_runs:
-        said = lives.train(unbroken)
-        (run,) = new_runs()
+    unbroken = make_place(tmp_path / "unbroken", tables, CHANGES, train=80)
+    said = unbroken.train()
     assert only_what_is_meant_for_a_person(said), said
     lines = said.splitlines()
     assert len(lines) == len(set(lines)), said
     assert lines[-1].startswith(f"train lab: epoch 8/8, iteration {TOTAL}/{TOTAL}, ")
     made = [path for out in ("models", "reports") for path in (unbroken.folder / out).rglob("*.*")]
     assert sorted(str(path.relative_to(unbroken.folder)) for path in made) == sorted(OUTS)
-    assert unbroken.half_written() == []
     assert pd.read_csv(unbroken.folder / OUTS[2])["iteration"].tolist() == LOGGED
     assert pd.read_csv(unbroken.folder / OUTS[3])["epoch"].tolist() == list(range(1, 9))
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["devices"] == "2"
-    assert lives.steps(run) == LOGGED
 
-    with lives.new_runs() as new_runs:
-        terminated = stopped_at(break_off(lives, place, signal.SIGTERM, 15), place)
-        assert [run.info.status for run in new_runs()] == ["KILLED"]
-        said = break_off(lives, place, signal.SIGINT, terminated + 15)
-        assert went_on_from(said) == terminated
-        assert said.count("colorgan: interrupted;") == 1, said
-        interrupted = stopped_at(said, place)
-        said = break_off(lives, place, signal.SIGKILL, interrupted + 30)
-        assert went_on_from(said) == interrupted
-        assert interrupted < went_on_from(lives.train(place)) < TOTAL
-        (run,) = new_runs()
+    terminated = stopped_at(break_off(place, signal.SIGTERM, 15), place)
+    assert [run.info.status for run in place.runs()] == ["KILLED"]
+    said = break_off(place, signal.SIGINT, terminated + 15)
+    assert went_on_from(said) == terminated
+    assert said.count("colorgan: interrupted;") == 1, said
+    interrupted = stopped_at(said, place)
+    said = break_off(place, signal.SIGKILL, interrupted + 30)
+    assert went_on_from(said) == interrupted
+    assert interrupted < went_on_from(place.train()) < TOTAL
     assert place.outs() == unbroken.outs()
-    assert place.half_written() == []
-    assert run.info.status == "FINISHED"
-    assert lives.steps(run) == LOGGED
+    for there in (unbroken, place):
+        assert there.half_written() == []
+        (run,) = there.runs()
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["devices"] == "2"
+        assert there.steps(run) == LOGGED

@@ -14,7 +14,7 @@ import pytest
 
 from colorgan import io
 from colorgan.runs.stopping import StopSignal
-from kill_runs import WEIGHTS, Lives, Place, make_place, stopped_at
+from kill_runs import WEIGHTS, Place, make_place, stopped_at
 from servers import wait_for
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -32,20 +32,16 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def unbroken(
-    lives: Lives, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Place, dict[str, bytes]]:
-    """A place as it was before the training, and the outs of an unbroken training."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    place = make_place(folder / "before", CHANGES)
-    trained = place.copy(folder / "after")
-    lives.train(trained)
-    return place, trained.outs()
+def unbroken(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The outs of an unbroken training."""
+    place = make_place(tmp_path_factory.mktemp("unbroken"), tables, CHANGES)
+    place.train()
+    return place.outs()
 
 
 @pytest.fixture
-def place(unbroken: tuple[Place, dict[str, bytes]], tmp_path: Path) -> Place:
-    return unbroken[0].copy(tmp_path / "place")
+def place(tables: Path, tmp_path: Path) -> Place:
+    return make_place(tmp_path / "place", tables, CHANGES)
 
 
 # --- kills ---
@@ -100,23 +96,22 @@ QUICK = ("a checkpoint is half-written", "the model is not recorded")
     "moment",
     [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in KILLS],
 )
-def test_a_kill_leaves_no_trace(lives, unbroken, place, moment) -> None:
+def test_a_kill_leaves_no_trace(unbroken, place, moment) -> None:
     kill, expected = KILLS[moment]
-    with lives.new_runs() as new_runs:
-        life = lives.start(place, AT_ONCE + kill)
-        assert life.wait() == -signal.SIGKILL, life.said
-        # DVC deletes the outs before it runs the stage again.
-        shutil.rmtree(place.folder / "models", ignore_errors=True)
-        shutil.rmtree(place.folder / "reports", ignore_errors=True)
-        said = lives.train(place)
-        (run,) = new_runs()
-    assert place.outs() == unbroken[1]
+    life = place.start(AT_ONCE + kill)
+    assert life.wait() == -signal.SIGKILL, life.said
+    # DVC deletes the outs before it runs the stage again.
+    shutil.rmtree(place.folder / "models", ignore_errors=True)
+    shutil.rmtree(place.folder / "reports", ignore_errors=True)
+    said = place.train()
+    assert place.outs() == unbroken
     assert place.half_written() == []
     assert re.search(expected, said) if expected else "goes on" not in said
+    (run,) = place.runs()
     assert run.info.status == "FINISHED"
     weights = place.folder / "models/lab" / WEIGHTS
     assert run.data.tags["colorgan.generator_sha256"] == io.sha256(weights)
-    assert lives.steps(run) == LOGGED
+    assert place.steps(run) == LOGGED
 
 
 # --- Ctrl-C and SIGTERM ---
@@ -136,26 +131,25 @@ Pix2Pix.train_step = slower
     ("number", "workers"),
     [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow)],
 )
-def test_a_signal_writes_a_checkpoint_at_once(lives, unbroken, place, number, workers) -> None:
+def test_a_signal_writes_a_checkpoint_at_once(unbroken, place, number, workers) -> None:
     """Ctrl-C reaches the whole process group, loader processes too."""
     params = place.folder / "params.yaml"
     params.write_text(params.read_text().replace("num_workers: 0", f"num_workers: {workers}"))
-    with lives.new_runs() as new_runs:
-        life = lives.start(place, SLOWER)
-        wait_for(lambda: place.iteration() >= 8 or life.ended())
-        life.signal(number)
-        assert life.wait(20) == CODES[number], life.said
-        at = stopped_at(life.said, place)
-        sentence = "colorgan: interrupted; the last complete results are untouched\n"
-        assert (sentence in life.said) == (number == signal.SIGINT)
-        (run,) = new_runs()
-        assert run.info.status == "KILLED"
-        assert f"train lab: goes on from iteration {at} of {TOTAL}\n" in lives.train(place)
-        (run,) = new_runs()
-    assert place.outs() == unbroken[1]
+    life = place.start(SLOWER)
+    wait_for(lambda: place.iteration() >= 8 or life.ended())
+    life.signal(number)
+    assert life.wait(20) == CODES[number], life.said
+    at = stopped_at(life.said, place)
+    sentence = "colorgan: interrupted; the last complete results are untouched\n"
+    assert (sentence in life.said) == (number == signal.SIGINT)
+    (run,) = place.runs()
+    assert run.info.status == "KILLED"
+    assert f"train lab: goes on from iteration {at} of {TOTAL}\n" in place.train()
+    (run,) = place.runs()
+    assert place.outs() == unbroken
     assert place.half_written() == []
     assert run.info.status == "FINISHED"
-    assert lives.steps(run) == LOGGED
+    assert place.steps(run) == LOGGED
 
 
 # --- the signal alone ---
