@@ -77,7 +77,7 @@ def train_once(
     with open_recorder(run, place) if record else Recorder() as recorder:
         opened = time.perf_counter() - start
         timed = Timed(recorder)
-        checkpoints = Timed(Checkpoints(place / "checkpoint.safetensors", "", minutes, 0))
+        checkpoints = Timed(Checkpoints(place / "checkpoint.safetensors", "", minutes))
         trainer = Trainer(
             space,
             own.train,

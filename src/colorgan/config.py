@@ -256,9 +256,7 @@ class RuntimeParams(Section):
     device_cache: Literal["auto"] | bool
     """Keep all training photos in GPU memory; `auto` does if they fit into half of it."""
     checkpoint_minutes: Weight
-    """Minutes between two checkpoints, from which a killed training resumes."""
-    checkpoint_iterations: CountOrZero
-    """Also save a checkpoint each so many iterations; 0 is off."""
+    """Minutes between two checkpoints, from which a killed training resumes; 0: each iteration."""
     progress: Literal["auto", "bar", "lines", "none"]
     """`auto` shows a bar in a terminal and plain lines elsewhere."""
 
@@ -292,6 +290,7 @@ MOVED = {
     **{f"train.{name}": f"is now logging.{name}" for name in LoggingParams.model_fields},
     "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
     "train.decay_epochs": "is now train.decay_start, the share of the epochs after which it falls",
+    "runtime.checkpoint_iterations": "was removed: delete it, and see runtime.checkpoint_minutes",
     "stl10": "was removed: delete it; STL-10 is used whole, and limit takes fewer photos",
     "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
     "does not fit into memory",

@@ -42,7 +42,7 @@ def folder_aside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     old = aside.with_suffix(".old")
-    shutil.rmtree(aside, ignore_errors=True)  # of a killed process of the same number
+    shutil.rmtree(aside, ignore_errors=True)  # left by a killed process that had this pid
     aside.mkdir()
     try:
         yield aside

@@ -70,8 +70,7 @@ CHANGES = {
     "train.decay_start": 0.5,
     "logging.log_every": 3,
     "runtime.devices": 2,
-    "runtime.checkpoint_minutes": 60,
-    "runtime.checkpoint_iterations": 6,
+    "runtime.checkpoint_minutes": 0,
 }
 
 

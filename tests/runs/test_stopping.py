@@ -26,8 +26,7 @@ CHANGES = {
     "train.ema_decay": 0.9,
     "train.keep": "best",
     "logging.log_every": 4,
-    "runtime.checkpoint_minutes": 60,
-    "runtime.checkpoint_iterations": 3,
+    "runtime.checkpoint_minutes": 0,
 }
 
 
@@ -52,7 +51,7 @@ KILLS = {
     "before the first checkpoint": (
         "from colorgan.training.step import Pix2Pix\n"
         "step = Pix2Pix.train_step\n"
-        "Pix2Pix.train_step = lambda s, x, y, i: kill() if i == 2 else step(s, x, y, i)",
+        "Pix2Pix.train_step = lambda s, x, y, i: kill() if i == 0 else step(s, x, y, i)",
         None,
     ),
     "a checkpoint is half-written": (
@@ -62,7 +61,7 @@ KILLS = {
         "    written.append(path)\n"
         "    kill() if len(written) == 2 else sync(path)\n"
         "checkpoint.sync = second",
-        "goes on from iteration 3 of 30",
+        "goes on from iteration 1 of 30",
     ),
     "in validation": (
         "from colorgan.training.validate import Validator\n"

@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_runtime_and_logging_say(
         {"runtime.num_workers": 2},
         {"runtime.progress": "lines"},
         {"runtime.device_cache": True},
-        {"runtime.checkpoint_iterations": 1, "runtime.checkpoint_minutes": 0},
+        {"runtime.checkpoint_minutes": 0},
         {"train.val_every": 2, "logging.sample_every": 2},
     ):
         run_anew("lab", SIDE_64 | runtime)

@@ -138,9 +138,9 @@ def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better_also_after_a_sto
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines",
-               "runtime.checkpoint_iterations": 1}  # fmt: skip
-    # Epochs 0, 1 and 2, then shares of 25, 50 and 75%; stopped, epoch 2 and the mixes come again.
-    scripted(monkeypatch, (3, 2.5, 2, 1.5, 1, float("nan"), 2, 1.5, 1, 2))
+               "runtime.checkpoint_minutes": 0}  # fmt: skip
+    # Epochs 0, 1 and 2, then shares of 25, 50 and 75%; stopped, the mixes come again.
+    scripted(monkeypatch, (3, 2.5, 2, 1.5, 1, float("nan"), 1.5, 1, 2))
     with pytest.raises(KeyboardInterrupt):
         run_anew("lab", changes)
     run("lab", changes)

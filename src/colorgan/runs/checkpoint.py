@@ -121,21 +121,15 @@ def made_with() -> str:
 
 
 class Checkpoints:
-    """Writes a checkpoint every few minutes, and every few iterations unless these are 0.
+    """Writes a checkpoint every few minutes. `title` is what is trained, such as `train lab`."""
 
-    `title` is what is trained, such as `train lab`.
-    """
+    def __init__(self, path: Path, title: str, minutes: float) -> None:
+        self._path, self._title, self._seconds = path, title, minutes * 60
+        self._last = time.monotonic()
 
-    def __init__(self, path: Path, title: str, minutes: float, iterations: int) -> None:
-        self._path, self._title = path, title
-        self._seconds, self._iterations = minutes * 60, iterations
-        self._last_time, self._last_iteration = time.monotonic(), 0
-
-    def due(self, iteration: int) -> bool:
-        """Whether it is time for a checkpoint after `iteration` finished iterations."""
-        since = iteration - self._last_iteration
-        by_count = self._iterations > 0 and since >= self._iterations
-        return by_count or time.monotonic() - self._last_time >= self._seconds
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self._last >= self._seconds
 
     def save(self, parts: Parts, position: Position) -> None:
         """Write the state; a failure is only printed, and the checkpoint before stays."""
@@ -144,4 +138,4 @@ class Checkpoints:
         except (OSError, SafetensorError) as error:
             previous = "the one before it stays" if self._path.exists() else "there is none yet"
             say(f"{self._title}: {self._path} could not be written ({error}); {previous}")
-        self._last_iteration, self._last_time = position.iteration, time.monotonic()
+        self._last = time.monotonic()

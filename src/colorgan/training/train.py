@@ -138,10 +138,8 @@ class Training:
                         self._describe(), self.run_dir.path, position.iteration, position.epoch
                     )
                 )
-                checkpoints = Checkpoints(
-                    self.run_dir.checkpoint, progress.title, machine.checkpoint_minutes,
-                    machine.checkpoint_iterations,
-                )  # fmt: skip
+                minutes = machine.checkpoint_minutes
+                checkpoints = Checkpoints(self.run_dir.checkpoint, progress.title, minutes)
                 best = BestWeights(self.run_dir.best) if cfg.train.keep == "best" else None
                 val = spread(self.val, cfg.train.val_photos) if cfg.train.val_photos else self.val
             stack.enter_context(progress)

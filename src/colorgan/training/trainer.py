@@ -104,7 +104,7 @@ class Trainer:
 
     def _stop_or_save(self) -> None:
         """Save a checkpoint if it is due, and stop if that was asked; a group decides together."""
-        due = self.checkpoints is not None and self.checkpoints.due(self.position.iteration)
+        due = self.checkpoints is not None and self.checkpoints.due()
         stop, due = any_rank((bool(self.stop.received), due), self.runtime.group)
         if (stop or due) and self.checkpoints is not None:
             self.checkpoints.save(self.step.stateful(), self.position)

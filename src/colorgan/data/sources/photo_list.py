@@ -11,7 +11,7 @@ from colorgan.data.decode import RawPhoto
 
 @dataclass(frozen=True)
 class PhotoList:
-    """The photos at `places`; `read_one` is given what stands there."""
+    """Photos that are read one by one: `read_one(*place)` reads the photo at a place."""
 
     read_one: Callable[..., RawPhoto]
     places: Sequence[tuple[Any, ...]]
