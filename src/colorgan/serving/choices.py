@@ -11,6 +11,7 @@ from PIL import Image
 
 from colorgan import color
 from colorgan.color import FloatArray
+from colorgan.data.decode import turn_upright
 from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.hints import Hint
 from colorgan.inference.image import Picture
@@ -34,10 +35,11 @@ WHEEL = 176
 
 
 def lightness_at(picture: Picture, x: float, y: float) -> float:
-    """Return L in 0..100 around a place in fractions of an upright picture."""
-    height, width = picture.pixels.shape[:2]
+    """Return L in 0..100 around a place of a picture, in fractions of it as seen."""
+    pixels = turn_upright(picture.pixels, picture.orientation)
+    height, width = pixels.shape[:2]
     row, column = min(int(y * height), height - 1), min(int(x * width), width - 1)
-    around = picture.pixels[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+    around = pixels[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
     return float(color.lightness_from_srgb(around).mean())
 
 
@@ -58,7 +60,7 @@ def likely_colours(
     asked = _within(lightness, np.array(COMMON, np.float32))[:, 1:]
     tried = [hints, *([*hints, Hint(x, y, (float(a), float(b)))] for a, b in asked)]
     answers = colorizer.predict([prepared.with_hints(one) for one in tried])
-    own, *others = [_mean_near(picture, prepared, ab, x, y) for ab in answers]
+    own, *others = [_mean_near(prepared, ab, x, y) for ab in answers]
     order = np.argsort(np.linalg.norm(np.stack(others) - asked, axis=1))
     likely = [own, np.zeros(2, np.float32)]
     for ab in [*np.stack(others)[order], *asked[order]]:
@@ -90,15 +92,11 @@ def _within(lightness: float, ab: FloatArray) -> FloatArray:
     return color.within_srgb(np.insert(ab, 0, lightness, axis=-1).astype(np.float32))
 
 
-def _mean_near(
-    picture: Picture, prepared: PreparedInput, ab: FloatArray, x: float, y: float
-) -> FloatArray:
+def _mean_near(prepared: PreparedInput, ab: FloatArray, x: float, y: float) -> FloatArray:
     """Return the mean ab of the pixels near a place that are about as light."""
     small = color.lightness_from_srgb(prepared.small)
-    height, width = picture.pixels.shape[:2]
-    box, (rows, columns) = prepared.box, small.shape
-    row = int(np.clip((y * height - box.top) / (box.bottom - box.top), 0, 0.999) * rows)
-    column = int(np.clip((x * width - box.left) / (box.right - box.left), 0, 0.999) * columns)
+    [spot] = prepared.with_hints([Hint(x, y, (0, 0))]).spots
+    row, column = spot.pixel(*small.shape[::-1])
     near = np.s_[max(0, row - REACH) : row + REACH + 1, max(0, column - REACH) : column + REACH + 1]
     weights = np.maximum(ALIKE - np.abs(small[near] - small[row, column]), 0)
     mean: FloatArray = np.average(ab[near].reshape(-1, 2), axis=0, weights=weights.ravel())
