@@ -148,7 +148,9 @@ def _with_spots(
         windows.append((window, share[..., None]))
     # The guided filter around each spot alone.
     around, weights = [], []
-    for at, place, length, size in zip(pixels.T, places.T, lightness.shape, shown.shape):
+    for at, place, length, size in zip(
+        pixels.T, places.T, lightness.shape, shown.shape[:2], strict=True
+    ):
         reach = 2 * RADIUS + 1 + int(np.ceil(1.5 * max(1, length / size)))
         first = np.clip(place - reach, 0, max(0, length - 2 * reach - 1))
         around.append(first[:, None] + np.arange(min(length, 2 * reach + 1)))
