@@ -26,6 +26,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+ROOT = Path(__file__).parents[2]
 SECONDS_TO_WAIT = 60
 PORTRAIT, PHONE = (1200, 900), (390, 844)
 

@@ -12,6 +12,7 @@ import pytest
 from browsing import (
     PHONE,
     PORTRAIT,
+    ROOT,
     choose_done,
     drop,
     give_colour,
@@ -33,7 +34,6 @@ from colorgan import color
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 GREEN, RED, PINK = "#2e6b3f", "#8b2222", "#a0308c"
 
 
@@ -41,13 +41,6 @@ GREEN, RED, PINK = "#2e6b3f", "#8b2222", "#a0308c"
 def address() -> Iterator[str]:
     with served(ROOT) as address:
         yield address
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    with Image.open(ROOT / "data/sample/landscape/machu_picchu.webp") as image:
-        image.convert("L").save(tmp_path / "old photo.png")
-    return tmp_path / "old photo.png"
 
 
 def dots(browser: webdriver.Chrome) -> list[Any]:

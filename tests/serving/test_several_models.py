@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import PORTRAIT, message, open_page, served, settled, shown_pixels
-from PIL import Image
+from browsing import PORTRAIT, ROOT, message, open_page, served, settled, shown_pixels
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
@@ -22,7 +21,6 @@ from trained import record_training, save_tiny
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 EXPERIMENT = "a_long_name_of_an_experiment_as_the_sweeps_of_some_people_make_them_up"
 LABELS = (By.CSS_SELECTOR, "#models label")
 
@@ -56,13 +54,6 @@ def address(
         save_tiny(paths.model(space), space, make_params(), seed)
     with served(lasting_project) as address:
         yield address
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    with Image.open(ROOT / "data/sample/landscape/machu_picchu.webp") as image:
-        image.convert("L").save(tmp_path / "old photo.png")
-    return tmp_path / "old photo.png"
 
 
 def choose(browser: webdriver.Chrome, model: str) -> None:

@@ -24,6 +24,7 @@ import uvicorn
 from browsing import (
     PHONE,
     PORTRAIT,
+    ROOT,
     SECONDS_TO_WAIT,
     ask,
     color,
@@ -45,8 +46,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from colorgan.inference.image import Picture
 from colorgan.serving import service, web
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +275,7 @@ class Held:
         if name == "broken":
             raise TypeError("a bug\nof two lines")
         picture = Picture(np.zeros((1, 1), np.uint8))
-        return "id", service.Photo(content, name, "PNG", (1, 1), picture, ())
+        return "id", service.Photo(content, name, (1, 1), (1, 1), picture, ())
 
 
 class TestUnderPressure:
@@ -404,13 +403,6 @@ class TestInABrowser:
 
     pytestmark = pytest.mark.slow
 
-    @pytest.fixture
-    def photo(self, tmp_path: Path) -> Path:
-        with Image.open(next((ROOT / "data/sample").glob("landscape/*.webp"))) as image:
-            self.size = image.size
-            image.convert("L").save(tmp_path / "old photo.png")
-        return tmp_path / "old photo.png"
-
     def test_from_upload_to_download(
         self, browser: webdriver.Chrome, address: str, photo: Path, downloads: Path
     ) -> None:
@@ -418,7 +410,8 @@ class TestInABrowser:
         wait.until(lambda b: len(b.find_elements(By.CSS_SELECTOR, "#examples img")) >= 10)
         browser.find_element(By.ID, "file").send_keys(str(photo))
         wait.until(lambda b: settled(b, 1))
-        width, height = self.size
+        with Image.open(photo) as image:
+            width, height = image.size
         assert message(browser).startswith(f"old photo.png · {width} × {height} · ")
         # The slider moves the line, by keys as by hand.
         browser.find_element(By.ID, "compare").send_keys(Keys.END)

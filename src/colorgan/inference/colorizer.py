@@ -144,7 +144,10 @@ class Colorizer:
         further = self.colored_pages(content, saturation, start=1)
         buffer = BytesIO()
         write(buffer, chain([first], further), format, quality)
-        return ColoredFile(picture, pixels, format, buffer.getvalue(), metadata.notes(format))
+        notes, lost = metadata.notes(format), metadata.lost(format)
+        if lost:
+            notes.append(f"not kept, for want of a place in {format}: {', '.join(lost)}")
+        return ColoredFile(picture, pixels, format, buffer.getvalue(), notes)
 
     def colored_pages(
         self,

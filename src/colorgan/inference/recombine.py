@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import map_coordinates, uniform_filter
+from scipy.ndimage import uniform_filter
 
 from colorgan import color
 from colorgan.color import FloatArray, UInt8Array
@@ -39,7 +39,7 @@ class GuidedChroma:
     """Guided filter that enlarges a and b along the edges of the lightness.
 
     In each small window of the small copy a and b `(h, w, 2)` are fitted as linear functions of its
-    L `(h, w)`; the functions are enlarged and applied to the picture's own L.
+    L `(h, w)`; the functions are enlarged and applied to the picture's own L. Or of N small copies.
 
     Source: He and Sun, "Fast guided filter" (2015); He et al., "Guided image filtering" (2010).
     """
@@ -56,13 +56,14 @@ class GuidedChroma:
             offset = mean_chroma - slope * mean
             self._lines.append((_window_mean(slope), _window_mean(offset)))
 
-    def points(self, lightness: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Return a and b `(N, 2)` at places `(N,)`, fractions of the sides, by their L."""
-        height, width = self._lines[0][0].shape
-        at = y * height - 0.5, x * width - 0.5
+    def points(self, lightness: FloatArray, down: FloatArray, across: FloatArray) -> FloatArray:
+        """Return a and b `(N, 2)` at a place of each of N copies, by the L there `(N,)`.
+
+        The `bilinear_weights` of the places are `(N, h)` and `(N, w)`.
+        """
         planes = []
         for line in self._lines:
-            slope, offset = (map_coordinates(plane, at, order=1, mode="nearest") for plane in line)
+            slope, offset = (np.einsum("nh,nhw,nw->n", down, plane, across) for plane in line)
             planes.append(slope * lightness + offset)
         return np.stack(planes, axis=-1)
 
@@ -129,7 +130,6 @@ def _with_spots(
     What is missing at a spot is spread to near places of a similar lightness.
     """
     height, width = lightness.shape
-    x, y = np.array([spot[:2] for spot in spots], np.float32).T
     pixels = np.array([spot.pixel(*shown.shape[1::-1]) for spot in spots])
     own = color.lightness_from_srgb(shown[tuple(pixels.T)][None])[0]
     wanted = color.within_srgb(np.column_stack((own, [spot.ab for spot in spots])))[:, 1:]
@@ -146,9 +146,19 @@ def _with_spots(
         down, right = np.ogrid[: near.shape[0], : near.shape[1]]
         share = _share(down + (top - row), right + (left - column), near - level)
         windows.append((window, share[..., None]))
+    # The guided filter around each spot alone.
+    around, weights = [], []
+    for at, place, length, size in zip(
+        pixels.T, places.T, lightness.shape, shown.shape[:2], strict=True
+    ):
+        reach = 2 * RADIUS + 1 + int(np.ceil(1.5 * max(1, length / size)))
+        first = np.clip(place - reach, 0, max(0, length - 2 * reach - 1))
+        around.append(first[:, None] + np.arange(min(length, 2 * reach + 1)))
+        weights.append(np.take_along_axis(bilinear_weights(at, size, length), around[-1], axis=1))
+    crops = around[0][:, :, None], around[1][:, None]
     ab = ab.copy()
     for _ in range(HINT_ROUNDS):
-        missing = wanted - GuidedChroma(lightness, ab).points(own, x, y)
+        missing = wanted - GuidedChroma(lightness[crops], ab[crops]).points(own, *weights)
         if np.abs(missing).max() < HINT_CLOSE:
             break
         corrections = np.linalg.solve(matrix, missing).astype(np.float32)
@@ -165,8 +175,19 @@ def _share(rows: Any, columns: Any, contrast: Any) -> FloatArray:
 
 
 def _window_mean(plane: FloatArray) -> FloatArray:
-    mean: FloatArray = uniform_filter(plane, 2 * RADIUS + 1, mode="nearest")
+    mean: FloatArray = uniform_filter(plane, 2 * RADIUS + 1, mode="nearest", axes=(-2, -1))
     return mean
+
+
+def bilinear_weights(at: Any, size: int, length: int) -> FloatArray:
+    """Return the weights `(N, length)` of a line that is resized to `size`, in its pixels `(N,)`.
+
+    They are those of Pillow, which takes means where the line gets shorter.
+    """
+    scale = length / size
+    apart = np.abs(np.arange(length) + 0.5 - (at[:, None] + 0.5) * scale)
+    weights = np.maximum(1 - apart / max(1.0, scale), 0)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _enlarged(plane: FloatArray, shape: tuple[int, ...], top: int, height: int) -> FloatArray:

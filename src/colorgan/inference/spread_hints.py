@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
 from colorgan.color import FloatArray
+from colorgan.inference.recombine import bilinear_weights
 
 PLACE = 0.27
 """Distance over which a hint's weight falls to 1/e, as a share of the shorter side. Unlike with a
@@ -16,6 +16,8 @@ over the distance between standardized features, divided by the root of their nu
 20 validation photos, with 1 to 20 hints at random places and where the error is largest."""
 OWN = 0.015
 """Weight of the colours that the network predicts."""
+AT_ONCE = 1 << 20
+"""Weights computed at once, which bounds the memory that 500 hints take."""
 
 
 def spread_hints(
@@ -36,25 +38,27 @@ def spread_hints(
     features, as in the propagation of colours by deep features of He et al., "Deep Exemplar-based
     Colorization" (2018).
     """
-    height, width = lightness.shape
+    shape, cells = np.array(lightness.shape), np.array(features.shape[1:])
     of_features = features.reshape(len(features), -1)
     of_features = of_features - of_features.mean(axis=1, keepdims=True)
     of_features /= np.maximum(of_features.std(axis=1, keepdims=True), 1e-3) * len(features) ** 0.5
-    lines, columns = np.mgrid[:height, :width].astype(np.float32) / min(height, width)
-    total = np.full((height, width, 1), OWN, np.float32)
-    sums = OWN * ab
-    for row, column, *colour in hints:
-        at = int(row), int(column)
-        cell = at[0] * features.shape[1] // height, at[1] * features.shape[2] // width
-        own = of_features[:, cell[0] * features.shape[2] + cell[1], None]
-        unlike = ((of_features - own) ** 2).sum(axis=0).reshape(features.shape[1:])
-        enlarged = Image.fromarray(unlike).resize((width, height), Image.Resampling.BILINEAR)
-        weight = np.exp(
-            -np.hypot(lines - lines[at], columns - columns[at]) / PLACE
-            - (lightness - lightness[at]) ** 2 / (2 * LIGHTNESS**2)
-            - np.asarray(enlarged) / (2 * FEATURES**2)
-        )[..., None]
-        sums = sums + weight * np.array(colour, np.float32)
-        total = total + weight
-    spread: FloatArray = sums / total
+    down, across = (bilinear_weights(np.arange(n), n, k) for n, k in zip(shape, cells, strict=True))
+    lines, columns = (np.arange(n, dtype=np.float32) / shape.min() for n in shape)
+    sums, total = OWN * ab, np.full(lightness.shape, OWN, np.float32)
+    for some in np.array_split(hints, -(-len(hints) * lightness.size // AT_ONCE)):
+        places = some[:, :2].astype(int)
+        own = of_features[:, np.ravel_multi_index(tuple((places * cells // shape).T), cells)]
+        unlike = (own**2).sum(axis=0)[:, None] + (of_features**2).sum(axis=0)
+        unlike -= 2 * own.T @ of_features
+        enlarged = down @ unlike.reshape(-1, *cells) @ across.T
+        row, column = places.T[..., None]
+        apart_down, apart_across = lines - lines[row], columns - columns[column]
+        apart = np.sqrt(apart_down[:, :, None] ** 2 + apart_across[:, None] ** 2)
+        contrast = lightness - lightness[tuple(places.T)][:, None, None]
+        weights = np.exp(
+            apart / -PLACE + contrast**2 / (-2 * LIGHTNESS**2) + enlarged / (-2 * FEATURES**2)
+        )
+        sums = sums + np.tensordot(weights, some[:, 2:], (0, 0))
+        total = total + weights.sum(axis=0)
+    spread: FloatArray = sums / total[..., None]
     return spread

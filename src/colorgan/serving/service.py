@@ -25,7 +25,7 @@ from colorgan.inference.formats import SUFFIX_OF, WRITTEN_AS, pages
 from colorgan.inference.hint_files import parse_hints
 from colorgan.inference.hints import Hint
 from colorgan.inference.image import Picture, uint8
-from colorgan.inference.prepare import PreparedInput
+from colorgan.inference.prepare import Box, PreparedInput
 from colorgan.inference.recombine import recombine
 from colorgan.serving.choices import likely_colours
 
@@ -73,17 +73,17 @@ class Photo:
     Attributes:
         content: the file.
         name: its name.
-        format: that of the coloured file, of formats.SUFFIX_OF.
         size: width and height, upright.
-        preview: the photo upright, in 8 bits, of at most PREVIEW_PIXELS.
+        shape: height and width as stored.
+        preview: the photo in 8 bits, of at most PREVIEW_PIXELS.
         notes: what should be said of it, such as damage or pictures left out.
         prepared: what does not depend on hints, by model.
     """
 
     content: bytes
     name: str
-    format: str
     size: tuple[int, int]
+    shape: tuple[int, ...]
     preview: Picture
     notes: Sequence[str]
     prepared: dict[str, PreparedInput] = field(default_factory=dict)
@@ -132,14 +132,16 @@ class ColorizeService:
     def add(self, content: bytes, name: str) -> tuple[str, Photo]:
         """Keep a photo and return its id and the photo; UnreadablePhoto if it is none."""
         picture, metadata = next(pages(content))
-        upright = Image.fromarray(turn_upright(uint8(picture.pixels), picture.orientation))
-        scale = (PREVIEW_PIXELS / (upright.width * upright.height)) ** 0.5
-        scale = min(1.0, scale, JPEG_SIDE / max(upright.size))
-        size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
-        preview = Picture(np.asarray(upright.resize(size, Image.Resampling.BOX)))
-        format = WRITTEN_AS.get(metadata.format, metadata.format)
-        notes = metadata.notes(format)
-        photo = Photo(content, name, format, upright.size, preview, notes)
+        image = Image.fromarray(uint8(picture.pixels))
+        scale = (PREVIEW_PIXELS / (image.width * image.height)) ** 0.5
+        scale = min(1.0, scale, JPEG_SIDE / max(image.size))
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        pixels = np.asarray(image.resize(size, Image.Resampling.BOX))
+        preview = Picture(pixels, orientation=picture.orientation)
+        notes = metadata.notes(WRITTEN_AS.get(metadata.format, metadata.format))
+        prepared = {self._first: self._load("").prepare(picture)}
+        shape = picture.pixels.shape[:2]
+        photo = Photo(content, name, picture.size, shape, preview, notes, prepared)
         id = secrets.token_hex(8)
         with self._lock:
             self.photos[id] = photo
@@ -151,16 +153,20 @@ class ColorizeService:
 
     def before(self, photo: Photo) -> bytes:
         """Return the preview of a photo in gray as JPEG."""
-        return jpeg(Image.fromarray(photo.preview.pixels).convert("L"))
+        preview = photo.preview
+        upright = turn_upright(preview.pixels, preview.orientation)
+        return jpeg(Image.fromarray(upright).convert("L"))
 
     def preview(self, photo: Photo, asked: Asked) -> bytes:
-        """Colour the preview of a photo and return it as JPEG."""
+        """Colour the preview of a photo and return it as JPEG; it has the colours of the file."""
         colorizer, prepared = self._prepared(photo, asked)
         [ab] = colorizer.predict([prepared])
+        scales = np.divide(photo.preview.pixels.shape[:2], photo.shape).repeat(2)
+        box = Box(*np.rint(scales * prepared.box).astype(int).tolist())
         colored = recombine(
-            photo.preview, prepared.small, ab, asked.saturation, prepared.box, prepared.spots
+            photo.preview, prepared.small, ab, asked.saturation, box, prepared.spots
         )
-        return jpeg(Image.fromarray(colored))
+        return jpeg(Image.fromarray(turn_upright(colored, prepared.orientation)))
 
     def colours(self, photo: Photo, asked: Asked) -> list[str]:
         """Return likely colours of the place that is asked for."""
@@ -180,7 +186,7 @@ class ColorizeService:
         model = asked.model or self._first
         colorizer = self._load(model)
         if model not in photo.prepared:
-            photo.prepared[model] = colorizer.prepare(photo.preview)
+            photo.prepared[model] = colorizer.prepare(next(pages(photo.content))[0])
         return colorizer, photo.prepared[model].with_hints(asked.hints)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import ipaddress
+import json
 import math
 import os
 import re
@@ -90,10 +91,9 @@ class Handlers:
         def added(content: bytes) -> Response:
             id, photo = self._service.add(content, request.query_params.get("name", ""))
             width, height = photo.size
-            shown = photo.preview.pixels.shape[1::-1]
             return JSONResponse({
                 "id": id, "width": width, "height": height, "notes": photo.notes,
-                "reduced": shown != photo.size,
+                "reduced": photo.preview.size != photo.size,
             })  # fmt: skip
 
         return await self._received(request, added)
@@ -131,7 +131,8 @@ class Handlers:
             name, file = self._service.file(photo, asked)
             # RFC 6266: a name in any alphabet.
             disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-            headers = {"Content-Disposition": disposition}
+            notes = quote(json.dumps(file.notes))
+            headers = {"Content-Disposition": disposition, "Colorgan-Notes": notes}
             return Response(file.content, 200, headers, f"image/{file.format.lower()}")
 
         small = kind != "file" or math.prod(photo.size) <= SMALL

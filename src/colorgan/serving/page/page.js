@@ -284,6 +284,7 @@ function save(blob, name) {
 async function file(photo) {
   const response = await ask(photo, "file", () => asked(photo), say);
   const name = decodeURIComponent(response.headers.get("Content-Disposition").split("''")[1]);
+  photo.notes = JSON.parse(decodeURIComponent(response.headers.get("Colorgan-Notes")));
   return { name, blob: await response.blob() };
 }
 
