@@ -20,7 +20,7 @@ from PIL import Image
 from colorgan import paths
 from colorgan.color import UInt8Array
 from colorgan.config import Params, check_params
-from tiny_project import SIDE, dump_params, random_arrays, tiny_params
+from tiny_project import dump_params, random_arrays, tiny_params
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,20 +95,7 @@ def write_photos(project: Path) -> Callable[..., list[str]]:
 @pytest.fixture
 def write_arrays(project: Path) -> Callable[..., Path]:
     """Return a function that writes random arrays of a space, as preprocess would."""
-
-    def write(
-        space: str,
-        train: int = 10,
-        val: int = 3,
-        test: int = 3,
-        side: int = SIDE,
-        channels: int = 0,
-    ) -> Path:
-        folder = paths.processed(space)
-        random_arrays(folder, space, train, val, test, side, channels)
-        return folder
-
-    return write
+    return lambda space, **how: random_arrays(paths.processed(space), space, **how)
 
 
 @pytest.fixture(scope="session")
@@ -144,9 +131,7 @@ class Said:
 
 
 @pytest.fixture
-def colorgan(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Said]:
+def colorgan(monkeypatch, capsys) -> Callable[..., Said]:
     """Return a function that runs a command of the command line, in this process."""
 
     def run(*arguments: str) -> Said:

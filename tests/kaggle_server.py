@@ -4,7 +4,7 @@ It answers the two calls that `kagglehub.dataset_download` makes (GetDataset for
 version, DownloadDataset for the archive, which is a redirect to a storage address as Kaggle's own
 is), and the storage address itself with Range requests and the checksum header of Google's storage.
 
-The client is led here by its environment alone, see `environment`: with `LOCALHOST` it asks for
+The client is led here by its environment alone, see `lead_here`: with `LOCALHOST` it asks for
 http://localhost, and an HTTP proxy leads it to any port. (`TEST` has a fixed port, and makes the
 client print every answer, so that it never resumes.)
 """
@@ -20,13 +20,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 
 from colorgan.color import UInt8Array, lab8_from_rgb8
 from loopback import Asked, Loopback, Page
 
 VERSION = 3
-
-_NO_PROXY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 def layout(photos: UInt8Array) -> dict[str, bytes]:
@@ -73,11 +72,13 @@ class KaggleServer(Loopback):
         self.status = 200
         self.breaks = 0
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What leads kagglehub here; an empty string is for a variable that must not be there."""
-        proxies = {name: "" for upper in _NO_PROXY for name in (upper, upper.lower())}
-        return proxies | {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "http_proxy": self.url("")}
+    def lead_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Set the environment that leads kagglehub here."""
+        for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+            for name in (upper, upper.lower()):
+                monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
+        monkeypatch.setenv("http_proxy", self.url(""))
 
     @property
     def downloads(self) -> list[Asked]:

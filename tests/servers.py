@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -19,12 +19,12 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300, pause: float = 0.005) -> None:
     """Wait until a condition holds; the limit is long, because machines may be busy."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 def answers(address: str) -> bool:
@@ -35,18 +35,25 @@ def answers(address: str) -> bool:
 
 @contextmanager
 def running(
-    command: list[str], address: str, end: int = signal.SIGTERM, *, alone: bool = False, **how: Any
-) -> Iterator[None]:
-    """Run a server until the end of the block, from when it answers at an address.
+    command: Sequence[str],
+    address: str = "",
+    end: int = signal.SIGTERM,
+    *,
+    alone: bool = False,
+    **how: Any,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the end of the block; a server, from when it answers at an address.
 
     The signal `end` is for it `alone`, or for the processes that it has started too.
     """
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen(command, **quiet, start_new_session=True, **how)
+    program = subprocess.Popen(command, **{**quiet, **how}, start_new_session=True)
     try:
-        wait_for(lambda: server.poll() is not None or answers(address))
-        assert server.poll() is None, "the server has ended"
-        yield
+        if address:
+            wait_for(lambda: program.poll() is not None or answers(address))
+            assert program.poll() is None, "the server has ended"
+        yield program
     finally:
-        (os.kill if alone else os.killpg)(server.pid, end)
-        server.wait(60)
+        with suppress(ProcessLookupError):
+            (os.kill if alone else os.killpg)(program.pid, end)
+        program.wait(60)

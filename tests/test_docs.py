@@ -55,7 +55,7 @@ NOT_AS_IT_STANDS = (
     "python -m colorgan app",
     "python -m colorgan preset scratch --write",  # test_presets.py
     "python -m colorgan preset photos --path PHOTOS --write",
-    "bash benchmarks/gpu.sh",  # benchmark/test_optimizations.py
+    "bash benchmarks/gpu.sh",  # benchmark/test_benchmarks.py
     "python benchmarks/optimizations.py",
     # Not run: what runs the tests, what needs containers or several machines, what takes hours.
     "python -m colorgan cluster colorize /mnt/scans",  # cluster/test_colorize.py

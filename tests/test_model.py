@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from colorgan import io
 from colorgan.config import SPACES, Params
@@ -105,9 +104,7 @@ def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[.
         (5, ("hints",)),
     ],
 )
-def test_a_config_of_an_earlier_version(
-    folder: Path, version: int, unknown: tuple[str, ...]
-) -> None:
+def test_a_config_of_an_earlier_version(folder, version, unknown) -> None:
     content = json.loads((folder / "config.json").read_text()) | {"version": version}
     for name in unknown:
         del content["model"][name]
@@ -143,18 +140,14 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
         ({"model.depth": 9}, "model.depth is not a parameter"),
     ],
 )
-def test_a_config_that_describes_no_model(
-    folder: Path, changes: dict[str, object], sentence: str
-) -> None:
+def test_a_config_that_describes_no_model(folder, changes, sentence) -> None:
     change_config(folder, changes)
     said = "" if "version" in changes else "does not describe a model: "
     refused(folder, f"{folder / 'config.json'} {said}{sentence}")
 
 
 @pytest.mark.parametrize("encoder", ["hf-hub:a/b", "hf_hub:a/b", "local-dir:/b", "timm/resnet18"])
-def test_a_strangers_model_asks_nothing_of_the_network(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, encoder: str
-) -> None:
+def test_a_strangers_model_asks_nothing_of_the_network(folder, monkeypatch, encoder) -> None:
     def cut(*given: object) -> None:
         raise AssertionError("the network was asked")
 
@@ -203,9 +196,7 @@ def test_damaged_files(folder: Path) -> None:
         (None, "up.0.1.weight is missing"),
     ],
 )
-def test_weights_that_do_not_fit(
-    folder: Path, damage: Callable[[Tensor], Tensor] | None, sentence: str
-) -> None:
+def test_weights_that_do_not_fit(folder, damage, sentence) -> None:
     weights = folder / "generator.safetensors"
     state = load_file(weights)
     changed = state.pop("up.0.1.weight")

@@ -70,7 +70,10 @@ def test_the_onnx_file_beside_it_is_the_same_network() -> None:
     weights, onnx = Colorizer.load(PRETRAINED).network, Colorizer.load().network
     assert isinstance(weights, TorchNetwork)
     assert isinstance(onnx, OnnxNetwork)
-    told = json.loads(onnx_metadata(PRETRAINED / "generator.onnx"))
+    session = onnxruntime.InferenceSession(
+        PRETRAINED / "generator.onnx", providers=["CPUExecutionProvider"]
+    )
+    told = json.loads(session.get_modelmeta().custom_metadata_map["colorgan"])
     assert told["sha256"] == io.sha256(PRETRAINED / "generator.safetensors")
     assert (onnx.space.name, onnx.image_size, onnx.multiple) == (
         weights.space.name,
@@ -87,9 +90,7 @@ def test_the_onnx_file_beside_it_is_the_same_network() -> None:
     assert np.mean([difference.mean() for difference in apart]) < 0.1
 
 
-def test_the_folder_is_of_the_project_or_else_of_the_wheel(
-    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_folder_is_of_the_project_or_else_of_the_wheel(project, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(paths, "IN_THE_WHEEL", tmp_path / "wheel")
     monkeypatch.setattr(paths, "IN_THE_CHECKOUT", tmp_path / "checkout")
     assert paths.pretrained() == paths.model("pretrained")
@@ -107,9 +108,3 @@ def test_a_gpu_is_asked_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert isinstance(load_network("pretrained"), TorchNetwork)
-
-
-def onnx_metadata(path: Path) -> str:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    told: str = session.get_modelmeta().custom_metadata_map["colorgan"]
-    return told

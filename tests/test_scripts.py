@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from colorgan.config import Params
 from trained import save_tiny
 
 ENCODER: dict[str, object] = {"model.generator": "encoder_unet", "model.ngf": 4}
 WEIGHTS = "generator.safetensors"
 
 
-def test_the_mean_of_two_models(
-    tmp_path: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_mean_of_two_models(tmp_path, make_params, monkeypatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
     from average_models import main
 

@@ -24,9 +24,7 @@ def batch(space: Space, photos: UInt8Array) -> tuple[torch.Tensor, torch.Tensor]
     return torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(targets))
 
 
-def test_encoded_batches_are_channels_first_within_one(
-    space: Space, real_photos: UInt8Array
-) -> None:
+def test_encoded_batches_are_channels_first_within_one(space, real_photos) -> None:
     n = len(real_photos)
     arrays = batch(space, real_photos)
     assert arrays[0].dtype == arrays[1].dtype == torch.uint8
@@ -52,9 +50,7 @@ def test_the_target_decodes_to_the_photo(space: Space, real_photos: UInt8Array) 
     assert off.max() <= {"rgb": 0, "lab": 1.5}[space.name]
 
 
-def test_the_gray_output_decodes_to_gray_of_the_same_lightness(
-    space: Space, real_photos: UInt8Array
-) -> None:
+def test_the_gray_output_decodes_to_gray_of_the_same_lightness(space, real_photos) -> None:
     input = space.encode_input(batch(space, real_photos)[0])
     output = space.gray_output(input)
     assert output.shape == (len(real_photos), space.out_channels, 64, 64)
@@ -82,9 +78,7 @@ def test_any_output_decodes_to_a_picture(space: Space) -> None:
         assert 0 <= picture.min() <= picture.max() <= 1
 
 
-def test_from_ab_maps_lab_outputs_to_residuals_to_gray(
-    space: Space, real_photos: UInt8Array
-) -> None:
+def test_from_ab_maps_lab_outputs_to_residuals_to_gray(space, real_photos) -> None:
     """Nearly: on pale photos the error is under a quarter of that of gray."""
     lab = color.lab_from_rgb(real_photos / np.float32(255))
     lab[..., 1:] *= 0.5
@@ -97,9 +91,7 @@ def test_from_ab_maps_lab_outputs_to_residuals_to_gray(
     assert (found - target).abs().mean() < 0.25 * gray_error
 
 
-def test_a_photo_to_be_coloured_is_seen_as_in_training(
-    space: Space, real_photos: UInt8Array
-) -> None:
+def test_a_photo_to_be_coloured_is_seen_as_in_training(space, real_photos) -> None:
     """But for the bytes that training goes through, of gray or of L."""
     input, target = batch(space, real_photos)
     encoded, wanted = space.encode(input, target)

@@ -51,18 +51,17 @@ def dump_params(changes: Mapping[str, Any], folder: Path = Path()) -> None:
 
 
 def random_arrays(
-    folder: Path, space: str, train: int, val: int, test: int, side: int, channels: int = 0
-) -> None:
-    """Write arrays of noise, as preprocess would."""
-    channels = channels or get_space(space).out_channels
+    folder: Path, space: str, train: int = 10, val: int = 3, test: int = 3, side: int = SIDE
+) -> Path:
+    """Write arrays of noise, as preprocess would; return the folder."""
     rng = np.random.default_rng(0)
     arrays = {}
     for split, count in zip(SPLITS, (train, val, test), strict=True):
         shape = (count, side, side)
-        arrays[split] = [
-            rng.integers(0, 256, (*shape, *more), dtype=np.uint8) for more in ((), (channels,))
-        ]
+        target = (*shape, get_space(space).out_channels)
+        arrays[split] = [rng.integers(0, 256, size, dtype=np.uint8) for size in (shape, target)]
     _save(folder, space, arrays, ["sea"] * (train + val + test))
+    return folder
 
 
 def photo_arrays(

@@ -23,9 +23,7 @@ from colorgan.training.step import Pix2Pix
 
 
 @pytest.fixture
-def run(
-    project: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., None]:
+def run(project, make_params, monkeypatch) -> Callable[..., None]:
     """Return a function that trains a space with tiny parameters, changed by dotted path.
 
     The same training once more only puts its results out again, as it does for a user.

@@ -1,4 +1,4 @@
-"""The command line: one thin function a command. Heavy imports lie inside the functions."""
+"""The command line: one thin function for each command, with heavy imports inside."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def verify(
 
 @app.command(rich_help_panel=TOOLS)
 def sync() -> None:
-    """Send MLflow what earlier runs could not send: it was away, or they were killed."""
+    """Send MLflow the runs that it lacks because it was away or they were killed."""
     from colorgan.tracking.run import sync as run
 
     typer.echo(run())
@@ -274,7 +274,7 @@ def export(
     model: Model = "pretrained",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file")] = False,
 ) -> None:
-    """Write a model as an ONNX file, for batches and sizes of any kind, and compare it with torch.
+    """Export a model as an ONNX file for any batch and picture size, and compare it with PyTorch.
 
     `colorgan colorize --model FILE.onnx` colours with it, without torch.
     """
@@ -310,7 +310,7 @@ def serve_page(
     max_megabytes: Annotated[float, typer.Option(min=0.001, max=10_000, help="Of a file")] = 50.0,
     max_megapixels: Annotated[float, typer.Option(min=0.001, max=10_000, help="Of a photo")] = 50.0,
 ) -> None:
-    """Open a page to drop photos on; only this machine reaches it, unless --host says otherwise."""
+    """Serve a web page that colours photos, for this machine alone unless --host says otherwise."""
     from colorgan.serving.web import serve
 
     serve(host, port, model, device, max_megabytes, max_megapixels)
@@ -318,7 +318,7 @@ def serve_page(
 
 @app.command(rich_help_panel=PHOTOS)
 def promote(space: OneSpace = None) -> None:
-    """Make the best run on the same data the champion of MLflow's registry, and say why.
+    """Register the best run on the present data in MLflow as the champion, and say why.
 
     `mlflow models serve -m models:/colorgan-lab@champion --env-manager local` then serves it.
     """

@@ -1,4 +1,4 @@
-"""`colorgan cluster ...`: one thin function a command. Ray is imported inside the functions."""
+"""`colorgan cluster ...`: one thin function for each command, which imports Ray."""
 
 from __future__ import annotations
 

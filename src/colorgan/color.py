@@ -80,7 +80,7 @@ def _lab_planes(red: Any, green: Any, blue: Any) -> tuple[Any, Any, Any]:
 
 
 def _lab_f(t: Any) -> Any:
-    """Apply the cube root of Lab, near black a line."""
+    """Apply Lab's cube root, which is linear near black."""
     kit = _kit(t)
     above = kit.clip(t, LAB_EPSILON, None)
     root = np.cbrt(above) if kit is np else above ** (1 / 3)

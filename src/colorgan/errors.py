@@ -21,5 +21,5 @@ class ParamsError(ColorganError):
 
 
 def say(sentence: str) -> None:
-    """Print to stderr what the user should know though the work goes on."""
+    """Print a warning for the user to stderr; the work continues."""
     print(sentence, file=sys.stderr, flush=True)

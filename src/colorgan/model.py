@@ -196,7 +196,7 @@ class WithGain(nn.Module):
 
 
 class WithHints(WithGain):
-    """A generator likewise that takes colour hints and also returns features of its encoder."""
+    """A generator with a gain that takes colour hints and also returns features of its encoder."""
 
     def forward(self, input: Tensor, hints: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Map encoded inputs and hints as for `Model.predict_hinted`.

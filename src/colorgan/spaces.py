@@ -47,7 +47,7 @@ class Space(ABC):
         """Split an sRGB photo `(H, W, 3)` into input `(H, W)` and target `(H, W, C)`, uint8."""
 
     def arrays_from_lab8(self, lab8: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
-        """Split a photo in 8-bit Lab `(H, W, 3)` likewise."""
+        """Split a photo in 8-bit Lab `(H, W, 3)` into input and target, as `arrays`."""
         return self.arrays(color.rgb8_from_lab8(lab8))
 
     @abstractmethod
@@ -186,7 +186,7 @@ class LAB(Space):
         return rgb
 
     def lab_of(self, input: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return them as they are."""
+        """Return input and output as they are."""
         return input.float(), output.float()
 
     def network_input(self, srgb: FloatArray) -> FloatArray:

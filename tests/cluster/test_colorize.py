@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cluster.conftest import Command, TwoNodes
+from cluster.conftest import TwoNodes
 from servers import wait_for
 from tiny_project import listing
 
@@ -52,9 +52,7 @@ def locally(project: Path, colorgan: Callable[..., Any]) -> Callable[[str], dict
     return locally
 
 
-def test_the_results_are_those_of_the_local_command(
-    run: Callable[..., str], locally: Callable[[str], dict[str, bytes]]
-) -> None:
+def test_the_results_are_those_of_the_local_command(run, locally) -> None:
     write_photos(Path("in"), 70)
     noise = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
     picture = Image.fromarray(noise)
@@ -93,12 +91,7 @@ def test_the_results_are_those_of_the_local_command(
 
 
 @pytest.mark.parametrize("dies", ["worker", "node"])
-def test_what_a_dead_worker_had_begun_is_done_again(
-    start: Callable[..., Command],
-    two_nodes: TwoNodes,
-    locally: Callable[[str], dict[str, bytes]],
-    dies: str,
-) -> None:
+def test_what_a_dead_worker_had_begun_is_done_again(start, two_nodes, locally, dies) -> None:
     write_photos(Path("in"), 240)
     command = start("colorize", "in", "out")
     wait_for(lambda: len(list(Path("out").glob("*/*.jpg"))) > 40 or command.ended(), 300)
@@ -129,9 +122,7 @@ def test_an_item_that_kills_its_worker_does_not_end_the_run(two_nodes: TwoNodes)
         assert sorted(row["name"] for rows in found for row in rows) == [0, 1, 2, 4, 5, 6, 7]
 
 
-def test_what_cannot_be_coloured_is_one_sentence(
-    two_nodes: TwoNodes, project: Path, colorgan: Callable[..., Any]
-) -> None:
+def test_what_cannot_be_coloured_is_one_sentence(two_nodes, project, colorgan) -> None:
     write_photos(Path("in"), 2)
     Path("empty").mkdir()
     Path("other").mkdir()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cluster.conftest import Command, TwoNodes
 from colorgan import paths
 from servers import wait_for
 from tiny_project import listing
@@ -21,9 +18,7 @@ N_PHOTOS = 2000
 
 
 @pytest.fixture
-def locally(
-    project: Path, write_params: Callable[..., None], colorgan: Callable[..., Any]
-) -> dict[str, bytes]:
+def locally(project, write_params, colorgan) -> dict[str, bytes]:
     """What the local stage makes of 2,000 photos, some of them to be rejected; it is removed."""
     rng = np.random.default_rng(0)
     for i in range(N_PHOTOS):
@@ -44,9 +39,7 @@ def locally(
 
 
 @pytest.mark.parametrize("dies", ["", "worker", "node"])
-def test_the_arrays_are_those_of_the_local_stage(
-    locally: dict[str, bytes], start: Callable[..., Command], two_nodes: TwoNodes, dies: str
-) -> None:
+def test_the_arrays_are_those_of_the_local_stage(locally, start, two_nodes, dies) -> None:
     command = start("preprocess", "lab")
     if dies:
         wait_for(lambda: two_nodes.workers("MapWorker") or command.ended(), 300)
@@ -58,9 +51,7 @@ def test_the_arrays_are_those_of_the_local_stage(
     assert listing(paths.processed("lab")) == locally
 
 
-def test_what_cannot_be_converted_is_one_sentence(
-    two_nodes: TwoNodes, project: Path, colorgan: Callable[..., Any]
-) -> None:
+def test_what_cannot_be_converted_is_one_sentence(two_nodes, project, colorgan) -> None:
     said = colorgan("cluster", "preprocess", "lab")
     assert said.code == 1
     assert "run `dvc repro download@lab`" in said.err.splitlines()[-1]

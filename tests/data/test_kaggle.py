@@ -61,11 +61,7 @@ def server(
 ) -> Iterator[KaggleServer]:
     """Kaggle with a small set, to which the client's environment leads."""
     with KaggleServer(zipped(files)) as server:
-        for name, value in server.environment.items():
-            if value:
-                monkeypatch.setenv(name, value)
-            else:
-                monkeypatch.delenv(name, raising=False)
+        server.lead_here(monkeypatch)
         yield server
 
 

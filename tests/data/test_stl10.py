@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
-import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from colorgan.data.decode import RawPhoto
 from colorgan.data.sources import SOURCES, PhotoSet, fetching
 from colorgan.errors import ColorganError
 from loopback import Loopback, Page
+from stl10_archive import packed, stl10_files
 
 ROOT = Path(__file__).parents[2]
 COUNTS = {"train": 7, "test": 5, "unlabeled": 6}
@@ -40,33 +39,12 @@ def photos() -> UInt8Array:
 
 @pytest.fixture(scope="session")
 def members(photos: UInt8Array) -> dict[str, bytes]:
-    """The files of STL-10's archive, written from the photos, column by column as there."""
-    columns = photos.transpose(0, 3, 2, 1)
-    train, test, unlabeled = np.split(columns, np.cumsum(list(COUNTS.values()))[:2])
-    return {
-        "test_X.bin": test.tobytes(),
-        "test_y.bin": bytes([3, 1, 2, 3, 3]),
-        "train_X.bin": train.tobytes(),
-        "train_y.bin": bytes([1, 2, 3, 1, 1, 3, 2]),
-        "unlabeled_X.bin": unlabeled.tobytes(),
-        "class_names.txt": b"airplane\nbird\nrace car\n",
-        "fold_indices.txt": b"0 1\n",
-    }
-
-
-def pack(members: Mapping[str, bytes]) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return archive.getvalue()
+    return stl10_files(photos, COUNTS)
 
 
 @pytest.fixture(scope="session")
 def archive(members: Mapping[str, bytes]) -> bytes:
-    return pack({f"stl10_binary/{name}": content for name, content in members.items()})
+    return packed(members)
 
 
 def md5(content: bytes) -> str:
@@ -157,7 +135,7 @@ def test_a_copy_on_this_machine_needs_no_download(
     unpacked(members, own if form == "the files" else own / "stl10_binary")
     if form == "an archive":
         own = tmp_path / "stl10.tar.gz"
-        own.write_bytes(pack({f"./stl10_binary/{name}": members[name] for name in members}))
+        own.write_bytes(packed(members, "./stl10_binary"))
     monkeypatch.setenv("COLORGAN_CACHE", str(tmp_path / "cache"))
     for number, url in enumerate((own.as_uri(), str(own))):
         monkeypatch.setenv("COLORGAN_STL10_URL", url)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 ROOT = Path(__file__).parents[2]
 # Files here are replaced, never written into, so that copies of a project can share them.
@@ -59,6 +61,22 @@ class Project:
         lines = [line for line in output.splitlines() if line.startswith("Running stage '")]
         return [line.split("'")[1] for line in lines]
 
+    def client(self) -> MlflowClient:
+        """Return MLflow's own client on the project's store."""
+        return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+
+    def runs(self) -> dict[str, Run]:
+        """Return the runs of the project's store by name."""
+        return {run.info.run_name: run for run in runs_of(self.client())}
+
+    def push_to(self, hub: Path) -> None:
+        """Make a bare repository that the project pushes to."""
+        self.shell(
+            f"git init --quiet --bare --initial-branch=main {hub}",
+            f"git remote add origin {hub}",
+            "git push --quiet --set-upstream origin main",
+        )
+
     def digests(self) -> dict[str, str]:
         """Return the SHA-256 of every file of the workspace."""
         found = {}
@@ -77,6 +95,12 @@ class Project:
 
         shutil.copytree(self.folder, folder, symlinks=True, copy_function=link_or_copy)
         return Project(folder, self.env)
+
+
+def runs_of(client: MlflowClient) -> list[Run]:
+    """Return all runs of the experiment `colorgan`."""
+    experiment = client.get_experiment_by_name("colorgan")
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
 
 def clean_environment() -> dict[str, str]:

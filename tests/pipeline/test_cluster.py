@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.conftest import TwoNodes, _two_nodes, two_nodes
-from pipeline.conftest import Project
+from cluster.conftest import _two_nodes, two_nodes
 
 __all__ = ["_two_nodes", "two_nodes"]
 pytestmark = pytest.mark.slow
 
 
-def test_dvc_takes_the_arrays_as_the_results_of_the_stage(
-    own_project: Project, two_nodes: TwoNodes
-) -> None:
+def test_dvc_takes_the_arrays_as_the_results_of_the_stage(own_project, two_nodes) -> None:
     params = own_project.folder / "params.yaml"
     params.write_text(params.read_text().replace("val_fraction: 0.1", "val_fraction: 0.2"))
     before = (own_project.folder / "dvc.lock").read_text()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 from pipeline.conftest import ROOT, Project
 
 BUNDLED = sorted((ROOT / "data/sample").glob("*/*.webp"))[:13]
 
 
-def test_new_photos_are_noticed_and_thumbnails_are_not_taken(
-    own_project: Project, tmp_path: Path
-) -> None:
+def test_new_photos_are_noticed_and_thumbnails_are_not_taken(own_project, tmp_path) -> None:
     pictures = tmp_path / "my pictures"
     (pictures / "@eaDir/1.webp").mkdir(parents=True)
     shutil.copy(BUNDLED[-1], pictures / "@eaDir/1.webp/SYNOPHOTO_THUMB_XL.webp")

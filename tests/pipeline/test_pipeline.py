@@ -7,23 +7,10 @@ from io import StringIO
 
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
-from pipeline.conftest import Project
+from pipeline.conftest import Project, runs_of
 
 AFTER_PREPROCESS = ["train_rgb", "train_lab", "evaluate", "render_grids"]
-
-
-def client_of(project: Project) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-
-
-def runs_of(project: Project) -> list[Run]:
-    """Return all runs of the project's MLflow store."""
-    client = client_of(project)
-    experiment = client.get_experiment_by_name("colorgan")
-    return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
 def metrics_of(project: Project) -> dict[str, dict[str, object]]:
@@ -58,23 +45,24 @@ def test_metrics_and_plots_are_shown_by_dvc(project: Project) -> None:
 
 
 def test_the_store_holds_runs_that_can_be_told_apart(project: Project) -> None:
-    runs = runs_of(project)
+    runs = project.runs()
+    names = [run.info.run_name for run in runs_of(project.client())]
     for space in ("rgb", "lab"):
-        [training] = [run for run in runs if run.info.run_name == f"workspace / train_{space}"]
+        training = runs[f"workspace / train_{space}"]
+        assert names.count(f"workspace / train_{space}") == 1
         run_id = training.info.run_id
         assert training.info.status == "FINISHED"
         assert training.data.params["train.batch_size"] == "16"
-        history = client_of(project).get_metric_history(run_id, "train/loss_G_L1")
+        history = project.client().get_metric_history(run_id, "train/loss_G_L1")
         recorded = {point.step: point.value for point in history}
         assert len(recorded) == len(history), "a step was recorded twice"
         written = pd.read_csv(project.folder / "reports" / space / "losses.csv")
         assert recorded == pytest.approx(
             dict(zip(written["iteration"], written["loss_G_L1"], strict=True)), rel=1e-5
         )
-        children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == run_id]
-        names = {run.info.run_name for run in children}
-        assert names == {f"workspace / evaluate_{space}", f"workspace / render_{space}"}
-        assert any("test/ciede2000" in run.data.metrics for run in children)
+        children = {n for n, r in runs.items() if r.data.tags.get("mlflow.parentRunId") == run_id}
+        assert children == {f"workspace / evaluate_{space}", f"workspace / render_{space}"}
+        assert "test/ciede2000" in runs[f"workspace / evaluate_{space}"].data.metrics
 
 
 def test_parameters_of_training_retrain_both_and_nothing_before(own_project: Project) -> None:
@@ -84,7 +72,7 @@ def test_parameters_of_training_retrain_both_and_nothing_before(own_project: Pro
     table = pd.read_csv(StringIO(own_project.run("dvc", "exp", "show", "--csv")))
     assert set(table["train.batch_size"].dropna()) == {16, 32}
     assert "lr: 2e-05" in (own_project.folder / "params.yaml").read_text()
-    runs = {run.info.run_name: run for run in runs_of(own_project)}
+    runs = own_project.runs()
     for space in ("rgb", "lab"):
         recorded = runs[f"batch-32 / train_{space}"].data.params
         assert (recorded["train.batch_size"], float(recorded["train.lr"])) == ("32", 2e-5)
@@ -117,8 +105,7 @@ def test_temp_leaves_the_workspace_as_it_was(own_project: Project) -> None:
     before = own_project.digests()
     own_project.shell("dvc exp run --temp -S train.seed=2 -n in-temp")
     assert own_project.digests() == before
-    names = {run.info.run_name for run in runs_of(own_project)}
-    assert {"in-temp / train_rgb", "in-temp / train_lab"} <= names
+    assert {"in-temp / train_rgb", "in-temp / train_lab"} <= own_project.runs().keys()
 
 
 @pytest.mark.slow
@@ -136,6 +123,6 @@ def test_a_queue_runs_the_code_as_it_was_queued(own_project: Project) -> None:
     output = own_project.shell("dvc exp run --run-all")
 
     assert "this is the edited code" not in output
-    finished = {r.info.run_name for r in runs_of(own_project) if r.info.status == "FINISHED"}
+    finished = {n for n, run in own_project.runs().items() if run.info.status == "FINISHED"}
     assert {"queued-2 / train_lab", "queued-3 / train_lab"} <= finished
     assert code.read_text(encoding="utf-8") == broken, "the edit is still there"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +21,7 @@ from colorgan.color import UInt8Array
 from kaggle_server import KaggleServer, layout, zipped
 from loopback import Loopback, Page
 from pipeline.conftest import ROOT, new_project
+from stl10_archive import CLASSES, packed, stl10_files
 
 SAMPLE = ROOT / "data" / "sample"
 # A preset sets sizes for a GPU and days; these keep its sources and its recipe.
@@ -49,34 +47,14 @@ def squares(n: int, side: int) -> UInt8Array:
     return np.stack(cut)
 
 
-def stl10_archive() -> bytes:
-    """Return an archive in STL-10's format, of 16 + 8 + 16 photos."""
-    parts = np.split(squares(40, 96).transpose(0, 3, 2, 1), (16, 24))
-    files = {
-        "train_X.bin": parts[0].tobytes(),
-        "train_y.bin": bytes(i % 3 + 1 for i in range(16)),
-        "test_X.bin": parts[1].tobytes(),
-        "test_y.bin": bytes(i % 3 + 1 for i in range(8)),
-        "unlabeled_X.bin": parts[2].tobytes(),
-        "class_names.txt": b"airplane\nbird\ncar\n",
-        "fold_indices.txt": b"0 1\n",
-    }
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(f"stl10_binary/{name}")
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return archive.getvalue()
-
-
 @pytest.fixture
 def stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     """Both download sites on the loopback; the server of STL-10."""
-    archive = stl10_archive()
-    with Loopback(seconds=400) as stl10, KaggleServer(zipped(layout(squares(30, 224)))) as kaggle:
+    archive = packed(stl10_files(squares(40, 96), {"train": 16, "test": 8, "unlabeled": 16}))
+    with Loopback() as stl10, KaggleServer(zipped(layout(squares(30, 224)))) as kaggle:
         stl10.pages["/stl10_binary.tar.gz"] = Page(archive)
-        env = kaggle.environment | {
+        kaggle.lead_here(monkeypatch)
+        env = {
             "COLORGAN_CACHE": str(tmp_path / "cache"),
             "COLORGAN_STL10_URL": stl10.url("/stl10_binary.tar.gz"),
             "COLORGAN_STL10_MD5": hashlib.md5(archive).hexdigest(),
@@ -87,14 +65,12 @@ def stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]
             "no_proxy": "127.0.0.1",
         }
         for name, value in env.items():
-            monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+            monkeypatch.setenv(name, value)
         yield stl10
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colorgan: Callable[..., Any]
-) -> Callable[..., None]:
+def run(tmp_path, monkeypatch, colorgan) -> Callable[..., None]:
     """Return a function that runs a command in this process, in a folder with few photos."""
     folder = tmp_path / "project"
     photos = pd.read_csv(SAMPLE / "attribution.csv")[::6]
@@ -117,16 +93,6 @@ def run(
     return run
 
 
-def index_of(space: str) -> pd.DataFrame:
-    return pd.read_csv(Path("data", "processed", space, "index.csv"), keep_default_na=False)
-
-
-def write_parquet() -> None:
-    photos = [path.read_bytes() for path in sorted(SAMPLE.glob("*/*.webp"))[:12]]
-    columns = {"webp": photos, "label": ["sea"] * 12, "split": ["train", "val", "test"] * 4}
-    pq.write_table(pa.table(columns), "photos.parquet")
-
-
 @pytest.mark.parametrize(
     ("preset", "space", "source", "side"),
     [
@@ -136,30 +102,28 @@ def write_parquet() -> None:
         ("photos --path photos.parquet", "lab", "parquet", 192),
     ],
 )
-def test_a_source_up_to_the_arrays(
-    preset: str, space: str, source: str, side: int, run: Callable[..., None], stl10: Loopback
-) -> None:
-    write_parquet()
+def test_a_source_up_to_the_arrays(preset, space, source, side, run, stl10) -> None:
+    photos = [path.read_bytes() for path in sorted(SAMPLE.glob("*/*.webp"))[:12]]
+    columns = {"webp": photos, "label": ["sea"] * 12, "split": ["train", "val", "test"] * 4}
+    pq.write_table(pa.table(columns), "photos.parquet")
     run("preset", *preset.split(), "--write")
     run("download", space)
     run("preprocess", space)
-    index = index_of(space)
+    index = pd.read_csv(f"data/processed/{space}/index.csv", keep_default_na=False)
     assert set(index["source"]) == {source}
     for split, count in index["split"].value_counts().items():
         array = np.load(f"data/processed/{space}/{split}/target.npy")
         assert array.shape[:3] == (count, side, side)
     if source == "stl10":
         assert dict(index["split"].value_counts())["test"] == 8, "STL-10's own test part"
-        assert set(index["label"]) == {"", "airplane", "bird", "car"}
+        assert set(index["label"]) == {"", *CLASSES}
     if source == "folder":
         assert "mammal" in set(index["label"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["encoder", "scratch", "stl10"])
-def test_a_preset_through_all_stages(
-    preset: str, run: Callable[..., None], stl10: Loopback
-) -> None:
+def test_a_preset_through_all_stages(preset, run, stl10) -> None:
     content = presets.content(preset)
     for name, value in TINY.items():
         section, key = name.split(".")

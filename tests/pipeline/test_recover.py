@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.conftest import Project, clean_environment
+from servers import wait_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "recover.md"
 LIST_TRAININGS, STOP, LIST_STASH, DISCARD, POP, SWITCH, DIFF, RESTORE, UNLOCK, OLD_LOCK = (
@@ -63,48 +62,39 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small(healthy: Path, tmp_path: Path) -> Iterator[Project]:
+def copy(healthy: Path, tmp_path: Path) -> Project:
+    return Project(shutil.copytree(healthy, tmp_path / "project"), clean_environment())
+
+
+@pytest.fixture
+def small(copy: Project) -> Iterator[Project]:
     """A copy of it with changes that are not committed, in which the next stage runs for long."""
-    small = Project(shutil.copytree(healthy, tmp_path / "project"), clean_environment())
-    (small.folder / "params.yaml").write_text(EDITED)
-    with (small.folder / "colorgan").open("a") as stage:
+    (copy.folder / "params.yaml").write_text(EDITED)
+    with (copy.folder / "colorgan").open("a") as stage:
         stage.write("# mine\n")
-    small.run("git", "add", "colorgan")
-    (small.folder / "note.txt").write_text("mine")
-    (small.folder / "pid").unlink()
-    (small.folder / "slow").touch()
-    yield small
-    (small.folder / "slow").unlink(missing_ok=True)
+    copy.run("git", "add", "colorgan")
+    (copy.folder / "note.txt").write_text("mine")
+    (copy.folder / "pid").unlink()
+    (copy.folder / "slow").touch()
+    yield copy
+    (copy.folder / "slow").unlink(missing_ok=True)
 
 
 def kill_dvc(project: Project, *command: str, when: Callable[[], object]) -> None:
     """Start DVC and SIGKILL it as soon as `when` returns something true."""
     with (project.folder.parent / "killed.log").open("w") as log:
         dvc = subprocess.Popen(command, cwd=project.folder, env=project.env, stdout=log, stderr=log)
-    end = time.monotonic() + 120
-    while not when():
-        assert dvc.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < end, "it did not come so far"
-        time.sleep(0.0005)
+    wait_for(lambda: when() or dvc.poll() is not None, pause=0.0005)
+    assert dvc.poll() is None, "it ended before it could be killed"
     dvc.kill()
     dvc.wait()
 
 
-def on_the_page(project: Project, command: str) -> str:
-    """Run a command of the page as a person would, in a shell."""
-    return project.run("sh", "-c", command)
-
-
 def stop_training(project: Project, pid: int) -> None:
     """Find the training that outlived its DVC, and stop it, with the commands of the page."""
-    assert str(pid) in on_the_page(project, LIST_TRAININGS).split()
-    on_the_page(project, STOP.replace("PID", str(pid)))
-    end = time.monotonic() + 60
-    with suppress(ProcessLookupError):
-        while time.monotonic() < end:
-            os.kill(pid, 0)
-            time.sleep(0.05)
-        pytest.fail("it did not end")
+    assert str(pid) in project.shell(LIST_TRAININGS).split()
+    project.shell(STOP, PID=str(pid))
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def stage_pid(project: Project) -> int:
@@ -129,41 +119,39 @@ def assert_all_is_well(project: Project) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 60, -30, -1])
-def test_dvc_lock_is_cut_short(healthy: Path, tmp_path: Path, cut: int) -> None:
-    project = Project(shutil.copytree(healthy, tmp_path / "project"), clean_environment())
-    lock, pid = project.folder / "dvc.lock", project.folder / "pid"
+def test_dvc_lock_is_cut_short(copy: Project, cut: int) -> None:
+    lock, pid = copy.folder / "dvc.lock", copy.folder / "pid"
     whole = lock.read_text()
     pid.unlink()
     lock.write_text(whole[:cut])
-    assert cut == -1 or "up to date" not in project.run("dvc", "status", check=False)
-    on_the_page(project, OLD_LOCK)
-    assert "up to date" in project.run("dvc", "status")
+    assert cut == -1 or "up to date" not in copy.run("dvc", "status", check=False)
+    copy.shell(OLD_LOCK)
+    assert "up to date" in copy.run("dvc", "status")
     # As if it was never committed.
     lock.unlink()
-    project.run("dvc", "repro")
+    copy.run("dvc", "repro")
     assert lock.read_text() == whole
     assert not pid.exists(), "no stage has run again"
 
 
-def test_make_repro_says_what_the_cache_does_not_have(healthy: Path, tmp_path: Path) -> None:
-    project = Project(shutil.copytree(healthy, tmp_path / "project"), clean_environment())
+def test_make_repro_says_what_the_cache_does_not_have(copy: Project) -> None:
     makefile = (PAGE.parents[1] / "Makefile").read_text()
     # This project has no photos.
-    (project.folder / "Makefile").write_text(makefile.replace("python -m colorgan check-", "true "))
+    (copy.folder / "Makefile").write_text(makefile.replace("python -m colorgan check-", "true "))
     repro = ("make", "-o", "setup", "repro")
-    assert "not in the cache" not in project.run(*repro, check=False)
+    assert "not in the cache" not in copy.run(*repro, check=False)
     # With a full disk, `dvc repro` keeps nothing and ends well.
-    full = project.folder / ".venv" / "bin" / "dvc"
+    full = copy.folder / ".venv" / "bin" / "dvc"
     full.parent.mkdir(parents=True)
-    dvc = shutil.which("dvc", path=project.env["PATH"])
+    dvc = shutil.which("dvc", path=copy.env["PATH"])
     full.write_text(f'#!/bin/sh\n"{dvc}" "$@"\n[ $1 != repro ] || rm -r .dvc/cache/files\n')
     full.chmod(0o755)
-    said = project.run(*repro, check=False)
+    said = copy.run(*repro, check=False)
     full.unlink()
     assert "colorgan: not in the cache of DVC: first.txt, out.txt; free some space" in said
     assert ": *** [Makefile" in said
-    project.run(*said.partition("then run: ")[2].splitlines()[0].split())
-    assert "not in the cache" not in project.run(*repro, check=False)
+    copy.run(*said.partition("then run: ")[2].splitlines()[0].split())
+    assert "not in the cache" not in copy.run(*repro, check=False)
 
 
 def test_repro_is_killed(small: Project) -> None:
@@ -174,8 +162,8 @@ def test_repro_is_killed(small: Project) -> None:
         file = small.folder / name
         file.write_text(file.read_text()[:100])
     assert "validation failed" in small.run("dvc", "repro", check=False)
-    on_the_page(small, UNLOCK)
-    on_the_page(small, OLD_LOCK)
+    small.shell(UNLOCK)
+    small.shell(OLD_LOCK)
     assert small.run("git", "diff", "HEAD", "dvc.lock") == ""
     assert_all_is_well(small)
     (small.folder / "params.yaml").write_text(EDITED)
@@ -186,9 +174,9 @@ def test_repro_is_killed(small: Project) -> None:
 def test_an_experiment_is_killed_while_it_trains(small: Project) -> None:
     kill_dvc(small, *EXPERIMENT, when=lambda: stage_pid(small))
     stop_training(small, stage_pid(small))
-    assert on_the_page(small, LIST_STASH) == ""
-    on_the_page(small, SWITCH)
-    said = on_the_page(small, DIFF)
+    assert small.shell(LIST_STASH) == ""
+    small.shell(SWITCH)
+    said = small.shell(DIFF)
     assert "+  b: 5" in said
     assert "+  c: 7" in said
     assert_all_is_well(small)
@@ -198,11 +186,11 @@ def test_an_experiment_is_killed_while_it_trains(small: Project) -> None:
 def test_an_experiment_is_killed_between_setup_and_training(small: Project, cut: int) -> None:
     merge = small.folder / ".git/refs/exps/exec/EXEC_BASELINE"
     kill_dvc(small, *EXPERIMENT, when=merge.exists)
-    assert on_the_page(small, LIST_STASH) == ""
-    on_the_page(small, SWITCH)
+    assert small.shell(LIST_STASH) == ""
+    small.shell(SWITCH)
     params = small.folder / "params.yaml"
     params.write_text(params.read_text()[:cut])
-    on_the_page(small, RESTORE)
+    small.shell(RESTORE)
     assert "b: 5" in (small.folder / "params.yaml").read_text()
     assert_all_is_well(small)
 
@@ -210,11 +198,11 @@ def test_an_experiment_is_killed_between_setup_and_training(small: Project, cut:
 @pytest.mark.parametrize("moment", ["stash", "exps/stash"])
 def test_an_experiment_is_killed_in_its_first_second(small: Project, moment: str) -> None:
     kill_dvc(small, *EXPERIMENT, when=(small.folder / ".git/refs" / moment).exists)
-    assert " ago}: WIP on main" in on_the_page(small, LIST_STASH)
+    assert " ago}: WIP on main" in small.shell(LIST_STASH)
     (small.folder / "params.yaml").write_text("a:\n")
-    on_the_page(small, UNLOCK)
-    on_the_page(small, DISCARD)
-    on_the_page(small, POP)
+    small.shell(UNLOCK)
+    small.shell(DISCARD)
+    small.shell(POP)
     assert small.run("git", "status", "--short").splitlines() == [
         "M  colorgan",
         " M params.yaml",
@@ -232,12 +220,12 @@ def test_the_projects_own_training_is_killed(project: Project) -> None:
     params.write_text(committed + "# mine\n")
     try:
         kill_dvc(project, *command, when=lambda: "iteration" in log.read_text())
-        listed = on_the_page(project, LIST_TRAININGS).splitlines()
+        listed = project.shell(LIST_TRAININGS).splitlines()
         pids = [int(line.split()[0]) for line in listed]
         here = [pid for pid in pids if Path(f"/proc/{pid}/cwd").resolve() == project.folder]
         stop_training(project, max(here))
-        on_the_page(project, SWITCH)
-        assert "+# mine" in on_the_page(project, DIFF)
+        project.shell(SWITCH)
+        assert "+# mine" in project.shell(DIFF)
         said = project.run(*command)
         assert "train lab: goes on from iteration " in said
         assert params.read_text().endswith("# mine\n")

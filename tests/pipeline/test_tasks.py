@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from pipeline.conftest import Project
+from servers import wait_for
 
 pytestmark = pytest.mark.slow
 
-SECONDS_TO_WAIT = 240
 # In the place of the page's epochs, and LAB alone.
 SHORT = "-S train.epochs=1 train_lab"
 
@@ -169,11 +168,21 @@ def test_a_queue_runs_and_its_experiments_are_compared(place: Project) -> None:
     place.shell(f"dvc exp run --queue -n endless {long}")
     # Its worker lives on, and would keep a pipe open.
     place.shell(f"dvc queue start -j 1 > {os.devnull} 2>&1")
-    wait_for(place, "dvc queue status", "endless", "Running")
-    wait_for(place, "dvc queue logs endless", "train lab: epoch")
+
+    def says(command: str, *words: str) -> None:
+        """Wait until a command prints a line with all these words."""
+
+        def shown() -> bool:
+            lines = place.run("bash", "-c", command, check=False).splitlines()
+            return any(all(word in line for word in words) for line in lines)
+
+        wait_for(shown, pause=1)
+
+    says("dvc queue status", "endless", "Running")
+    says("dvc queue logs endless", "train lab: epoch")
     place.shell("dvc queue kill NAME", NAME="endless")
-    wait_for(place, "dvc queue status", "endless", "Failed")
-    wait_for(place, "dvc queue status", "batch-8", "Success")
+    says("dvc queue status", "endless", "Failed")
+    says("dvc queue status", "batch-8", "Success")
     assert "Running stage 'train_lab'" in place.shell("dvc queue logs NAME", NAME="batch-8")
     assert "batch-32" in place.shell("dvc exp show --only-changed")
     assert "train.batch_size" in place.shell("dvc exp diff batch-32 batch-8")
@@ -181,25 +190,10 @@ def test_a_queue_runs_and_its_experiments_are_compared(place: Project) -> None:
     assert "L1 loss of the generator (LAB)" in Path(page.removeprefix("file://")).read_text("utf-8")
 
 
-def wait_for(place: Project, command: str, *words: str) -> None:
-    """Wait until a command prints a line with all these words."""
-    end = time.monotonic() + SECONDS_TO_WAIT
-    while not any(
-        all(w in line for w in words)
-        for line in place.run("bash", "-c", command, check=False).splitlines()
-    ):
-        assert time.monotonic() < end, f"{command} says no {words}:\n{place.shell(command)}"
-        time.sleep(1)
-
-
 def test_data_and_models_are_shared_through_a_remote(place: Project, tmp_path: Path) -> None:
     """One pushes to a folder and to a bare repository, another clones, pulls and colours."""
     hub = tmp_path / "hub.git"
-    place.shell(
-        f"git init --quiet --bare --initial-branch=main {hub}",
-        f"git remote add origin {hub}",
-        "git push --quiet --set-upstream origin main",
-    )
+    place.push_to(hub)
     place.shell(
         "dvc remote add -d storage /mnt/storage/colorgan",
         "dvc push",

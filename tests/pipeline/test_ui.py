@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -46,13 +44,8 @@ def test_runs_are_listed_by_experiment_and_stage(browser: webdriver.Chrome, addr
     see(browser, "workspace / train_rgb", "workspace / train_lab", "data/processed/lab")
 
 
-def test_a_run_shows_loss_curves_and_stepped_images(
-    browser: webdriver.Chrome, address: str, project: Project, tmp_path: Path
-) -> None:
-    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    name = "workspace / train_lab"
-    run = client.search_runs(["1"], filter_string=f"attributes.run_name = '{name}'")[0]
-
+def test_a_run_shows_loss_curves_and_stepped_images(browser, address, project, tmp_path) -> None:
+    client, run = project.client(), project.runs()["workspace / train_lab"]
     browser.set_window_size(1500, 1800)
     browser.get(f"{address}/#/experiments/1/runs/{run.info.run_id}/model-metrics")
     see(browser, "loss_D", "loss_G_GAN", "loss_G_L1", "psnr", "val/grid")

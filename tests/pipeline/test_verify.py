@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from mlflow import MlflowClient
 
 from pipeline.conftest import Project
 
@@ -30,11 +29,7 @@ def test_an_experiment_with_uncommitted_code_is_repeated_bit_for_bit(project: Pr
     assert not list((project.folder / ".resume").glob("verify-*"))
     assert len(project.run("git", "worktree", "list").splitlines()) == 1
     assert project.run("git", "status", "--porcelain").strip() == ""
-    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("colorgan")
-    runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    (run,) = [run for run in runs if run.info.run_name == "edited / train_lab"]
-    assert run.data.tags["verified"] == "bit for bit"
+    assert project.runs()["edited / train_lab"].data.tags["verified"] == "bit for bit"
 
 
 def test_after_its_run_was_deleted_a_training_is_recorded_anew(own_project: Project) -> None:

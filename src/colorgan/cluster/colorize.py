@@ -63,14 +63,14 @@ class Storage:
         return Path(self.root) if self.files.type_name == "local" else None
 
     def listed(self) -> Iterator[tuple[Path, int]]:
-        """Yield path from the root and bytes of each file; nothing if the root does not exist."""
+        """Yield the relative path and the size in bytes of each file; none if there is no root."""
         below = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
         for file in self.files.get_file_info(below):
             if file.is_file:
                 yield Path(file.path).relative_to(self.root), file.size
 
     def pictures(self) -> Iterator[tuple[FoundFile, int]]:
-        """Yield what `find_files` finds, its path from the root, and the bytes of the file."""
+        """Yield what `find_files` finds, with relative paths, and each file's size in bytes."""
         for file in find_files(self.folder) if self.folder else ():
             size = file.path.stat().st_size if file.kind == "photo" else 0
             yield replace(file, path=file.path.relative_to(self.root)), size
@@ -80,7 +80,7 @@ class Storage:
             yield FoundFile(path, "left out" if reason else "photo", reason), size
 
     def read(self, name: str, target: Path) -> None:
-        """Bring a file to `target`, a local path."""
+        """Download a file to `target`, a local path."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with self.files.open_input_stream(f"{self.root}/{name}") as file, target.open("wb") as to:
             shutil.copyfileobj(file, to, 1 << 20)
@@ -99,7 +99,7 @@ def colorize_collection(
 ) -> list[Row]:
     """Colour the pictures of a folder or URI into another one, on all machines of the cluster.
 
-    Returns a row a file of the source, whichever start has coloured it.
+    Returns a row for each file of the source, whichever start has coloured it.
 
     Raises:
         ColorganError: source or out cannot be used, or no worker can go on. What is done stays.
@@ -214,7 +214,7 @@ class _Worker:
         self._colorizer: Colorizer | None = None
 
     def __call__(self, unit: dict[str, Any]) -> list[Row]:
-        """Return a row a picture; ColorganError if no others could be coloured or written."""
+        """Return a row for each picture; ColorganError if no other could be coloured or written."""
         start, names = time.monotonic(), [str(name) for name in unit["names"]]
         with _naming("files", "kept aside"), TemporaryDirectory(prefix="colorgan-") as scratch:
             rows = self._color(names, Path(scratch))
@@ -267,7 +267,7 @@ def _said(error: Exception) -> str:
 
 @contextmanager
 def _naming(name: str, doing: str = "read") -> Iterator[None]:
-    """Turn what a storage says into a ColorganError that names it."""
+    """Turn errors of a storage into a ColorganError that names it."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:

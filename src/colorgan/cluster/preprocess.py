@@ -60,7 +60,7 @@ class _Worker:
         self._photos = SOURCES[source].open_photos(converter.data, raw)
 
     def __call__(self, item: Item) -> Iterator[Item]:
-        """Yield a row a photo: its record and its pixels."""
+        """Yield a row for each photo: its record and its pixels."""
         rows = [int(row) for row in item["names"]]
         for number, photo in enumerate(self._photos.read(rows), int(item["first"])):
             pixels, [record] = self._converter.rows(number, [photo])

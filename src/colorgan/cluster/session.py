@@ -1,4 +1,4 @@
-"""A Ray cluster: joined, asked what its machines see, and used to map items to rows."""
+"""Connect to a Ray cluster, check what its machines can read, and map items to rows on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Item = dict[str, Any]
 
 @contextmanager
 def joined(address: str) -> Iterator[None]:
-    """Join the cluster at `address` (host:port); by default RAY_ADDRESS, or that of this machine.
+    """Connect to the cluster at `address` (host:port; default RAY_ADDRESS, or this machine's).
 
     ColorganError if this machine is in no such cluster.
     """
@@ -93,7 +93,7 @@ def _unreadable(files: Sequence[str]) -> list[str]:
 def map_on_cluster(
     title: str, worker: type[Any], arguments: Sequence[Any], items: Sequence[Item], workers: int
 ) -> Iterator[list[Item]]:
-    """Map items to lists of rows in `workers` processes (0: all processors); yield rows, and pace.
+    """Map items to lists of rows in `workers` processes (0: all processors); print the speed.
 
     Each process holds one `worker(*arguments)`, which is called with an item: `names`, one a row,
     and whatever else. The items of a process that dies are done again. One whose processes have
@@ -136,7 +136,7 @@ def map_on_cluster(
 
 
 class _Tries:
-    """Counts how often each item was begun: an actor beside the command, which outlives workers."""
+    """Ray actor that counts how often each item was begun; it outlives the workers."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()

@@ -1,11 +1,11 @@
-"""The on-disk format that training and evaluation read.
+"""The on-disk format of a data set: .npy arrays, index.csv and dataset.json.
 
 ::
 
     data/processed/<space>/
         dataset.json                 version, space, image size, counts, digest
-        index.csv                    a row a photo, in the order of the arrays, split by split
-        rejected.csv                 a row a photo that was left out, with the reason
+        index.csv                    a row per photo, in the order of the arrays, split by split
+        rejected.csv                 a row per photo that was left out, with the reason
         <split>/input.npy            (N, H, W) uint8
         <split>/target.npy           (N, H, W, C) uint8
 
@@ -40,7 +40,7 @@ INDEX_COLUMNS = ("id", "split", "label", "source", "width", "height")
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What dataset.json holds.
+    """The content of dataset.json.
 
     Attributes:
         space: the space the arrays were made for.
@@ -110,7 +110,7 @@ class Split:
 
 
 def read_made(path: Path, stage: str, kind: Callable[..., T]) -> T:
-    """Read the JSON file that a stage wrote into a dataclass.
+    """Read a JSON file that a stage has written, as a dataclass.
 
     Raises:
         ColorganError: it is not there, or damaged; says how to make it.

@@ -1,4 +1,4 @@
-"""Encoded pictures (JPEG, PNG, TIFF, ...): opened, decoded, or refused with a reason.
+"""Open and decode picture files (JPEG, PNG, TIFF, ...), or refuse them with a reason.
 
 Colouring and training read pictures here and nowhere else: `opened` gives the pages of a file, and
 `decode` makes of the first one a photo to train on.
@@ -60,7 +60,7 @@ class UnreadablePhoto(Exception):  # noqa: N818 - a finding about a photo, not a
 
 
 class Page:
-    """A picture of a file, opened; `load` decodes it.
+    """A picture of an open file; `load` decodes it.
 
     Attributes:
         format: as Pillow calls it.
@@ -226,7 +226,7 @@ def decode(content: bytes, side: int) -> DecodedPhoto:
 
 @dataclass(frozen=True)
 class RawPhoto:
-    """A photo as its source keeps it, not decoded yet.
+    """A photo of a data source, not decoded yet.
 
     Attributes:
         content: its bytes; empty where the source could not get them.

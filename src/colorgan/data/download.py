@@ -1,4 +1,4 @@
-"""The stage download: a source's photos into data/raw/<space>, with a manifest."""
+"""The stage download: copy a source's photos into data/raw/<space>, with a manifest."""
 
 from __future__ import annotations
 

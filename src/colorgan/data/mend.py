@@ -1,4 +1,4 @@
-"""Mend harmless damage: a picture file that still holds all its pixels."""
+"""Repair picture files with harmless damage, which still hold all their pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ go on."""
 
 
 def mended_png(content: bytes) -> tuple[bytes, str]:
-    """Verify the checksums of a PNG, as a damaged one may come out black.
+    """Verify the checksums of a PNG, and repair it where that loses no pixels.
 
     Returns:
         The file without damaged chunks that do not matter and with its end; what was damaged.

@@ -87,7 +87,7 @@ def find_files(
 def batched(
     photos: Iterable[T], most: int, most_together: int, size_of: Callable[[T], int]
 ) -> Iterator[list[T]]:
-    """Yield lists of up to `most` photos whose sizes sum to `most_together`; at least one each."""
+    """Yield lists of 1 to `most` photos, whose sizes sum to at most `most_together`."""
     batch: list[T] = []
     together = 0
     for photo in photos:

@@ -1,4 +1,4 @@
-"""The stage preprocess: photos of data/raw/<space> into the uint8 arrays that a space trains on.
+"""The stage preprocess: convert photos of data/raw/<space> to the uint8 arrays for training.
 
 1. convert: every photo is decoded, checked and cropped, and becomes a row of a scratch file.
 2. split: the photos that were not rejected are divided into train, val and test.
@@ -255,7 +255,7 @@ def convert_all(
 
 
 def _start_worker() -> None:
-    """Set a process up: its parent handles Ctrl-C, and it never outlives its parent."""
+    """Set up a worker process: its parent handles Ctrl-C, and it never outlives its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_parent() -> None:

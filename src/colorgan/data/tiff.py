@@ -1,4 +1,4 @@
-"""TIFF files: their full-size pages, and the samples that Pillow does not read or reads wrongly."""
+"""Read TIFF files: full-size pages, and samples that Pillow does not read or reads wrongly."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def opened(file: IO[bytes]) -> Iterator[tuple[list[TiffPage], str]]:
 
 
 def is_plain(page: TiffPage) -> bool:
-    """Return whether Pillow reads the page, and reads it right."""
+    """Return whether Pillow reads the page correctly."""
     kind = (page.photometric, page.bitspersample, tuple(page.extrasamples))
     is_chunky = page.planarconfig == 1 or page.photometric == YCBCR
     is_flat = len(page.treeindex) == 1 and page.imagedepth == 1 and INTERPRETATION in page.tags
@@ -177,7 +177,7 @@ def exif(content: bytes, page: Any) -> Image.Exif:
 
 
 def info(page: Any) -> dict[Any, Any]:
-    """Return what the tags say, under the names that Pillow has for it."""
+    """Return metadata of the tags, under the names of Pillow's `Image.info`."""
     found: dict[Any, Any] = {}
     names = {"icc_profile": ICC_PROFILE, "xmp": XMP, "iptc": IPTC, "photoshop": PHOTOSHOP}
     for name, code in names.items():

@@ -1,4 +1,4 @@
-"""Distances that networks measure over a whole split: `frechet_lite2`, FID and LPIPS."""
+"""Distances on network features, over a whole split: `frechet_lite2`, FID and LPIPS."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DOWNLOAD_TIMEOUT_S = 30.0
 
 
 class NetworkDistances:
-    """Distances of kinds of pictures from the truth, fed in batches.
+    """Computes the distances of kinds of pictures from the truth, updated batch by batch.
 
     `frechet_lite2`: `frechet_distance` on features of EfficientNet-Lite2. Our own measure: it is on
         another scale than FID.

@@ -155,7 +155,7 @@ def flat(summary: Summary) -> dict[str, float]:
 
 
 def metrics_table(hue_tolerance: float, path: Path = paths.METRICS) -> Table:
-    """Return metrics.json as a table 100 characters wide (114 with FID and LPIPS), a row a picture.
+    """Return metrics.json as a table, 100 characters wide (114 with FID and LPIPS).
 
     `hue_tolerance` is that of `evaluate` in degrees, for the heading of the hue share.
 

@@ -178,7 +178,7 @@ class Colorizer:
         ]
 
     def prepare(self, picture: Picture, hints: Sequence[Hint] = ()) -> PreparedInput:
-        """Make the network's input of a picture; its `with_hints` makes that with other hints."""
+        """Make the network's input of a picture; `with_hints` of the result changes the hints."""
         space, multiple = self.network.space, self.network.multiple
         return prepare_input(picture, space, self.side, multiple).with_hints(hints)
 

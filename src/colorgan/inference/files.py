@@ -240,7 +240,7 @@ class _Run:
 
     @contextmanager
     def _noted(self, source: Path, before: str = "") -> Iterator[None]:
-        """Note a fault as a failure: whatever it is, the other pictures must be coloured."""
+        """Record any exception as a failure, so that the other pictures are still coloured."""
         try:
             yield
         except CancelledError:

@@ -70,7 +70,7 @@ def read_hints(path: Path) -> list[Hint]:
 
 
 def parse_hints(content: bytes, name: str) -> list[Hint]:
-    """Read hints from JSON, likewise; `name` is that of the file in messages."""
+    """Read hints from the JSON of a hints file, which messages call `name`."""
     try:
         told = _HintFile.model_validate_json(content)
         return [
@@ -98,7 +98,7 @@ def hints_as_json(hints: Sequence[Hint], width: int, height: int) -> str:
 
 
 def with_hints(metadata: Metadata, hints: Sequence[Hint], size: tuple[int, int]) -> Metadata:
-    """Return what a result keeps, its XMP with the hints it is made with, and no earlier ones."""
+    """Return the metadata of a result, with these hints in its XMP and no earlier ones."""
     xmp = IN_XMP.sub(b"", metadata.xmp)
     if not hints:
         return replace(metadata, xmp=xmp)

@@ -1,4 +1,4 @@
-"""Colour hints: the colour that a person says a place of a picture has."""
+"""Colour hints: places of a picture, and the colours that a person gives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a picture file says besides its pixels: read from one, and given to another format."""
+"""Metadata of picture files (EXIF, XMP, IPTC, ...): read it, and write it to another format."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Tags = dict[int, Any]
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a coloured picture keeps of its source file, and what is to be said of that.
+    """The metadata that a coloured picture keeps of its source file, and warnings about the file.
 
     Attributes:
         format: of the source, as Pillow calls it.
@@ -73,7 +73,7 @@ class Metadata:
 
     @classmethod
     def from_page(cls, page: Page, n_pages: int = 0) -> Metadata:
-        """Read it from a page that is decoded, and that `n_pages` follow."""
+        """Read the metadata of a decoded page, which `n_pages` more follow."""
         info = page.info
         texts = info.items() if page.format == "PNG" else ()
         text = {name: x for name, x in texts if isinstance(x, str) and name not in NO_TEXTS}
@@ -129,7 +129,7 @@ class Metadata:
         return {name: value for name, value in options.items() if value}
 
     def tiff_tags(self) -> Tags:
-        """Return it as the tags of a TIFF."""
+        """Return the metadata as the tags of a TIFF."""
         blocks = {XMP: self.xmp, IPTC: self.iptc}
         blocks[ICC_PROFILE] = srgb_profile() if self.had_profile else b""
         tags = self._exif_with_resolution()

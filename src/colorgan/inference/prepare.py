@@ -89,7 +89,7 @@ class PreparedInput:
     spots: Sequence[Spot] = ()
 
     def with_hints(self, hints: Sequence[Hint]) -> PreparedInput:
-        """Return it with these colour hints in place of its own.
+        """Return the input with these colour hints in place of its own.
 
         Raises:
             ColorganError: they are too many, or one is outside of the picture or in its border.
@@ -140,7 +140,7 @@ class PreparedInput:
         return hints
 
     def ab(self, predicted: FloatArray) -> FloatArray:
-        """Return a and b `(h, w, 2)`, as stored, of a and b for `input`, `(H, W, 2)`."""
+        """Crop and turn a and b of `input`, `(H, W, 2)`, to the picture as stored, `(h, w, 2)`."""
         height, width = turn_upright(self.small, self.orientation).shape[:2]
         cut = predicted[self.top : self.top + height, self.left : self.left + width]
         return turn_back(cut, self.orientation)

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences: measures in, sentences out.
+"""Findings of the report: sentences that say what the metrics show.
 
 A sentence claims no more than the numbers support: a bias needs an interval without zero and a
 visible size, a better space needs a significant difference.

@@ -116,7 +116,7 @@ def _restore_adam(optimizer: Optimizer, state: Mapping[str, Tensor]) -> None:
 
 
 def made_with() -> str:
-    """Return what else than parameters, data and code can change the last bits of a training."""
+    """Return what can change the bits of a training besides parameters, data and code."""
     return f"torch {torch.__version__}, {Group.of_environment().world_size} process(es)"
 
 

@@ -145,7 +145,7 @@ class RunDir:
         return checkpoint
 
     def finish(self) -> None:
-        """Note that all is done and recorded; the checkpoint is not needed any more."""
+        """Mark the training as finished and recorded, and remove its checkpoint."""
         # On disk before the checkpoint is gone, against a power cut.
         for path in (*self.model.iterdir(), self.model):
             io.sync(path)

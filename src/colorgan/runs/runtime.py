@@ -107,7 +107,7 @@ def compile_errors(mode: CompileMode) -> Iterator[None]:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the device as a person would say it."""
+    """Return the device's product name, for a CPU with its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
@@ -116,7 +116,7 @@ def device_name(device: torch.device) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together, in torchrun's words; alone, a group of one.
+    """Rank and world size of this process, as torchrun has them; alone, a group of one.
 
     Rank 0 records and writes; `local_rank` is the number of the GPU.
     """

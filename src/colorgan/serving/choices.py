@@ -1,4 +1,4 @@
-"""Colours to choose from at a place of a photo: those that are likely there, and all there are."""
+"""Colours to offer for a hint: likely ones at its place, and a wheel of all of its lightness."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _answers(network: Network, prepared: PreparedInput) -> FloatArray:
 
 @lru_cache(101)
 def wheel(lightness: int) -> bytes:
-    """Return a PNG of all colours of a lightness: gray in the middle, at the edge the strongest."""
+    """Return a colour wheel of one lightness as PNG: gray in the middle, strong at the edge."""
     hues = np.linspace(-np.pi, np.pi, 361)
     rim = _within(lightness, 150 * np.stack((np.cos(hues), np.sin(hues)), axis=-1))
     y, x = (np.mgrid[:WHEEL, :WHEEL] + 0.5) * (2 / WHEEL) - 1

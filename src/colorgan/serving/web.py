@@ -188,7 +188,7 @@ class Handlers:
     async def _in_turn(
         self, request: Request, answer: Callable[[], Response], small: bool
     ) -> Response:
-        """Answer as soon as those before are answered, unless the sender hangs up."""
+        """Queue a request: answer it after those before, unless the client disconnects."""
         queue = self._small if small else self._large
         if queue.statistics().tasks_waiting >= WAITING:
             raise HTTPException(503, f"{WAITING} photos are waiting; try again", RETRY_AFTER)
@@ -207,7 +207,7 @@ class Handlers:
 
 
 def _or_sentence(answer: Callable[[], Response]) -> Response:
-    """Return an answer, or what is wrong: no fault of one photo must end the others."""
+    """Return the answer, or an error as one sentence: a fault of one photo must not end others."""
     try:
         return answer()
     except UnreadablePhoto as error:
@@ -221,7 +221,7 @@ def _or_sentence(answer: Callable[[], Response]) -> Response:
 
 
 class Connection(H11Protocol):
-    """A connection to a client, which is cut off if it asks for nothing: uvicorn would wait."""
+    """A uvicorn connection that is closed when idle, which uvicorn would wait for."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to watch the connection."""
@@ -237,7 +237,7 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that ends soon after the first signal, whatever is half-sent or waits."""
+    """A uvicorn server that ends soon after the first signal, whatever is half-sent or queued."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Finish what can be finished in SECONDS_TO_END; nothing on the disk is lost."""

@@ -62,7 +62,7 @@ def origin(stage: str, commit: str, diff: str) -> dict[str, str]:
 
 
 def environment() -> str:
-    """Return the Python version, the platform and the installed packages, a line each."""
+    """Return the Python version, the platform and the installed packages, each on a line."""
     packages = {f"{found.name}=={found.version}" for found in metadata.distributions()}
     head = [f"Python {platform.python_version()}", platform.platform(), ""]
     return "\n".join([*head, *sorted(packages, key=str.lower)]) + "\n"

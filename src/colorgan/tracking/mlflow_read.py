@@ -33,7 +33,7 @@ if os.environ["MLFLOW_LOGGING_LEVEL"] == "CRITICAL":
 
 
 def place(uri: str = "") -> str:
-    """Return the name of a store, or of the project's, for a sentence."""
+    """Return the name of a store (by default the project's) for messages."""
     return f"MLflow at {redact(uri or tracking_uri())}"
 
 
@@ -125,7 +125,7 @@ class TrainingRuns:
         return self._search(f"tags.stage = '{stage}' and tags.`{SHA256_TAG}` != ''", most)
 
     def artifact(self, run: TrainingRun, path: str, folder: Path) -> Path | None:
-        """Bring a file of a run to `folder`/`path`; None if the run does not have it."""
+        """Download a file of a run to `folder`/`path`; None if the run does not have it."""
         parent = path.rpartition("/")[0] or None
         place = folder / path
         with self._reading():
@@ -137,7 +137,7 @@ class TrainingRuns:
         return place
 
     def model(self, run: TrainingRun, folder: Path) -> Path:
-        """Bring the weights of a run, and their config.json, into `folder`; return their folder."""
+        """Download the weights and config.json of a run into `folder`; return their folder."""
         with self._reading():
             found = {Path(file.path).name for file in self._client.list_artifacts(run.id, "model")}
             if {"generator.safetensors", "config.json"} <= found:
@@ -156,7 +156,7 @@ class TrainingRuns:
         return float(min(scores) if kept == "best" else scores[-1])
 
     def registered(self, uri: str, folder: Path) -> Path:
-        """Bring a registered model, such as `models:/colorgan-lab@champion`; return its folder."""
+        """Download a registered model (`models:/colorgan-lab@champion`) and return its folder."""
         with self._reading():
             model = download_artifacts(uri, dst_path=str(folder), tracking_uri=self._uri)
         found = Path(model) / "artifacts" / "model"

@@ -175,7 +175,7 @@ def _end_and_send(run: RunDescription, lock: FileLock) -> None:
 
 
 def _send_and_say(own: Path | None = None) -> None:
-    """Send the runs that wait, and say so; of the run in the folder `own` a problem alone."""
+    """Send the waiting runs and say so; about the run in the folder `own`, say only problems."""
     for folder, sent, sentence in _send_waiting():
         if not sent or folder != own:
             say(sentence)

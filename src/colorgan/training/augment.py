@@ -1,4 +1,4 @@
-"""Batches made ready for the step: floats, flips, crops and noise, on the training device."""
+"""Augmentation on the training device: convert a batch to floats, flip, crop and add noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks the parameters against data and machine, and builds all that the step needs."""
+"""Build the networks, losses and optimizers of the step; check that the parameters fit."""
 
 from __future__ import annotations
 

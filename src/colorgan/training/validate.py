@@ -1,4 +1,4 @@
-"""Validation during training: figures, a sample grid, and the weights to keep."""
+"""Validation during training: metrics, a sample grid, and the weights to keep."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def spread(split: Split, n_photos: int) -> Split:
 
 
 class Validator:
-    """Measures models on validation photos; `frechet_ecf`, which takes longest, if asked to."""
+    """Computes metrics on validation photos; `frechet_ecf`, which takes longest, only if asked."""
 
     def __init__(self, split: Split, batch_size: int, *, frechet: bool) -> None:
         self.split, self._batch_size = split, batch_size

@@ -1,4 +1,4 @@
-"""Where photos come from: a module a source, and this list of them.
+"""Data sources of photos: one module for each, and this list of them.
 
 A source does two things: `fetch` puts its files into `data/raw/<space>`, and `open_photos` gives
 the photos in there. Slow libraries (torchvision, kagglehub) are imported inside `fetch`: every
