@@ -33,9 +33,9 @@ from colorgan import io
 from colorgan.tracking.csv_log import read_rows
 from colorgan.tracking.mlflow_read import TrainingRuns
 from colorgan.tracking.run import RunDescription, record_finished, record_results
-from pipeline.conftest import ROOT, Project, clean_environment
-from servers import answers, free_port, wait_for
-from tiny_project import SIDE, dump_params, random_arrays
+from pipeline.conftest import ROOT, Project, clean_environment, runs_of
+from servers import free_port, running, wait_for
+from tiny_project import dump_params, random_arrays
 
 pytestmark = pytest.mark.slow
 
@@ -62,8 +62,10 @@ class Team:
     def start(self) -> None:
         """Start MLflow's server; `running.close()` kills it."""
         log = self.running.enter_context((self.folder / "mlflow.log").open("ab"))
-        self.running.enter_context(running(self.command, self.folder, self.env, log))
-        wait_for(lambda: answers(f"{self.url}/health"))
+        how = {"cwd": self.folder, "env": self.env, "stdout": log, "stderr": log}
+        self.running.enter_context(
+            running(self.command, f"{self.url}/health", signal.SIGKILL, **how)
+        )
 
     def account(self, name: str, *, in_uri: bool = False) -> dict[str, str]:
         """Return the variables with which somebody reaches MLflow."""
@@ -76,22 +78,6 @@ class Team:
             "MLFLOW_TRACKING_USERNAME": name,
             "MLFLOW_TRACKING_PASSWORD": password,
         }
-
-
-@contextmanager
-def running(
-    command: Sequence[str], folder: Path, env: dict[str, str], log: Any, user: str | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program; a SIGKILL at the end, also for the processes that it has started."""
-    process = subprocess.Popen(
-        command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True, user=user
-    )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @contextmanager
@@ -124,7 +110,8 @@ def postgres(password: str) -> Iterator[int]:
         }
         command = [server, "-D", "data", *(f"--{name}={value}" for name, value in options.items())]
         log = stack.enter_context((folder / "log").open("wb"))
-        stack.enter_context(running(command, folder, dict(os.environ), log, user))
+        how = {"cwd": folder, "user": user, "stdout": log, "stderr": log}
+        stack.enter_context(running(command, end=signal.SIGKILL, **how))
         login = f"postgresql://mlflow:{password}@127.0.0.1:{port}/postgres"
 
         def made() -> bool:
@@ -144,9 +131,6 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     port, s3_port = free_port(), free_port()
     env = clean_environment()
     with ExitStack() as stack:
-        log = stack.enter_context((folder / "s3.log").open("wb"))
-        s3 = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(s3_port)]
-        stack.enter_context(running(s3, folder, env, log))
         values = SECRETS | {
             "DOMAIN": f"127.0.0.1:{port}",
             "BUCKET": "colorgan-mlflow",
@@ -171,7 +155,8 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             "s3", endpoint_url=values["S3_ENDPOINT"], region_name=values["S3_REGION"],
             aws_access_key_id=values["S3_KEY"], aws_secret_access_key=values["S3_SECRET"],
         )  # fmt: skip
-        wait_for(lambda: answers(values["S3_ENDPOINT"]))
+        s3 = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(s3_port)]
+        stack.enter_context(running(s3, values["S3_ENDPOINT"]))
         client.create_bucket(Bucket=values["BUCKET"])
         team = Team(f"http://127.0.0.1:{port}", client, values["S3_ENDPOINT"], folder, command, env)
         stack.callback(team.running.close)
@@ -184,9 +169,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 
 @pytest.fixture
-def log_in(
-    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[dict[str, str]], None]:
+def log_in(team, tmp_path, monkeypatch) -> Callable[[dict[str, str]], None]:
     """Return a function that makes this process somebody's, who works in a project without runs."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
@@ -214,9 +197,7 @@ def test_the_image_has_the_mlflow_of_the_lock() -> None:
     ).read_text(encoding="utf-8")
 
 
-def test_four_trainings_at_once_while_the_server_is_killed(
-    team: Team, tmp_path: Path, log_in: Callable[[dict[str, str]], None]
-) -> None:
+def test_four_trainings_at_once_while_the_server_is_killed(team, tmp_path, log_in) -> None:
     log_in(team.account("ann"))
     accounts = [team.account("ann"), team.account("bob", in_uri=True)] * 2
     trainings: list[tuple[Project, subprocess.Popen[bytes]]] = []
@@ -229,11 +210,12 @@ def test_four_trainings_at_once_while_the_server_is_killed(
             folder = tmp_path / f"project {number}"
             folder.mkdir()
             dump_params({"train.epochs": 100, "train.seed": number}, folder)
-            random_arrays(folder / "data" / "processed" / "lab", "lab", 10, 3, 3, SIDE)
+            random_arrays(folder / "data" / "processed" / "lab", "lab")
             env = clean_environment() | account | {"GIT_CEILING_DIRECTORIES": str(tmp_path)}
             log = stack.enter_context((folder / "said").open("wb"))
             command = [sys.executable, "-m", "colorgan", "train", "lab"]
-            process = stack.enter_context(running(command, folder, env, log))
+            how = {"cwd": folder, "env": env, "stdout": log, "stderr": log}
+            process = stack.enter_context(running(command, end=signal.SIGKILL, **how))
             trainings.append((Project(folder, env), process))
         wait_for(lambda: len(begun()) == 4)
         team.running.close()
@@ -266,10 +248,7 @@ def test_four_trainings_at_once_while_the_server_is_killed(
 
 def begun() -> list[Run]:
     """Return the runs of trainings that MLflow has losses of."""
-    client = MlflowClient()
-    experiment = client.get_experiment_by_name("colorgan")
-    runs = client.search_runs([experiment.experiment_id]) if experiment else []
-    return [run for run in runs if "train/loss_D" in run.data.metrics]
+    return [run for run in runs_of(MlflowClient()) if "train/loss_D" in run.data.metrics]
 
 
 def assert_whole(team: Team, run: Run, folder: Path) -> None:
@@ -291,9 +270,7 @@ def assert_whole(team: Team, run: Run, folder: Path) -> None:
     assert stored == (folder / "models" / "lab" / "generator.safetensors").read_bytes()
 
 
-def test_a_file_of_100_mb_goes_through_the_server_and_back(
-    team: Team, tmp_path: Path, log_in: Callable[[dict[str, str]], None]
-) -> None:
+def test_a_file_of_100_mb_goes_through_the_server_and_back(team, tmp_path, log_in) -> None:
     log_in(team.account("ann"))
     model = tmp_path / "model"
     model.mkdir()
@@ -319,13 +296,7 @@ def test_a_file_of_100_mb_goes_through_the_server_and_back(
     ],
 )
 def test_a_refusal_is_one_sentence(
-    team: Team,
-    tmp_path: Path,
-    account: str,
-    sentence: str,
-    log_in: Callable[[dict[str, str]], None],
-    capsys: pytest.CaptureFixture[str],
-    colorgan: Callable[..., Any],
+    team, tmp_path, account, sentence, log_in, capsys, colorgan
 ) -> None:
     """A wrong password, an account without the role, a bucket that does not exist."""
     log_in(team.account(account))
@@ -364,19 +335,13 @@ def test_pages_of_the_server_alone_may_change_things(team: Team) -> None:
         assert done.status_code == status
 
 
-def test_a_training_and_an_experiment_are_shared(
-    team: Team, own_project: Project, tmp_path: Path
-) -> None:
+def test_a_training_and_an_experiment_are_shared(team, own_project, tmp_path) -> None:
     """One trains, pushes to the bucket and to a bare repository; another clones and pulls."""
     team.s3.create_bucket(Bucket="colorgan-dvc")
     env = own_project.env | {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
     here, there = Project(own_project.folder, env), Project(tmp_path / "other", env)
     hub = tmp_path / "hub.git"
-    here.shell(
-        f"git init --quiet --bare --initial-branch=main {hub}",
-        f"git remote add origin {hub}",
-        "git push --quiet --set-upstream origin main",
-    )
+    here.push_to(hub)
     here.shell(
         "dvc remote add -d storage s3://colorgan-dvc",
         "dvc remote modify storage endpointurl https://s3.example.org",
