@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from colorgan.config import SPACES
-from colorgan.runs.runtime import Group
 from colorgan.training.step import Pix2Pix
 
 Batch = Callable[..., tuple[Tensor, Tensor]]
@@ -88,7 +87,7 @@ def test_a_step_begins_anew_for_cuda_graphs(
 def test_training_against_the_projected_discriminator(
     make_step: Callable[..., Pix2Pix], batch: Batch, space: str
 ) -> None:
-    step = make_step(space, 64, model__discriminator="projected", train__gan_loss="hinge")
+    step = make_step(space, 64, model__discriminator="projected")
     # Of biases those of the last layers stay: hinge pushes both kinds of pictures alike.
     judges: nn.Module = step.discriminator.judges  # type: ignore[assignment]
     weights = [p for p in judges.parameters() if p.ndim > 1]
@@ -97,18 +96,3 @@ def test_training_against_the_projected_discriminator(
     assert 0.5 < loss_d < 1.5
     assert loss_gan != 0
     assert not any(map(torch.equal, before, weights))
-
-
-def test_sync_batchnorm_keeps_what_the_network_computes_and_what_is_frozen(
-    make_step: Callable[..., Pix2Pix], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """timm's batch norm has the activation in it."""
-    monkeypatch.setattr("colorgan.training.build._distributed", lambda network, runtime: network)
-    encoder: dict[str, Any] = {"model__generator": "encoder_unet", "train__freeze_encoder": True,
-                               "train__sync_batchnorm": True}  # fmt: skip
-    alone, one_of_two = (make_step(group=Group(0, 0, n), **encoder).generator for n in (1, 2))
-    kinds = {type(module).__name__ for module in one_of_two.modules()}
-    assert {"SyncBatchNorm", "SyncBatchNormAct"} <= kinds
-    x = torch.randn(2, 1, 64, 64)
-    torch.testing.assert_close(one_of_two.train()(x), alone.train()(x))
-    assert not any(isinstance(module, nn.SyncBatchNorm) for module in alone.modules())

@@ -74,7 +74,7 @@ def export(model: Model, path: Path, real: Sequence[FloatArray] = ()) -> tuple[f
 def _to_onnx(model: Model) -> Any:
     import torch
 
-    from colorgan.model import WithGain, WithHints
+    from colorgan.model import WithGain
     from colorgan.networks.layers import pad_evenly
 
     network: torch.nn.Module = copy.deepcopy(model.generator).cpu()
@@ -84,8 +84,7 @@ def _to_onnx(model: Model) -> Any:
     if model.takes_hints:
         examples.append(torch.zeros(2, 3, side, 2 * side))
         names.append(FEATURES)
-    with_gain = WithHints if model.takes_hints else WithGain
-    network = with_gain(network, model.space, model.gain).eval()
+    network = WithGain(network, model.space, model.gain).eval()
     free = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
         network, tuple(examples), dynamo=True,

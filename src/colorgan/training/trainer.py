@@ -125,7 +125,7 @@ class Trainer:
 
     def _require_balance(self, losses: Mapping[str, float], iteration: int) -> None:
         """Raise ColorganError if the discriminator wins outright, where `gan_gate` is in use."""
-        joined = iteration > self.step.generator_start
+        joined = iteration > self.step.gan_start
         if self.train.gan_gate and joined and losses["loss_D"] < DISCRIMINATOR_WINS:
             raise ColorganError(
                 f"the discriminator wins: loss_D is {losses['loss_D']:.3f} at iteration "
