@@ -16,7 +16,7 @@ from colorgan.config import EvaluateParams, Params
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics, summary
-from colorgan.evaluation.equal_colorfulness import GainSearch, at_gain, ciede2000_ecf
+from colorgan.evaluation.equal_colorfulness import at_gain, ciede2000_ecf, equal_gain
 from colorgan.evaluation.frechet import NetworkDistances
 from colorgan.evaluation.metrics import FloatArray
 from colorgan.evaluation.summary import COLUMNS, PREFIXES, TRUTH_MEASURES, Summary
@@ -85,10 +85,8 @@ def measure(model: Model, split: Split, cfg: EvaluateParams) -> Evaluation:
 
     They are coloured twice: the gain of equal colourfulness is known only after all of them.
     """
-    search = GainSearch()
-    for batch in model.colorize_split(split, cfg.batch_size):
-        search.update(batch.lightness, batch.ab, batch.truth)
-    gain, reached = search.compute()
+    batches = model.colorize_split(split, cfg.batch_size)
+    gain, reached = equal_gain((batch.lightness, batch.ab, batch.truth) for batch in batches)
     tables: list[pd.DataFrame] = []
     errors: list[float] = []
     hues = {kind: np.zeros(metrics.HUE_BINS) for kind in ("truth", "generated")}
