@@ -337,7 +337,7 @@ def _params() -> Params:
 def _print_metrics(params: Params) -> None:
     from rich.console import Console
 
-    from colorgan.evaluation.summary import metrics_table
+    from colorgan.reporting.results import metrics_table
 
     console = Console()
     # A line that wraps can be read, a column that is cut off cannot.
