@@ -278,26 +278,17 @@ def export(
 
     `colorgan colorize --model FILE.onnx` colours with it, without torch.
     """
-    from colorgan import paths
-    from colorgan.inference.backends import TorchNetwork, load_model
-    from colorgan.inference.colorizer import Colorizer
+    from colorgan.inference.backends import load_model
     from colorgan.inference.export import export as run
-    from colorgan.inference.formats import pages
 
     if out.suffix != ".onnx":
         raise ColorganError(f"{out} should end with .onnx")
     if out.exists() and not overwrite:
         raise ColorganError(f"{out} exists; --overwrite replaces it")
-    loaded = load_model(model, "cpu")
-    colorizer = Colorizer(TorchNetwork(loaded, model))
-    inputs = []
-    for path in sorted(paths.SAMPLE.glob("*/*.webp"))[::20]:
-        photo, _ = next(pages(path.read_bytes()))
-        inputs.append(colorizer.prepare(photo).input)
-    difference, n_inputs = run(loaded, out, inputs)
+    difference = run(load_model(model, "cpu"), out)
     typer.echo(
         f"export: {out}, {out.stat().st_size / 1e6:.1f} MB; largest difference from torch "
-        f"{difference:.1e} on {n_inputs} inputs"
+        f"{difference:.1e}"
     )
 
 

@@ -39,14 +39,10 @@ class Measure:
     factor: float = 1.0
 
     @property
-    def title(self) -> str:
-        """The label with its first letter in upper case."""
-        return self.label[:1].upper() + self.label[1:]
-
-    @property
     def heading(self) -> str:
-        """The title with the unit, for a table whose cells are `bare`."""
-        return f"{self.title} ({self.unit.strip()})" if self.unit else self.title
+        """The label and the unit, for a table whose cells are `bare`."""
+        title = self.label[:1].upper() + self.label[1:]
+        return f"{title} ({self.unit.strip()})" if self.unit else title
 
     @property
     def direction(self) -> str:
