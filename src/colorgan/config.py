@@ -152,10 +152,10 @@ class TrainParams(Section):
     """Learning rate of Adam."""
     lr_d_factor: Annotated[float, Field(gt=0)]
     """Learning rate of the discriminator, as a multiple of lr; 1 in the paper."""
-    lr_schedule: Literal["linear", "cosine", "constant"]
+    lr_schedule: Literal["linear", "cosine"]
     decay_start: Share
     """Share of the epochs after which the learning rate falls towards 0, and how; 0.5 and `linear`
-    in the paper."""
+    in the paper. With 1 it stays constant."""
     warmup_iterations: CountOrZero
     """The first iterations, in which the learning rate rises from 0."""
     ema_decay: Fraction
