@@ -66,29 +66,11 @@ def test_networks_that_are_traced_compute_the_same(
     torch.compiler.reset()
 
 
-def test_a_step_begins_anew_for_cuda_graphs(
-    make_step: Callable[..., Pix2Pix], batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, begun = [], []
-
-    def compiled(network: Any, mode: str | None, dynamic: bool) -> Any:
-        asked.append(mode)
-        return network
-
-    monkeypatch.setattr(torch, "compile", compiled)
-    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: begun.append(1))
-    step = make_step(compile="reduce-overhead")
-    step.train_step(*batch(), 0)
-    assert asked == ["reduce-overhead"] * 2
-    assert begun == [1]
-
-
 @pytest.mark.parametrize("space", SPACES)
 def test_training_against_the_projected_discriminator(
     make_step: Callable[..., Pix2Pix], batch: Batch, space: str
 ) -> None:
     step = make_step(space, 64, model__discriminator="projected")
-    # Of biases those of the last layers stay: hinge pushes both kinds of pictures alike.
     judges: nn.Module = step.discriminator.judges  # type: ignore[assignment]
     weights = [p for p in judges.parameters() if p.ndim > 1]
     before = [weight.clone() for weight in weights]
