@@ -19,7 +19,7 @@ from colorgan.errors import ColorganError
 if TYPE_CHECKING:
     from colorgan.config import Params
 
-WIDEST_TABLE = 114
+WIDEST_TABLE = 100
 app = typer.Typer(
     name="colorgan",
     help="Train GANs that colour gray photographs, and colour your own photos.",

@@ -224,9 +224,6 @@ class EvaluateParams(Section):
     """A hue within this many degrees is right."""
     frechet: bool
     """Frechet distance on EfficientNet-Lite2 features (`frechet_lite2`); it is not the FID."""
-    fid: bool
-    lpips: bool
-    """FID and LPIPS by torchmetrics, which downloads their networks."""
 
 
 class RenderParams(Section):
@@ -298,6 +295,7 @@ MOVED = {
         f"train.{name}": "was removed: delete it; training is as if it were off"
         for name in ("discriminator_first", "grad_clip", "noise", "real_chroma", "sync_batchnorm")
     },
+    **dict.fromkeys(("evaluate.fid", "evaluate.lpips"), "was removed: delete it"),
 }
 """Parameters of earlier versions, and what is said of them."""
 

@@ -14,7 +14,7 @@ from colorgan.reporting.results import metrics_table
 
 
 def printed() -> str:
-    console = Console(width=114, force_terminal=False)
+    console = Console(width=100, force_terminal=False)
     with console.capture() as capture:
         console.print(metrics_table(22.5))
     return capture.get()
@@ -34,8 +34,6 @@ def test_the_table_has_a_row_for_each_space_and_picture_and_fits(project: Path) 
         "gain": 1.634,
         "ciede2000_ecf": 13.456,
         "frechet_lite2_ecf": 151.9,
-        "fid": 123.4,
-        "lpips": 0.234,
     }
     truth = {"colorfulness": 38.8, "colorfulness_abs": 35.0}
     gray = generated | {"hue_share": None}
@@ -45,7 +43,7 @@ def test_the_table_has_a_row_for_each_space_and_picture_and_fits(project: Path) 
     rows = [line.split() for line in text.splitlines() if line.startswith(("rgb g", "lab g"))]
     kinds = [["rgb", "generated"], ["rgb", "gray"], ["lab", "generated"], ["lab", "gray"]]
     assert [row[:2] for row in rows] == kinds
-    shown = "21.23 0.912 12.35 153.2 1.63 13.46 151.9 26.7 12.1 45.1% -1.3 +12.3 123.4 0.234"
+    shown = "21.23 0.912 12.35 153.2 1.63 13.46 151.9 26.7 12.1 45.1% -1.3 +12.3"
     assert rows[0][2:] == shown.split()
     assert "–" in rows[1]
     assert "rgb: 8000 photos, colourfulness of the truth 38.8" in text

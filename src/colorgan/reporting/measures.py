@@ -79,8 +79,6 @@ GAIN = Measure("gain", "gain of equal colourfulness (ECF)", "", 2)
 CIEDE2000_ECF = Measure("ciede2000_ecf", "CIEDE2000 at ECF", "", 2, False)
 FRECHET_LITE2_ECF = Measure("frechet_lite2_ecf", "Fréchet distance (Lite2) at ECF", "", 1, False)
 FRECHET_LITE2 = Measure("frechet_lite2", "Fréchet distance (Lite2)", "", 1, False)
-FID = Measure("fid", "FID", "", 1, False)
-LPIPS = Measure("lpips", "LPIPS", "", 3, False)
 
 HUES: tuple[tuple[str, int, int], ...] = (
     ("pink", -20, 10),

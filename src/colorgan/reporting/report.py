@@ -24,8 +24,6 @@ MEASURES = (
     measures.GAIN,
     measures.CIEDE2000_ECF,
     measures.FRECHET_LITE2_ECF,
-    measures.FID,
-    measures.LPIPS,
 )
 CLASS_MEASURES = (
     measures.PSNR,

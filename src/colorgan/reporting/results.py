@@ -33,8 +33,6 @@ TABLE = (
     ("hue to\n{}° ↑", "hue_share", "{:.1%}"),
     ("shift\na", "shift_a", "{:+.1f}"),
     ("shift\nb", "shift_b", "{:+.1f}"),
-    ("FID\n↓", "fid", "{:.1f}"),
-    ("LPIPS\n↓", "lpips", "{:.3f}"),
 )
 """Heading (`{}` is the hue tolerance), key in metrics.json and format of each column."""
 ABOUT_ECF = (
@@ -116,7 +114,7 @@ def read_scores(spaces: Sequence[str] = ()) -> dict[str, Scores]:
 
 
 def metrics_table(hue_tolerance: float) -> Table:
-    """Return metrics.json as a table 100 characters wide (114 with FID and LPIPS), a row a picture.
+    """Return metrics.json as a table 100 characters wide, a row a picture.
 
     `hue_tolerance` is that of `evaluate` in degrees, for the heading of the hue share.
 
