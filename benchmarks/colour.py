@@ -41,7 +41,7 @@ from mlflow import MlflowClient  # isort: skip
 from mlflow.entities import Run  # isort: skip
 
 STAGE = "study"
-EVALUATE = EvaluateParams(batch_size=32, chromatic=10.0, hue_tolerance=30.0, frechet=True)
+EVALUATE = EvaluateParams(batch_size=32, frechet=True)
 
 BASELINES = [
     (f"{space}-{name}", f"{space.upper()}: {title}")

@@ -80,9 +80,8 @@ def evaluate(space: OneSpace = None) -> None:
     """Measure the colours of the trained generators on the test photos."""
     from colorgan.evaluation.evaluate import evaluate as run
 
-    params = _params()
-    run(params, _spaces(space))
-    _print_metrics(params)
+    run(_params(), _spaces(space))
+    _print_metrics()
 
 
 @app.command(rich_help_panel=STAGE)
@@ -100,7 +99,7 @@ def summary() -> None:
     """Print the metrics table and where the results lie."""
     from colorgan import paths
 
-    _print_metrics(_params())
+    _print_metrics()
     typer.echo(
         f"Report    {paths.REPORT} (open it in a browser)\n"
         f"Pictures  {paths.GRIDS}\n"
@@ -325,7 +324,7 @@ def _params() -> Params:
     return load_params()
 
 
-def _print_metrics(params: Params) -> None:
+def _print_metrics() -> None:
     from rich.console import Console
 
     from colorgan.reporting.results import metrics_table
@@ -333,7 +332,7 @@ def _print_metrics(params: Params) -> None:
     console = Console()
     # A line that wraps can be read, a column that is cut off cannot.
     console.width = max(console.width, WIDEST_TABLE)
-    console.print(metrics_table(hue_tolerance=params.evaluate.hue_tolerance))
+    console.print(metrics_table())
 
 
 def _spaces(space: Name | None) -> tuple[Name, ...]:

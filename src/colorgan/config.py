@@ -218,10 +218,6 @@ class EvaluateParams(Section):
 
     batch_size: Count
     """Photos coloured at a time."""
-    chromatic: Annotated[float, Field(ge=0, le=100)]
-    """Pixels of the original photo with at least this chroma (Lab units) count as chromatic."""
-    hue_tolerance: Annotated[float, Field(gt=0, le=180)]
-    """A hue within this many degrees is right."""
     frechet: bool
     """Frechet distance on EfficientNet-Lite2 features (`frechet_lite2`); it is not the FID."""
 
@@ -296,6 +292,8 @@ MOVED = {
         for name in ("discriminator_first", "grad_clip", "noise", "real_chroma", "sync_batchnorm")
     },
     **dict.fromkeys(("evaluate.fid", "evaluate.lpips"), "was removed: delete it"),
+    "evaluate.chromatic": "was removed: delete it; it is always 10",
+    "evaluate.hue_tolerance": "was removed: delete it; it is always 30",
 }
 """Parameters of earlier versions, and what is said of them."""
 

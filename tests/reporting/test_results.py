@@ -16,7 +16,7 @@ from colorgan.reporting.results import metrics_table
 def printed() -> str:
     console = Console(width=100, force_terminal=False)
     with console.capture() as capture:
-        console.print(metrics_table(22.5))
+        console.print(metrics_table())
     return capture.get()
 
 

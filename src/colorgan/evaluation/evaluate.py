@@ -96,10 +96,9 @@ def measure(model: Model, split: Split, cfg: EvaluateParams) -> Evaluation:
     for batch in model.colorize_split(split, cfg.batch_size):
         pictures = {kind: getattr(batch, kind) for kind in PREFIXES}
         lab = {kind: metrics.lab_from_pictures(pictures[kind]) for kind in PREFIXES}
-        tables.append(measure_photos(batch, lab, cfg))
+        tables.append(measure_photos(batch, lab))
         for kind in hues:
-            shares = metrics.hue_histogram(lab[kind], chromatic=cfg.chromatic)
-            hues[kind] += shares * (len(batch.truth) / len(split))
+            hues[kind] += metrics.hue_histogram(lab[kind]) * (len(batch.truth) / len(split))
         equal = at_gain(batch.lightness, batch.ab, gain)
         errors += metrics.ciede2000(equal, batch.truth).tolist()
         if features:
@@ -123,9 +122,7 @@ def measure(model: Model, split: Split, cfg: EvaluateParams) -> Evaluation:
     )
 
 
-def measure_photos(
-    batch: ColoredBatch, lab: Mapping[str, FloatArray], cfg: EvaluateParams
-) -> pd.DataFrame:
+def measure_photos(batch: ColoredBatch, lab: Mapping[str, FloatArray]) -> pd.DataFrame:
     """Return the columns `summary.COLUMNS` of the photos of a batch; `lab` has them in CIE Lab.
 
     `hue_share` is NaN for a photo without colour.
@@ -140,9 +137,7 @@ def measure_photos(
             "ciede2000": metrics.ciede2000(lab[kind], lab["truth"]),
             "colorfulness": metrics.colorfulness(pictures),
             "colorfulness_abs": metrics.colorfulness_abs(pictures),
-            "hue_share": metrics.hue_share(
-                lab[kind], lab["truth"], chromatic=cfg.chromatic, tolerance=cfg.hue_tolerance
-            ),
+            "hue_share": metrics.hue_share(lab[kind], lab["truth"]),
             "shift_a": shift_a,
             "shift_b": shift_b,
         }

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from colorgan import paths
 from colorgan.errors import ColorganError
+from colorgan.evaluation.metrics import HUE_TOLERANCE
 
 Numbers = Mapping[str, float | None]
 
@@ -30,11 +31,11 @@ TABLE = (
     ("FD ↓\nECF", "frechet_lite2_ecf", "{:.1f}"),
     ("colour-\nfulness", "colorfulness", "{:.1f}"),
     ("gap\n↓", "colorfulness_gap", "{:.1f}"),
-    ("hue to\n{}° ↑", "hue_share", "{:.1%}"),
+    (f"hue to\n{HUE_TOLERANCE:g}° ↑", "hue_share", "{:.1%}"),
     ("shift\na", "shift_a", "{:+.1f}"),
     ("shift\nb", "shift_b", "{:+.1f}"),
 )
-"""Heading (`{}` is the hue tolerance), key in metrics.json and format of each column."""
+"""Heading, key in metrics.json and format of each column."""
 ABOUT_ECF = (
     "ECF: at equal colourfulness, with so much gain of the predicted colours that they\n"
     "are 85% as colourful as the truth."
@@ -113,10 +114,8 @@ def read_scores(spaces: Sequence[str] = ()) -> dict[str, Scores]:
     raise ColorganError(f"{paths.METRICS} {wrong}: {EVALUATE}")
 
 
-def metrics_table(hue_tolerance: float) -> Table:
+def metrics_table() -> Table:
     """Return metrics.json as a table 100 characters wide, a row a picture.
-
-    `hue_tolerance` is that of `evaluate` in degrees, for the heading of the hue share.
 
     Raises:
         ColorganError: the file is missing or was not written by `evaluate`.
@@ -143,7 +142,7 @@ def metrics_table(hue_tolerance: float) -> Table:
     )
     table.add_column("picture", no_wrap=True)
     for heading, _, _ in columns:
-        table.add_column(heading.format(f"{hue_tolerance:g}"), justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
     for space, score in scores.items():
         for kind, numbers in (("generated", score.generated), ("gray", score.gray)):
             cells = (_cell(numbers.get(key), form) for _, key, form in columns)
