@@ -97,7 +97,7 @@ def build_step(
         group=runtime.group,
         generator=generator,
         discriminator=discriminator,
-        generate=_first_of_step(_distributed(generate, runtime), runtime),
+        generate=_distributed(generate, runtime),
         discriminate=_distributed(judge, runtime),
         judge=judge,
         optimizer_g=optimizer_g,
@@ -108,6 +108,7 @@ def build_step(
         average=WeightAverage(generator, train.ema_decay) if train.ema_decay else None,
         gan_start=round(train.gan_start * (train.epochs * per_epoch)),
         takes_hints=isinstance(generator, EncoderUNet) and cfg.model.hints,
+        cuda_graphs=runtime.compile == "reduce-overhead",
     )
 
 
@@ -170,15 +171,3 @@ def _distributed(network: Callable[..., Tensor], runtime: Runtime) -> Callable[.
         broadcast_buffers=False,
         gradient_as_bucket_view=True,
     )
-
-
-def _first_of_step(forward: Callable[..., Tensor], runtime: Runtime) -> Callable[..., Tensor]:
-    """Tell CUDA graphs, where they are used, that a new step begins with this forward pass."""
-    if runtime.compile != "reduce-overhead":
-        return forward
-
-    def generate(*inputs: Tensor) -> Tensor:
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        return forward(*inputs)
-
-    return generate

@@ -36,6 +36,7 @@ class Pix2Pix:
         average: the exponential moving average of the generator, None without one.
         gan_start: iteration at which the discriminator joins.
         takes_hints: whether the generator takes colour hints.
+        cuda_graphs: whether torch.compile replays CUDA graphs.
     """
 
     space: Space
@@ -54,6 +55,7 @@ class Pix2Pix:
     average: WeightAverage | None
     gan_start: int
     takes_hints: bool
+    cuda_graphs: bool = False
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -74,6 +76,8 @@ class Pix2Pix:
         adversarial = iteration >= self.gan_start
 
         # 1. fake
+        if self.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         torch.manual_seed(seed_of(self.train.seed, iteration, DROPOUT + self.group.rank))
         hints = self.draw_hints(input, target, iteration)
         with self.autocast():
