@@ -22,11 +22,9 @@ SHOWN = {
 """Columns of the table, by the names of metrics.json, with their digits after the point."""
 
 
-def figures_of(metrics: Mapping[str, float], prefix: str = "") -> dict[str, str]:
+def figures_of(metrics: Mapping[str, float]) -> dict[str, str]:
     """Return what the table shows of what MLflow holds of a model, with its digits."""
-    return {
-        name: f"{metrics[f'test/{prefix}{name}']:.{digits}f}" for name, (_, digits) in SHOWN.items()
-    }
+    return {name: f"{metrics[f'test/{name}']:.{digits}f}" for name, (_, digits) in SHOWN.items()}
 
 
 def kept() -> dict[str, dict[str, str]]:

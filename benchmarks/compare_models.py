@@ -36,7 +36,7 @@ from torch import Tensor
 from colorgan.color import UInt8Array, lab_from_rgb, uint8_from_unit, unit_from_uint8
 from colorgan.data.arrays import open_split, read_info
 from colorgan.errors import ColorganError
-from colorgan.evaluation.equal_colorfulness import GainSearch, at_gain
+from colorgan.evaluation.equal_colorfulness import at_gain, equal_gain
 from colorgan.evaluation.frechet import Float64Array, Lite2Features, Moments, frechet_distance
 from colorgan.evaluation.metrics import FloatArray, ciede2000, colorfulness
 from colorgan.model import Model
@@ -71,7 +71,7 @@ def spread(total: int, count: int) -> list[int]:
 
 
 def predicted(model: Model, photos: UInt8Array) -> tuple[Tensor, Tensor]:
-    """Return lightness and ab of all photos for `GainSearch`, without the model's own gain."""
+    """Return lightness and ab of all photos for `equal_gain`, without the model's own gain."""
     space, side = model.space, photos.shape[1:3]
     seen_at = (model.image_size, model.image_size)
     found = []
@@ -147,9 +147,7 @@ def main(
             own = made = painted(lightness, ab, 0)
             gain = 0.0
         else:
-            search = GainSearch()
-            search.update(lightness, ab, truth)
-            gain, _ = search.compute()
+            gain, _ = equal_gain([(lightness, ab, truth)])
             made, own = painted(lightness, ab, gain), painted(lightness, ab, model.gain)
         of_made, moments = features(made), Moments()
         moments.update(of_made)

@@ -4,7 +4,7 @@
     python scripts/make_pretrained.py out.safetensors WIDE PHOTOS
 
 The second is for weights of train_pretrained.py: the gain of its config.json is the one at which
-200 validation photos of each folder together are as colourful as `GainSearch` asks.
+200 validation photos of each folder together are as colourful as `equal_gain` asks.
 
 Weights become float16, but for one-dimensional ones (biases and norms). Prints how much the
 pictures of both models differ on the test photos of data/processed/<space>. generator.onnx is the
@@ -16,6 +16,7 @@ from __future__ import annotations
 import io as bytes_io
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,11 +27,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from colorgan import color, io, paths
+from colorgan.color import UInt8Array
 from colorgan.config import load_params
 from colorgan.data.arrays import open_split
-from colorgan.evaluation.equal_colorfulness import GainSearch
+from colorgan.evaluation.equal_colorfulness import equal_gain
 from colorgan.inference.export import export
 from colorgan.model import CONFIG, WEIGHTS, Model, build_generator, pictures, save_model
 from colorgan.spaces import get_space
@@ -73,7 +76,15 @@ def with_gain(weights: Path, photos: list[Path], folder: Path) -> Path:
     generator = build_generator(space, cfg.model, cfg.data.image_size)
     generator.load_state_dict(load_file(weights))
     save_model(folder, generator, space, cfg.model, cfg.data.image_size)
-    model, search, side = Model.load(folder), GainSearch(), cfg.data.image_size
+    gain, _ = equal_gain(coloured(Model.load(folder), photos))
+    save_model(folder, generator, space, cfg.model, cfg.data.image_size, round(gain, 3))
+    print(f"gain {gain:.3f}")
+    return folder
+
+
+def coloured(model: Model, photos: list[Path]) -> Iterator[tuple[Tensor, Tensor, UInt8Array]]:
+    """Yield lightness, predicted ab and truth of 200 validation photos of each folder."""
+    space, side = model.space, model.image_size
     for source in photos:
         files = sorted(source.glob("*.parquet"))
         encoded = pq.read_table(files, columns=["webp"], filters=[("split", "==", "val")])["webp"]
@@ -83,11 +94,7 @@ def with_gain(weights: Path, photos: list[Path], folder: Path) -> Path:
             input, target = space.encode(lab[..., 0], lab[..., 1:])
             output = model.predict(F.interpolate(input, (side, side), mode="bilinear"))
             output = F.interpolate(output, input.shape[-2:], mode="bilinear")
-            search.update(input, output, pictures(space, input, target).numpy())
-    gain, _ = search.compute()
-    save_model(folder, generator, space, cfg.model, cfg.data.image_size, round(gain, 3))
-    print(f"gain {gain:.3f}")
-    return folder
+            yield input, output, pictures(space, input, target).numpy()
 
 
 def halve(path: Path) -> None:

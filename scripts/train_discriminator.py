@@ -3,8 +3,8 @@
     python scripts/train_discriminator.py 200 WIDE PHOTOS
 
 The arguments are the iterations and folders as for train_pretrained.py, whose batches it takes. The
-recipe (losses, chroma, betas) is that of params.yaml, but for the learning rate, and for that the
-generator never learns. Writes models/pretrained/discriminator.safetensors.
+recipe (loss, chroma, betas) is that of params.yaml, but for the learning rate. Writes
+models/pretrained/discriminator.safetensors.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ RATE, LATE_RATE, LATE = 4e-4, 1.2e-4, 0.6
 def main(iterations: int, folders: list[Path]) -> None:
     """Train; print the mean loss of each 20 iterations."""
     params, space, folder = load_params(), get_space("lab"), paths.pretrained()
-    alone = {"gan_start": 0.0, "discriminator_first": 1.0, "epochs": 1, "lambda_perceptual": 0.0}
-    train = params.lab.train.model_copy(update=alone)
-    cfg = params.lab.model_copy(update={"train": train})
+    cfg = params.lab
     size, weights = cfg.data.image_size, load_file(folder / WEIGHTS)
     runtime = Runtime.decide(cfg.train, params.runtime, iterations)
-    step = build_step(space, cfg, size, runtime, weights, iterations)
+    step = build_step(space, cfg, size, runtime, weights)
     step.generator.eval()
     total = 0.0
     for i, lab in enumerate(batches(folders, np.random.default_rng(SEED))):
         encoded = space.encode(lab[..., 0], lab[..., 1:])
         input, target = (channels_last(F.interpolate(x, size, mode="bilinear")) for x in encoded)
         set_learning_rate(step.optimizer_d, RATE if i < LATE * iterations else LATE_RATE)
-        total += float(step.train_step(input, target, i)[0])
+        with torch.no_grad(), step.autocast():
+            fake = step.generator(input, *step.draw_hints(input, target, i))
+        total += float(step.update_discriminator(input, target, fake))
         if (i + 1) % 20 == 0:
             print(f"{i + 1}: loss_D {total / 20:.4f}", flush=True)
             total = 0.0

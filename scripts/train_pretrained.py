@@ -38,7 +38,7 @@ from colorgan.model import build_generator
 from colorgan.networks.layers import channels_last
 from colorgan.runs.runtime import Group, Runtime
 from colorgan.spaces import get_space
-from colorgan.training.hints import draw_hints
+from colorgan.training.augment import draw_hints
 from colorgan.training.losses import ColorfulnessLoss, PerceptualLoss, l1_loss
 
 SEED, BATCH, RATE, DECAY = 7, 16, 3e-4, 0.998

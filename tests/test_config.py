@@ -68,13 +68,14 @@ def test_an_unknown_name_is_refused_with_the_one_meant(write_params, colorgan, p
 def test_the_file_of_an_earlier_version() -> None:
     content = shipped()
     del content["logging"]
-    content["train"] |= {"accumulation_steps": 1, "log_every": 10}
+    content["train"] |= {"accumulation_steps": 1, "log_every": 10, "noise": 0.0}
     with pytest.raises(ParamsError) as refusal:
         check_params(content)
     assert str(refusal.value).splitlines() == [
         "params.yaml: train.accumulation_steps was removed: delete it, and lower train.batch_size "
         "if a batch does not fit into memory",
         "params.yaml: train.log_every is now logging.log_every",
+        "params.yaml: train.noise was removed: delete it; training is as if it were off",
         "params.yaml: logging is missing: add it as in src/colorgan/presets/default.yaml",
     ]
 

@@ -33,7 +33,7 @@ print(colorgan.__file__)
 # A machine that only trains has neither these nor any extra of the package.
 TRAINS = """
 import sys
-sys.modules |= dict.fromkeys(["kagglehub", "matplotlib", "onnxruntime", "pyarrow", "torchmetrics"])
+sys.modules |= dict.fromkeys(["kagglehub", "matplotlib", "onnxruntime", "pyarrow"])
 from colorgan.cli import main
 sys.argv = ["colorgan", "train", "lab"]
 main()

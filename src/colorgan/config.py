@@ -90,8 +90,8 @@ class ModelParams(Section):
     encoder: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     """timm's name of the backbone of `encoder_unet`; with `hf-hub:` timm would ask the network."""
     encoder_weights: Name
-    """Initial weights of the backbone: `efficientnet_lite0` (installed with colorgan, for
-    tf_efficientnet_lite0), `imagenet` (downloaded by timm), a safetensors file, or `none`."""
+    """Initial weights of the backbone: `efficientnet_lite0` or `_lite2` (installed with colorgan,
+    for tf_efficientnet_lite0 and _lite2), a safetensors file with timm's names, or `none`."""
     color_queries: Annotated[int, Field(ge=0, le=1024)]
     """Number of learnt colour queries in the decoder of `encoder_unet` (DDColor); 0 is none."""
     decoder_blocks: Annotated[int, Field(ge=3, le=4)]
@@ -126,15 +126,12 @@ class TrainParams(Section):
     """Passes over the training photos."""
     gan_start: Share
     """Share of the epochs after which the discriminator joins; 0 in the paper, 1 trains no GAN."""
-    discriminator_first: Share
-    """Share of the epochs, from gan_start on, in which it alone learns; 0 in the paper."""
     gan_gate: Weight
     """The adversarial loss of a batch counts only if its loss_D is lower (0.69 is guessing); 0
     counts all, as in the paper."""
-    real_chroma: Annotated[float, Field(gt=0, le=2)]
     fake_chroma: Annotated[float, Field(gt=0, le=4)]
-    """Factors on the chroma of the real and the generated photos that the discriminator sees; 1 in
-    the paper. Without them it would tell pale pictures by their strength alone."""
+    """Factor on the chroma of the generated photos that the discriminator sees; 1 in the paper.
+    Without it it would tell pale pictures by their strength alone."""
     freeze_encoder: bool
     """Keep the weights of the backbone of `encoder_unet`, and the statistics of all batch norm."""
     keep: Literal["last", "best"]
@@ -145,14 +142,12 @@ class TrainParams(Section):
     """Learning rate of Adam."""
     lr_d_factor: Annotated[float, Field(gt=0)]
     """Learning rate of the discriminator, as a multiple of lr; 1 in the paper."""
-    lr_schedule: Literal["linear", "cosine", "constant"]
+    lr_schedule: Literal["linear", "cosine"]
     decay_start: Share
     """Share of the epochs after which the learning rate falls towards 0, and how; 0.5 and `linear`
-    in the paper."""
+    in the paper. With 1 it stays constant."""
     warmup_iterations: CountOrZero
     """The first iterations, in which the learning rate rises from 0."""
-    grad_clip: Weight
-    """Largest gradient norm (2-norm over a network); larger ones are scaled down; 0 is no limit."""
     ema_decay: Fraction
     """Decay of the moving average of the generator's weights, which is then validated and kept;
     0 keeps the weights themselves."""
@@ -170,16 +165,12 @@ class TrainParams(Section):
     """Weight of the perceptual loss on ImageNet features; 0 in the paper."""
     perceptual_size: Annotated[int, Field(ge=32)]
     """Side in pixels of the pictures in the perceptual loss, whose network was trained at 224."""
-    gan_loss: Literal["vanilla", "lsgan", "hinge"]
-    """Binary cross-entropy (the paper), least squares, or hinge."""
     hints: Share
     """Share of the photos with colour hints, at random places, if model.hints; 0 in the paper."""
     flip: bool
     """Mirror half of the training photos left to right."""
     jitter: Fraction
     """Enlarge by this share, then crop at random (0.117 in the paper: 256 to 286 px); 0 is off."""
-    noise: Fraction
-    """Largest standard deviation of noise on half of the inputs (0..1; 0.05 is strong grain)."""
     amp: Literal["auto", "off", "fp16", "bf16"]
     """Mixed precision; `auto` takes what the device is fast at, fp16 uses a GradScaler."""
     channels_last: bool
@@ -187,8 +178,6 @@ class TrainParams(Section):
     compile: Literal["auto", "off", "default", "reduce-overhead"]
     """Mode of torch.compile (`reduce-overhead` uses CUDA graphs); `auto` is `default` on CUDA for
     runs of 5,000 iterations or more, else `off`."""
-    sync_batchnorm: bool
-    """Compute batch norm over the batches of all GPUs together."""
     cudnn_benchmark: bool
     """Let cuDNN time its algorithms; with cudnn_deterministic, the deterministic ones alone."""
     cudnn_deterministic: bool
@@ -219,15 +208,8 @@ class EvaluateParams(Section):
 
     batch_size: Count
     """Photos coloured at a time."""
-    chromatic: Annotated[float, Field(ge=0, le=100)]
-    """Pixels of the original photo with at least this chroma (Lab units) count as chromatic."""
-    hue_tolerance: Annotated[float, Field(gt=0, le=180)]
-    """A hue within this many degrees is right."""
     frechet: bool
     """Frechet distance on EfficientNet-Lite2 features (`frechet_lite2`); it is not the FID."""
-    fid: bool
-    lpips: bool
-    """FID and LPIPS by torchmetrics, which downloads their networks."""
 
 
 class RenderParams(Section):
@@ -246,7 +228,7 @@ class RuntimeParams(Section):
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
     devices: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
     """Training processes on this machine, one a GPU; `auto` is all GPUs, or 1 on the CPU. Dropout,
-    gan_gate, and batch norm without sync_batchnorm depend on the number."""
+    gan_gate and batch norm depend on the number."""
     num_workers: Workers
     """Processes that load batches; 0 loads in the training process."""
     preprocess_workers: Literal["auto"] | Workers
@@ -294,6 +276,14 @@ MOVED = {
     "stl10": "was removed: delete it; STL-10 is used whole, and limit takes fewer photos",
     "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
     "does not fit into memory",
+    "train.gan_loss": "was removed: delete it; the loss is binary cross-entropy, as in the paper",
+    **{
+        f"train.{name}": "was removed: delete it; training is as if it were off"
+        for name in ("discriminator_first", "grad_clip", "noise", "real_chroma", "sync_batchnorm")
+    },
+    **dict.fromkeys(("evaluate.fid", "evaluate.lpips"), "was removed: delete it"),
+    "evaluate.chromatic": "was removed: delete it; it is always 10",
+    "evaluate.hue_tolerance": "was removed: delete it; it is always 30",
 }
 """Parameters of earlier versions, and what is said of them."""
 

@@ -149,7 +149,7 @@ class Model:
         `hints` `(N, 3, H, W)` are ab / 110 and a mask of the pixels whose colour is given. The
         features are `(N, K, H / 8, W / 8)`.
         """
-        network = WithHints(self.generator, self.space, self.gain)
+        network = WithGain(self.generator, self.space, self.gain)
         input, hints = input.to(self.device), hints.to(self.device)
         output: tuple[Tensor, Tensor] = network(channels_last(input), hints)
         return output
@@ -186,27 +186,18 @@ class WithGain(nn.Module):
         super().__init__()
         self.generator, self.space, self.gain = generator, space, gain
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Map encoded inputs `(N, I, H, W)` to encoded outputs `(N, C, H, W)`."""
-        return self._stronger(input, self.generator(input))
+    def forward(self, input: Tensor, hints: Tensor | None = None) -> Any:
+        """Map encoded inputs `(N, I, H, W)` to encoded outputs `(N, C, H, W)`.
 
-    def _stronger(self, input: Tensor, output: Tensor) -> Tensor:
-        # Not multiplied by 1, which would round.
-        return output if self.gain == 1 else self.space.with_chroma(input, output, self.gain)
-
-
-class WithHints(WithGain):
-    """A generator with a gain that takes colour hints and also returns features of its encoder."""
-
-    def forward(self, input: Tensor, hints: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Map encoded inputs and hints as for `Model.predict_hinted`.
-
-        Hints go in so that the output, and not what is multiplied, has their colours.
+        With hints as for `Model.predict_hinted` also return the features of the encoder.
         """
+        if hints is None:
+            return self.space.with_chroma(input, self.generator(input), self.gain)
+        # So that the output, and not what is multiplied, has the colours of the hints.
         share = 1 / self.gain if self.gain else 1.0
         paler = torch.cat((hints[:, :2] * share, hints[:, 2:]), dim=1)
         output, features = self.generator.with_features(input, paler)  # type: ignore[operator]
-        return self._stronger(input, output), features
+        return self.space.with_chroma(input, output, self.gain), features
 
 
 @dataclass(frozen=True)

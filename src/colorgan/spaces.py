@@ -91,6 +91,8 @@ class Space(ABC):
 
     def with_chroma(self, input: Tensor, output: Tensor, factor: float) -> Tensor:
         """Multiply the colours of an output by `factor`: its difference from gray."""
+        if factor == 1:  # the sum below would round
+            return output
         gray = self.gray_output(input)
         return gray + factor * (output - gray)
 

@@ -30,7 +30,7 @@ def make_params() -> Callable[..., Params]:
     """Return a function that makes tiny parameters; its keyword arguments go to `evaluate`."""
 
     def make(**evaluate: Any) -> Params:
-        asked = {"batch_size": 2, "frechet": False, "fid": False, "lpips": False, **evaluate}
+        asked = {"batch_size": 2, "frechet": False, **evaluate}
         changes = {f"evaluate.{name}": value for name, value in asked.items()}
         return check_params(tiny_params({"lab.test_fraction": 0.2, **changes}))
 

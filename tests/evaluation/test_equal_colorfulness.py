@@ -11,9 +11,9 @@ from colorgan.color import UInt8Array
 from colorgan.evaluation.equal_colorfulness import (
     SHARE,
     WORST,
-    GainSearch,
     at_gain,
     ciede2000_ecf,
+    equal_gain,
 )
 from colorgan.evaluation.metrics import ciede2000, colorfulness
 from colorgan.spaces import SPACES, get_space
@@ -31,11 +31,8 @@ def search(
     lightness: Tensor, ab: Tensor, truth: UInt8Array, n: int = 99
 ) -> tuple[float, bool, UInt8Array, float]:
     """Feed `n` photos at a time; return the gain, whether it is enough, pictures and score."""
-    search = GainSearch()
-    for start in range(0, len(truth), n):
-        rows = slice(start, start + n)
-        search.update(lightness[rows], ab[rows], truth[rows])
-    gain, reached = search.compute()
+    batches = [slice(start, start + n) for start in range(0, len(truth), n)]
+    gain, reached = equal_gain((lightness[rows], ab[rows], truth[rows]) for rows in batches)
     pictures = at_gain(lightness, ab, gain)
     return gain, reached, pictures, ciede2000_ecf(ciede2000(pictures, truth), reached)
 

@@ -86,8 +86,7 @@ def test_the_reports_hold_the_measures_of_the_photos_and_their_means(make_projec
         assert photos[column].tolist() == pytest.approx(values.tolist(), rel=2e-3, abs=2e-3), column
     assert hues["hue"].tolist() == [5 + 10 * i for i in range(36)]
     for column in ("truth", "generated"):
-        chromatic = params.evaluate.chromatic
-        mean = metrics.hue_histogram(getattr(batch, column), chromatic=chromatic).tolist()
+        mean = metrics.hue_histogram(getattr(batch, column)).tolist()
         assert sum(mean) > 0
         assert hues[column].tolist() == pytest.approx(mean, rel=1e-5, abs=2e-3)
     summary = read_metrics()["lab"]

@@ -1,30 +1,18 @@
-"""Distances that networks measure: `frechet_lite2` with its real weights, FID and LPIPS without."""
+"""`frechet_lite2` with its real weights, and the distance by its formula."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
-from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
-from torch import nn
-from torchmetrics.image import fid, lpip
 
 from colorgan import paths
 from colorgan.color import UInt8Array
-from colorgan.errors import ColorganError
 from colorgan.evaluation.evaluate import evaluate
-from colorgan.evaluation.frechet import (
-    Moments,
-    NetworkDistances,
-    frechet_distance,
-)
-
-CPU = torch.device("cpu")
+from colorgan.evaluation.frechet import Lite2Features, Moments, frechet_distance
 
 
 def moments(features: np.ndarray, batch: int = 7) -> Moments:
@@ -54,86 +42,28 @@ def test_the_distance_is_the_formula_by_scipys_matrix_root(count: int) -> None:
     assert frechet_distance(moments(one), moments(other)) == pytest.approx(expected, rel=precision)
 
 
-def test_gray_is_farther_from_the_truth_than_a_little_noise(
-    make_params: Callable, real_photos: UInt8Array
-) -> None:
+def test_gray_is_farther_from_the_truth_than_a_little_noise(real_photos: UInt8Array) -> None:
     real_photos = real_photos[:10]
     noise = np.random.default_rng(0).normal(0, 2, real_photos.shape)
     noised = np.clip(real_photos + noise, 0, 255).astype(np.uint8)
-    distances = NetworkDistances(make_params(frechet=True).evaluate, CPU)
-    for rows in (slice(0, 4), slice(4, None)):
-        photos = real_photos[rows]
-        gray = np.repeat(photos.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
-        distances.update({"gray": gray, "truth": photos, "generated": noised[rows]})
-    values = distances.compute()
-    assert 1 < values["generated"]["frechet_lite2"] < 0.9 * values["gray"]["frechet_lite2"]
+    gray = np.repeat(real_photos.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
+    features = Lite2Features(torch.device("cpu"))
+    truth, near, far = (moments(features(photos)) for photos in (real_photos, noised, gray))
+    assert 1 < frechet_distance(near, truth) < 0.9 * frechet_distance(far, truth)
 
 
 @pytest.mark.parametrize("count", [3, 1])
 def test_the_stage_reports_it_if_there_are_photos_enough(
-    make_project, make_params, recorded, offline, count: int
+    make_project, make_params, recorded, count: int
 ) -> None:
     make_project("lab", count)
-    evaluate(make_params(frechet=True, fid=True), ["lab"])
+    evaluate(make_params(frechet=True), ["lab"])
     summary = json.loads(paths.METRICS.read_text())["lab"]
-    for name in ("frechet_lite2", "fid"):
-        values = [summary[kind][name] for kind in ("generated", "gray")]
-        if count == 1:
-            assert values == [None, None]
-            assert f"test/{name}" not in recorded[0]["metrics"]
-        else:
-            assert min(values) > 0
-            assert recorded[0]["metrics"][f"test/{name}"] == values[0]
-            assert recorded[0]["metrics"][f"test/gray_{name}"] == values[1]
-
-
-class MeanColor(nn.Module):
-    """Features that are known: the mean of R, G and B."""
-
-    num_features = 3
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        assert pictures.dtype == torch.uint8
-        return pictures.float().mean(dim=(2, 3))
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks of torchmetrics that need no download."""
-    monkeypatch.setattr(
-        fid,
-        "FrechetInceptionDistance",
-        partial(lambda original, feature: original(MeanColor()), fid.FrechetInceptionDistance),
-    )
-    torch.manual_seed(0)
-    monkeypatch.setattr(lpip, "_NoTrainLpips", partial(lpip._NoTrainLpips, pnet_rand=True))
-
-
-def test_fid_and_lpips_have_the_values_of_known_features(make_params, offline) -> None:
-    truth = np.random.default_rng(0).integers(0, 200, (6, 64, 64, 3), dtype=np.uint8)
-    truth //= np.arange(1, 7, dtype=np.uint8)[:, None, None, None]
-    redder = truth + np.array([30, 0, 0], np.uint8)
-    distances = NetworkDistances(make_params(fid=True, lpips=True).evaluate, CPU)
-    for start in range(0, 6, 2):
-        rows = slice(start, start + 2)
-        distances.update({"gray": truth[rows], "truth": truth[rows], "generated": redder[rows]})
-    values = distances.compute()
-    assert values["gray"] == pytest.approx({"fid": 0, "lpips": 0}, abs=1e-3)
-    assert values["generated"]["fid"] == pytest.approx(30**2, rel=1e-3)
-    assert values["generated"]["lpips"] > 0.001
-
-
-def test_a_failed_download_names_the_parameter(make_project, make_params, monkeypatch) -> None:
-    def unreachable(*args: object, **kwargs: object) -> None:
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr(fid, "FrechetInceptionDistance", unreachable)
-    make_project("lab", 2)
-    with pytest.raises(ColorganError) as caught:
-        evaluate(make_params(fid=True), ["lab"])
-    assert str(caught.value) == (
-        "evaluate.fid is true, but the weights of its network could not be loaded "
-        "(<urlopen error Name or service not known>): set evaluate.fid to false in "
-        "params.yaml, or run once with a connection to the internet"
-    )
-    assert not paths.REPORTS.exists()
+    values = [summary[kind]["frechet_lite2"] for kind in ("generated", "gray")]
+    if count == 1:
+        assert values == [None, None]
+        assert "test/frechet_lite2" not in recorded[0]["metrics"]
+    else:
+        assert min(values) > 0
+        assert recorded[0]["metrics"]["test/frechet_lite2"] == values[0]
+        assert recorded[0]["metrics"]["test/gray_frechet_lite2"] == values[1]

@@ -12,7 +12,6 @@ from colorgan.color import UInt8Array
 from colorgan.evaluation import metrics
 
 SIDE = 24
-CHROMATIC, TOLERANCE = 10.0, 30.0
 
 
 def flat(red: int, green: int, blue: int, side: int = SIDE) -> UInt8Array:
@@ -86,30 +85,27 @@ def test_colorfulness_in_its_two_definitions() -> None:
     assert metrics.colorfulness_abs(picture) == pytest.approx(0 + 0.3 * math.hypot(100, 50))
 
 
-def hue_share(pictures: np.ndarray, truth: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
-    return metrics.hue_share(pictures, truth, chromatic=CHROMATIC, tolerance=tolerance)
-
-
 def test_a_hue_is_right_up_to_the_tolerance() -> None:
     truth = lab_of_hues(np.full((2, 4), 10.0), chroma=20)
     # 350 is 20 degrees from 10 across 0; 45 and 330 are too far.
     generated = lab_of_hues(np.array([[10, 39, 45, 350], [330, 190, 341, 10]]), chroma=5)
-    assert hue_share(generated, truth) == pytest.approx(5 / 8)
-    assert hue_share(generated, truth, tolerance=15) == pytest.approx(2 / 8)
+    assert metrics.hue_share(generated, truth) == pytest.approx(5 / 8)
 
 
 def test_hues_count_where_the_truth_has_one_and_are_wrong_where_the_result_has_none() -> None:
     hues = np.full((1, 4), 100.0)
     truth = np.concatenate((lab_of_hues(hues, 9.5), lab_of_hues(hues, 10.5)))
     wrong_where_pale = np.concatenate((lab_of_hues(hues + 180, 20), lab_of_hues(hues, 20)))
-    assert hue_share(wrong_where_pale, truth) == 1
-    assert hue_share(lab_of_hues(hues, 1.9), lab_of_hues(hues, 20)) == 0
-    assert hue_share(lab_of_hues(hues, 2.1), lab_of_hues(hues, 20)) == 1
+    assert metrics.hue_share(wrong_where_pale, truth) == 1
+    assert metrics.hue_share(lab_of_hues(hues, 1.9), lab_of_hues(hues, 20)) == 0
+    assert metrics.hue_share(lab_of_hues(hues, 2.1), lab_of_hues(hues, 20)) == 1
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_photo_without_color_has_no_hue_share() -> None:
-    shares = hue_share(np.stack([flat(255, 0, 0)] * 2), np.stack([flat(9, 9, 9), flat(200, 0, 0)]))
+    shares = metrics.hue_share(
+        np.stack([flat(255, 0, 0)] * 2), np.stack([flat(9, 9, 9), flat(200, 0, 0)])
+    )
     assert math.isnan(shares[0])
     assert shares[1] == 1
 
@@ -124,9 +120,9 @@ def test_blue_in_place_of_gray_shifts_by_the_lab_of_blue() -> None:
 def test_the_histogram_has_shares_of_all_pixels() -> None:
     for hue, bin in ((5, 0), (175, 17), (185, 18), (355, 35)):
         lab = lab_of_hues(np.full((4, 4), float(hue)), chroma=30)
-        histogram = metrics.hue_histogram(lab, chromatic=CHROMATIC)
+        histogram = metrics.hue_histogram(lab)
         assert (histogram.shape, histogram[bin], histogram.sum()) == ((36,), 1, 1)
         assert metrics.hue_bin_centers()[bin] == pytest.approx(hue)
-    histogram = metrics.hue_histogram(halves((0, 0, 255), (90, 90, 90)), chromatic=CHROMATIC)
+    histogram = metrics.hue_histogram(halves((0, 0, 255), (90, 90, 90)))
     # sRGB blue has a hue of 306 degrees.
     assert histogram[30] == histogram.sum() == 0.5

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorgan.color import lightness_from_srgb
+from colorgan.color import FloatArray, lightness_from_srgb
 from colorgan.inference.metadata import srgb_profile
+from colorgan.spaces import get_space
 
 SIDE = 32
 WIDTH, HEIGHT = 56, 40
@@ -134,3 +135,17 @@ def exif_with_thumbnail(thumbnail: bytes) -> bytes:
     second = struct.pack("<H", 3) + struct.pack("<HHII", 0x103, 3, 1, 6)
     second += struct.pack("<HHIIHHII", 513, 4, 1, 68, 514, 4, 1, len(thumbnail)) + bytes(4)
     return b"Exif\0\0" + (make + second) + thumbnail
+
+
+class Orange:
+    """A network that finds everything orange, and remembers what it was given."""
+
+    space, image_size, multiple, name = get_space("lab"), 32, 32, "orange"
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def predict(self, input: FloatArray) -> FloatArray:
+        self.shapes.append(input.shape)
+        ab = np.array([30, 40], np.float32) / 110
+        return np.broadcast_to(ab[:, None, None], (len(input), 2, *input.shape[2:])).copy()

@@ -9,28 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import Orange
 from PIL import Image
 
 import colorgan
 from colorgan import Colorizer, color
-from colorgan.color import FloatArray, UInt8Array
+from colorgan.color import UInt8Array
 from colorgan.errors import ColorganError
 from colorgan.inference import colorizer
-from colorgan.spaces import get_space
-
-
-class Orange:
-    """A network that finds everything orange, and remembers what it was given."""
-
-    space, image_size, multiple, name = get_space("lab"), 32, 32, "orange"
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-
-    def predict(self, input: FloatArray) -> FloatArray:
-        self.shapes.append(input.shape)
-        ab = np.array([30, 40], np.float32) / 110
-        return np.broadcast_to(ab[:, None, None], (len(input), 2, *input.shape[2:])).copy()
 
 
 @pytest.fixture

@@ -34,9 +34,7 @@ def model(tmp_path: Path, make_params: Callable[..., Params]) -> Model:
 
 def test_an_exported_network_gives_what_torch_gives(model: Model, tmp_path: Path) -> None:
     file = tmp_path / "m.onnx"
-    difference, n_inputs = export(model, file, [np.zeros((model.space.in_channels, 32, 64), "f")])
-    assert difference < 1e-3
-    assert n_inputs == 1 + 3 + 2 + 1
+    assert export(model, file) < 1e-3
     network = OnnxNetwork(file)
     assert (network.space.name, network.image_size) == ("rgb", 32)
     assert network.multiple == model.multiple
@@ -63,8 +61,6 @@ def test_the_bundled_model_is_exported_and_colours_without_torch(tmp_path: Path)
         [*python, "export", str(file)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "largest difference from torch" in said.stdout
-    # 6 random inputs and some bundled photos.
-    assert int(said.stdout.rsplit("on ", 1)[1].split()[0]) > 10
     again = subprocess.run([*python, "export", str(file)], cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 1
     assert "--overwrite" in again.stderr

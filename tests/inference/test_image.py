@@ -9,7 +9,6 @@ import pytest
 from PIL import Image, ImageOps
 
 from colorgan.data.decode import turn_upright
-from colorgan.errors import ColorganError
 from colorgan.inference.image import Picture, turn_back
 
 RAMP = np.linspace(0, 255, 12).round().astype(np.uint8).reshape(3, 4)
@@ -44,9 +43,3 @@ def test_an_array_of_any_kind(array: np.ndarray, pixels: np.ndarray, alpha: Any)
     np.testing.assert_allclose(picture.pixels, pixels, atol=1e-6)
     assert (picture.alpha is None) == (alpha is None)
     assert alpha is None or (picture.alpha == alpha).all()
-
-
-@pytest.mark.parametrize("scale", [255, -1, 65535])
-def test_floats_of_an_unknown_range_are_refused(scale: int) -> None:
-    with pytest.raises(ColorganError, match=r"values from .* float32 should be in 0\.\.1"):
-        Picture.from_image(Image.fromarray(RAMP.astype(np.float32) * scale))

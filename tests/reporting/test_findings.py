@@ -84,12 +84,12 @@ def test_colorfulness_is_compared_with_the_truth():
 
 def test_hues():
     hues = make_hues("rgb")
-    balanced = findings.hue_balance(hues, chromatic=10.0)
+    balanced = findings.hue_balance(hues)
     assert balanced[0].startswith("36% of the generated pixels have a visible colour")
     assert balanced[1:] == ["No hue is off by 1% of all pixels and a factor of 1.25."]
     hues.loc[hues["hue"] == 285, "generated"] += 0.05
     hues.loc[hues["hue"].between(110, 170), "generated"] = 0.0
-    assert findings.hue_balance(hues, chromatic=10.0)[1:] == [
+    assert findings.hue_balance(hues)[1:] == [
         "Produced too often: blue (14.0% of all pixels against 9.0%).",
         "Produced too seldom: green (0.0% of all pixels against 6.0%).",
     ]

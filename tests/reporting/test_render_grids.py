@@ -57,7 +57,7 @@ def test_the_report_says_what_the_numbers_say_and_needs_nothing_else(project: Pa
         "Random\nhues would be right on 16.7% of these pixels",
         "There is a blue bias",
         "Caution: with fewer than 100 test photos",
-        "<code>evaluate.hue_tolerance</code>",
+        "<code>evaluate.frechet</code>",
     ):
         assert expected in html, expected
     assert html.index(">cat</th>") < html.index(">dog</th>") < html.index(">sail boat</th>")

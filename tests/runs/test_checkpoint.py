@@ -23,11 +23,10 @@ EVERYTHING = {
     "model__dropout": 0.5,
     "train__amp": "bf16",
     "train__ema_decay": 0.9,
-    "train__grad_clip": 1.0,
 }
 
 CPU = torch.device("cpu")
-PROJECTED = {"model__discriminator": "projected", "train__gan_loss": "hinge"}
+PROJECTED = {"model__discriminator": "projected"}
 # Nothing is known of an optimizer that has never updated.
 JOINS_LATER = {"train__gan_start": 0.5, "per_epoch": 5}
 

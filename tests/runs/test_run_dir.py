@@ -74,7 +74,6 @@ def folders() -> list[Path]:
 def test_where_it_was_stopped_changes_nothing(steps, run, num_workers) -> None:
     changes = {
         "train.jitter": 0.1,
-        "train.noise": 0.1,
         "train.ema_decay": 0.9,
         "train.keep": "best",
         "logging.log_every": 4,

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorgan.config import SPACES
@@ -22,26 +21,10 @@ def towards(logits: Tensor, label: float) -> Tensor:
     return -(label * p.log() + (1 - label) * (1 - p).log()).mean()
 
 
-def plain_losses(
-    name: str, d_real: Tensor, d_fake: Tensor
-) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Return the discriminator's loss, and what makes the generator's of its logits."""
-    if name == "vanilla":
-        return (towards(d_real, 1) + towards(d_fake, 0)) / 2, lambda d: towards(d, 1)
-    if name == "lsgan":
-        return (F.mse_loss(d_real, torch.ones_like(d_real)) + (d_fake**2).mean()) / 2, (
-            lambda d: F.mse_loss(d, torch.ones_like(d))
-        )
-    return (F.relu(1 - d_real).mean() + F.relu(1 + d_fake).mean()) / 2, lambda d: -d.mean()
-
-
-@pytest.mark.parametrize("gan_loss", ["vanilla", "lsgan", "hinge"])
 @pytest.mark.parametrize("space", SPACES)
-def test_it_is_the_usual_step(
-    make_step: Callable[..., Pix2Pix], batch: Batch, space: str, gan_loss: str
-) -> None:
+def test_it_is_the_usual_step(make_step: Callable[..., Pix2Pix], batch: Batch, space: str) -> None:
     """The usual one: the generator runs anew for its own update, the discriminator sees a cat."""
-    step = make_step(space, train__gan_loss=gan_loss, train__lambda_l1=10)
+    step = make_step(space, train__lambda_l1=10)
     input, target = batch(space)
     generator, discriminator = deepcopy(step.generator), deepcopy(step.discriminator)
     adam_g, adam_d = (
@@ -59,13 +42,13 @@ def test_it_is_the_usual_step(
             fake = generator(input)
         d_fake = judge(fake)
         d_real = judge(target)
-        loss_d, of_generator = plain_losses(gan_loss, d_real, d_fake)
+        loss_d = (towards(d_real, 1) + towards(d_fake, 0)) / 2
         adam_d.zero_grad()
         loss_d.backward()
         adam_d.step()
 
         fake = generator(input)
-        loss_gan = of_generator(judge(fake))
+        loss_gan = towards(judge(fake), 1)
         loss_l1 = (fake - target).abs().mean()
         adam_g.zero_grad()
         (loss_gan + 10 * loss_l1).backward()
@@ -107,7 +90,8 @@ def test_dropout_depends_on_seed_and_iteration_alone(
 ) -> None:
     def losses(iteration: int, seed: int = 1) -> list[float]:
         step = make_step(**DROPPING)
-        return replace(step, seed=seed).train_step(*batch(side=64), iteration).tolist()
+        step = replace(step, train=step.train.model_copy(update={"seed": seed}))
+        return step.train_step(*batch(side=64), iteration).tolist()
 
     first = losses(7)
     torch.manual_seed(99)
@@ -132,19 +116,6 @@ def test_the_discriminator_joins_after_the_first_epochs(
     assert not same(before_d, weights(step.discriminator))
 
 
-def test_the_generator_waits_while_the_discriminator_learns_alone(
-    make_step: Callable[..., Pix2Pix], batch: Batch
-) -> None:
-    step = make_step(train__discriminator_first=0.5, train__ema_decay=0.5, per_epoch=2)
-    before_d, before_g = weights(step.discriminator), weights(step.generator)
-    for iteration in range(2):
-        assert step.train_step(*batch(), iteration).min() > 0
-    assert not same(before_d, weights(step.discriminator))
-    assert same(before_g, weights(step.generator))
-    step.train_step(*batch(), 2)
-    assert not same(before_g, weights(step.generator))
-
-
 def test_a_discriminator_that_guesses_is_not_heard(
     make_step: Callable[..., Pix2Pix], batch: Batch
 ) -> None:
@@ -156,28 +127,16 @@ def test_a_discriminator_that_guesses_is_not_heard(
         assert same(before, weights(step.generator)) != moves
 
 
-def test_the_discriminator_sees_real_photos_with_more_chroma(
+def test_the_discriminator_sees_generated_photos_with_more_chroma(
     make_step: Callable[..., Pix2Pix], batch: Batch
 ) -> None:
     seen: list[Tensor] = []
-    step = make_step(train__real_chroma=1.5)
+    step = make_step("rgb", train__fake_chroma=1.5)
     step.discriminator.register_forward_pre_hook(lambda network, given: seen.append(given[1]))
-    input, target = batch()
+    input, target = batch("rgb")
+    with torch.no_grad():
+        fake = deepcopy(step.generator)(input)
     step.train_step(input, target, 0)
-    gray = input[:, : target.shape[1]] if target.shape[1] == 3 else 0
-    torch.testing.assert_close(seen[1], gray + 1.5 * (target - gray))
-
-
-def length(network: nn.Module) -> float:
-    return torch.stack([w.grad.norm() for w in network.parameters()]).norm().item()  # type: ignore[union-attr]
-
-
-def test_a_long_gradient_is_shortened(make_step: Callable[..., Pix2Pix], batch: Batch) -> None:
-    free = make_step()
-    free.train_step(*batch(), 0)
-    long = {name: length(getattr(free, name)) for name in ("generator", "discriminator")}
-    most = min(long.values()) / 2
-    step = make_step(train__grad_clip=most)
-    step.train_step(*batch(), 0)
-    assert length(step.discriminator) == pytest.approx(most, rel=1e-3)
-    assert length(step.generator) == pytest.approx(most, rel=1e-3)
+    for shown in (seen[0], seen[2]):
+        torch.testing.assert_close(shown, input + 1.5 * (fake - input))
+    assert torch.equal(seen[1], target)

@@ -100,7 +100,6 @@ def trained(write_arrays: Callable[..., Path], run: Callable[..., None]) -> byte
         {"model.norm": "instance"},
         {"train.flip": False},
         {"train.jitter": 0.2},
-        {"train.noise": 0.1},
         {"train.lr_schedule": "cosine"},
     ],
     ids=str,
@@ -139,11 +138,6 @@ REFUSALS = {
         "fp16",
         "train.amp is 'fp16', which needs a CUDA device (this one is cpu); it should be auto, bf16 "
         "or off",
-    ),
-    "train.sync_batchnorm": (
-        True,
-        "train.sync_batchnorm is true, which works on GPUs alone (this device is cpu); it should "
-        "be false",
     ),
     "runtime.devices": (
         1024,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -34,47 +34,40 @@ def at_gain(lightness: Tensor, ab: Tensor, gain: float) -> UInt8Array:
     return pictures
 
 
-class GainSearch:
-    """Finds the gain at which predicted colours are `SHARE` as colourful as the truth.
+def equal_gain(batches: Iterable[tuple[Tensor, Tensor, UInt8Array]]) -> tuple[float, bool]:
+    """Find the gain at which predicted colours are `SHARE` as colourful as the truth.
 
-    Fed in batches; keeps no pictures. Colourfulness is that of Hasler and Suesstrunk, within 0.5%
-    of the aim at the gain found.
+    Batches are lightness and ab as for `at_gain`, and the true pictures `(N, H, W, 3)`; none is
+    kept. Colourfulness is that of Hasler and Suesstrunk, within 0.5% of the aim at the gain found.
+
+    Returns:
+        The gain, and whether it is enough: `MAX_GAIN` and False for too pale a model.
+
+    Raises:
+        ColorganError: the truth is gray.
     """
-
-    def __init__(self) -> None:
-        self._sums = np.zeros(len(GAINS))
-        self._truth = 0.0
-        self._count = 0
-
-    def update(self, lightness: Tensor, ab: Tensor, truth: UInt8Array) -> None:
-        """Add photos: predicted colours as for `at_gain`, and their truth `(N, H, W, 3)`."""
-        lightness, ab = lightness[..., ::2, ::2], ab[..., ::2, ::2]
+    found, true, count = np.zeros(len(GAINS)), 0.0, 0
+    for lightness, ab, truth in batches:
         for i, gain in enumerate(GAINS):
-            self._sums[i] += colorfulness(at_gain(lightness, ab, gain)).sum()
-        self._truth += colorfulness(truth[:, ::2, ::2]).sum()
-        self._count += len(truth)
-
-    def compute(self) -> tuple[float, bool]:
-        """Return the gain, and whether it is enough: `MAX_GAIN` and False for too pale a model.
-
-        Raises:
-            ColorganError: the truth is gray.
-        """
-        found, truth = self._sums / self._count, self._truth / self._count
-        if truth < GRAY:
-            raise ColorganError(
-                f"the photos are gray (mean colourfulness {truth:.2f}), so colours cannot be "
-                "measured on them; they should be colour photos: `min_chroma` in params.yaml, such "
-                "as 2, rejects gray ones"
-            )
-        aim = SHARE * truth
-        if found.max() < aim:
-            return MAX_GAIN, False
-        if found[0] > aim:
-            return float(GAINS[0] * aim / found[0]), True
-        # In logarithms colourfulness is nearly a straight line.
-        curve = PchipInterpolator(np.log(GAINS), np.log(np.maximum(found, 1e-6)))
-        return float(np.exp(curve.solve(np.log(aim), extrapolate=False)[0])), True
+            shown = at_gain(lightness[..., ::2, ::2], ab[..., ::2, ::2], gain)
+            found[i] += colorfulness(shown).sum()
+        true += colorfulness(truth[:, ::2, ::2]).sum()
+        count += len(truth)
+    found, true = found / count, true / count
+    if true < GRAY:
+        raise ColorganError(
+            f"the photos are gray (mean colourfulness {true:.2f}), so colours cannot be "
+            "measured on them; they should be colour photos: `min_chroma` in params.yaml, such "
+            "as 2, rejects gray ones"
+        )
+    aim = SHARE * true
+    if found.max() < aim:
+        return MAX_GAIN, False
+    if found[0] > aim:
+        return float(GAINS[0] * aim / found[0]), True
+    # In logarithms colourfulness is nearly a straight line.
+    curve = PchipInterpolator(np.log(GAINS), np.log(np.maximum(found, 1e-6)))
+    return float(np.exp(curve.solve(np.log(aim), extrapolate=False)[0])), True
 
 
 def ciede2000_ecf(errors: Sequence[float] | FloatArray, reached: bool) -> float:

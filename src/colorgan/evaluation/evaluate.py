@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from colorgan.config import EvaluateParams, Params
 from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics, summary
-from colorgan.evaluation.equal_colorfulness import GainSearch, at_gain, ciede2000_ecf
-from colorgan.evaluation.frechet import NetworkDistances
+from colorgan.evaluation.equal_colorfulness import at_gain, ciede2000_ecf, equal_gain
+from colorgan.evaluation.frechet import Lite2Features, Moments, frechet_distance
 from colorgan.evaluation.metrics import FloatArray
 from colorgan.evaluation.summary import COLUMNS, PREFIXES, TRUTH_MEASURES, Summary
 from colorgan.model import ColoredBatch, Model
@@ -85,34 +86,35 @@ def measure(model: Model, split: Split, cfg: EvaluateParams) -> Evaluation:
 
     They are coloured twice: the gain of equal colourfulness is known only after all of them.
     """
-    search = GainSearch()
-    for batch in model.colorize_split(split, cfg.batch_size):
-        search.update(batch.lightness, batch.ab, batch.truth)
-    gain, reached = search.compute()
+    batches = model.colorize_split(split, cfg.batch_size)
+    gain, reached = equal_gain((batch.lightness, batch.ab, batch.truth) for batch in batches)
     tables: list[pd.DataFrame] = []
     errors: list[float] = []
     hues = {kind: np.zeros(metrics.HUE_BINS) for kind in ("truth", "generated")}
-    distances = NetworkDistances(cfg, model.device)
+    features = Lite2Features(model.device) if cfg.frechet else None
+    moments: dict[str, Moments] = defaultdict(Moments)
     for batch in model.colorize_split(split, cfg.batch_size):
         pictures = {kind: getattr(batch, kind) for kind in PREFIXES}
         lab = {kind: metrics.lab_from_pictures(pictures[kind]) for kind in PREFIXES}
-        tables.append(measure_photos(batch, lab, cfg))
+        tables.append(measure_photos(batch, lab))
         for kind in hues:
-            shares = metrics.hue_histogram(lab[kind], chromatic=cfg.chromatic)
-            hues[kind] += shares * (len(batch.truth) / len(split))
+            hues[kind] += metrics.hue_histogram(lab[kind]) * (len(batch.truth) / len(split))
         equal = at_gain(batch.lightness, batch.ab, gain)
         errors += metrics.ciede2000(equal, batch.truth).tolist()
-        distances.update({**pictures, "equal": equal})
+        if features:
+            for kind, shown in {**pictures, "equal": equal}.items():
+                moments[kind].update(features(shown))
     photos = split.index[["id", "label"]].join(pd.concat(tables, ignore_index=True))
     photos.insert(0, "space", model.space.name)
     photos.insert(1, "photo", np.arange(len(photos)))
     content = summary.summarise(photos)
-    found = distances.compute()
-    content["gray"] |= found["gray"]
-    content["generated"] |= found["generated"]
+    if features:
+        for kind in ("gray", "generated"):
+            content[kind]["frechet_lite2"] = frechet_distance(moments[kind], moments["truth"])
     content["generated"] |= {"gain": gain, "ciede2000_ecf": ciede2000_ecf(errors, reached)}
-    for name, value in found["equal"].items():
-        content["generated"][f"{name}_ecf"] = value if reached else math.nan
+    if features:
+        distance = frechet_distance(moments["equal"], moments["truth"]) if reached else math.nan
+        content["generated"]["frechet_lite2_ecf"] = distance
     return Evaluation(
         photos=photos,
         hues=pd.DataFrame({"space": model.space.name, "hue": metrics.hue_bin_centers(), **hues}),
@@ -120,9 +122,7 @@ def measure(model: Model, split: Split, cfg: EvaluateParams) -> Evaluation:
     )
 
 
-def measure_photos(
-    batch: ColoredBatch, lab: Mapping[str, FloatArray], cfg: EvaluateParams
-) -> pd.DataFrame:
+def measure_photos(batch: ColoredBatch, lab: Mapping[str, FloatArray]) -> pd.DataFrame:
     """Return the columns `summary.COLUMNS` of the photos of a batch; `lab` has them in CIE Lab.
 
     `hue_share` is NaN for a photo without colour.
@@ -137,9 +137,7 @@ def measure_photos(
             "ciede2000": metrics.ciede2000(lab[kind], lab["truth"]),
             "colorfulness": metrics.colorfulness(pictures),
             "colorfulness_abs": metrics.colorfulness_abs(pictures),
-            "hue_share": metrics.hue_share(
-                lab[kind], lab["truth"], chromatic=cfg.chromatic, tolerance=cfg.hue_tolerance
-            ),
+            "hue_share": metrics.hue_share(lab[kind], lab["truth"]),
             "shift_a": shift_a,
             "shift_b": shift_b,
         }

@@ -1,13 +1,14 @@
-"""Distances on network features, over a whole split: `frechet_lite2`, FID and LPIPS."""
+"""`frechet_lite2`: the Frechet distance of pictures from the truth on EfficientNet-Lite2 features.
+
+A measure of our own, on another scale than FID; lower is better. It is too large on few photos (two
+halves of the same 400 photos are 150 apart): compare it only on the same photos.
+
+Source: Heusel et al. (2017), who measure it on Inception features (FID).
+"""
 
 from __future__ import annotations
 
-import http.client
 import math
-import socket
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,106 +18,16 @@ from torch import Tensor
 
 from colorgan import color
 from colorgan.color import UInt8Array
-from colorgan.config import EvaluateParams
-from colorgan.errors import ColorganError
 from colorgan.networks.backbones import frozen_backbone
 
 Float64Array = npt.NDArray[np.float64]
 
-COMPARED = ("generated", "gray")
-"""Kinds of pictures whose FID and LPIPS are measured."""
 SIDE = 224
 """Pictures are resized to this many pixels; other sizes give other distances."""
 CHUNK = 32
 """Pictures per forward pass: the activations take about 10 MB each."""
 NEGLIGIBLE = 1e-12
 """Variances below this share of the largest are rounding errors of 0."""
-DOWNLOAD_TIMEOUT_S = 30.0
-
-
-class NetworkDistances:
-    """Computes the distances of kinds of pictures from the truth, updated batch by batch.
-
-    `frechet_lite2`: `frechet_distance` on features of EfficientNet-Lite2. Our own measure: it is on
-        another scale than FID.
-    `fid`: Frechet distance on Inception features (2048, pool 3), by torchmetrics.
-    `lpips`: mean distance of AlexNet features of a picture and its truth, 0 to about 1, by
-        torchmetrics.
-
-    Lower is better for all three. Both Frechet distances are too large on few photos (two halves of
-    the same 400 photos are 150 apart by `frechet_lite2`) and NaN for a single photo: compare them
-    only on the same photos.
-
-    Source: Heusel et al. (2017) for FID, Zhang et al. (2018) for LPIPS.
-
-    The networks run on `device`, but on the CPU instead of Apple's MPS, which lacks float64.
-
-    Raises:
-        ColorganError: a network could not be loaded; names the package or the parameter.
-    """
-
-    def __init__(self, cfg: EvaluateParams, device: torch.device) -> None:
-        self._device = torch.device("cpu") if device.type == "mps" else device
-        self._features = Lite2Features(self._device) if cfg.frechet else None
-        self._moments: dict[str, Moments] = defaultdict(Moments)
-        self._fid = self._load("fid") if cfg.fid else {}
-        self._lpips = self._load("lpips") if cfg.lpips else {}
-
-    def _load(self, name: str) -> dict[str, Any]:
-        """Return one metric per kind of picture; its weights are downloaded the first time."""
-        timeout = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
-        try:
-            # torchmetrics takes seconds to import, and most evaluations do without it.
-            from torchmetrics.image import fid, lpip
-
-            build: dict[str, Callable[[], Any]] = {
-                "fid": lambda: fid.FrechetInceptionDistance(feature=2048),
-                "lpips": lambda: lpip.LearnedPerceptualImagePatchSimilarity("alex", normalize=True),
-            }
-            return {kind: build[name]().to(self._device) for kind in COMPARED}
-        except (OSError, RuntimeError, ImportError, http.client.HTTPException) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ColorganError(
-                f"evaluate.{name} is true, but the weights of its network could not be loaded "
-                f"({reason}): set evaluate.{name} to false in params.yaml, or run once with a "
-                "connection to the internet"
-            ) from None
-        finally:
-            socket.setdefaulttimeout(timeout)
-
-    @torch.inference_mode()
-    def update(self, batch: Mapping[str, UInt8Array]) -> None:
-        """Add photos: `truth`, the kinds of `COMPARED` and any others, each `(N, H, W, 3)`."""
-        if self._features:
-            for kind, shown in batch.items():
-                self._moments[kind].update(self._features(shown))
-        for kind in COMPARED:
-            pictures, truth = self._tensor(batch[kind]), self._tensor(batch["truth"])
-            if self._fid:
-                self._fid[kind].update(truth, real=True)
-                self._fid[kind].update(pictures, real=False)
-            if self._lpips:
-                self._lpips[kind].update(pictures / 255, truth / 255)
-
-    def compute(self) -> dict[str, dict[str, float]]:
-        """Return the distances by name, for each kind but the truth."""
-        values: dict[str, dict[str, float]] = defaultdict(dict)
-        for kind, moments in self._moments.items():
-            if kind != "truth":
-                values[kind]["frechet_lite2"] = frechet_distance(moments, self._moments["truth"])
-        for kind in COMPARED:
-            if self._fid:
-                metric = self._fid[kind]
-                several = int(metric.real_features_num_samples) > 1
-                values[kind]["fid"] = float(metric.compute()) if several else math.nan
-            if self._lpips:
-                values[kind]["lpips"] = float(self._lpips[kind].compute())
-        return values
-
-    def _tensor(self, pictures: UInt8Array) -> Tensor:
-        """Return pictures `(N, H, W, 3)` as uint8 `(N, 3, H, W)` on the device."""
-        return torch.from_numpy(pictures).to(self._device).movedim(-1, 1)
 
 
 class Lite2Features:
@@ -185,7 +96,7 @@ def frechet_distance(pictures: Moments, truth: Moments) -> float:
 
     |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)) of means m and covariances S. With S' = R R^T, S S' has
     the eigenvalues of the symmetric R^T S R and zeros. This is exact for covariances of low rank
-    (fewer photos than features), where the matrix root of torchmetrics is slower and off by 1e-4.
+    (fewer photos than features), where SciPy's matrix root is slower and off by 1e-4.
 
     Source: Dowson and Landau, "The Frechet distance between multivariate normal distributions"
     (1982).

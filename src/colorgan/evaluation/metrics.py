@@ -30,6 +30,10 @@ PSNR_CAP = 100.0
 """PSNR in dB of identical pictures, for which the formula gives infinity."""
 HUELESS = 2.0
 """A generated pixel with less chroma than this looks gray: its hue counts as wrong."""
+CHROMATIC = 10.0
+"""A pixel with at least this chroma (Lab units) has a visible colour: its hue counts."""
+HUE_TOLERANCE = 30.0
+"""A hue within this many degrees is right."""
 HUE_BINS = 36
 """Bins of the hue histogram: 10 degrees each."""
 
@@ -126,22 +130,19 @@ def colorfulness_abs(pictures: UInt8Array) -> FloatArray:
     return _colorfulness(np.abs(rg), np.abs(yb))
 
 
-def hue_share(
-    pictures: Pictures, truth: Pictures, *, chromatic: float, tolerance: float
-) -> FloatArray:
+def hue_share(pictures: Pictures, truth: Pictures) -> FloatArray:
     """Return the share, 0..1, of the truth's chromatic pixels whose hue is about right.
 
     Hue is the angle of (a, b) in Lab. A generated pixel with chroma below `HUELESS` counts as
-    wrong, so the gray picture scores 0. Random hues score tolerance / 180. NaN if the truth has no
-    chromatic pixel. Pixels of the truth are chromatic from the chroma `chromatic` on; hues are
-    right if they differ by up to `tolerance` degrees.
+    wrong, so the gray picture scores 0. Random hues score `HUE_TOLERANCE` / 180. NaN if the truth
+    has no pixel of `CHROMATIC` or more.
     """
     chroma, hue = color.chroma_and_hue(lab_from_pictures(pictures))
     true_chroma, true_hue = color.chroma_and_hue(lab_from_pictures(truth))
-    counted = true_chroma >= chromatic
+    counted = true_chroma >= CHROMATIC
     apart = np.abs(hue - true_hue)
     apart = np.minimum(apart, 2 * np.pi - apart)
-    right = counted & (chroma >= HUELESS) & (apart <= math.radians(tolerance))
+    right = counted & (chroma >= HUELESS) & (apart <= math.radians(HUE_TOLERANCE))
     total = counted.sum(axis=(-2, -1))
     share = right.sum(axis=(-2, -1)) / np.maximum(total, 1)
     return cast(FloatArray, np.where(total > 0, share, np.nan))
@@ -160,17 +161,17 @@ def color_shift(pictures: Pictures, truth: Pictures) -> tuple[FloatArray, FloatA
     return moved[..., 1], moved[..., 2]
 
 
-def hue_histogram(pictures: Pictures, *, chromatic: float) -> FloatArray:
+def hue_histogram(pictures: Pictures) -> FloatArray:
     """Return the share of all pixels in each hue bin, `(36,)`, of one picture or several together.
 
-    Bin i counts the chromatic pixels (chroma >= `chromatic`) with a hue from 10 i up to
+    Bin i counts the chromatic pixels (chroma >= `CHROMATIC`) with a hue from 10 i up to
     10 (i + 1) degrees: 0 is red-purple (+a), 90 yellow (+b), 180 green (-a), 270 blue (-b). The sum
     of the bins is the share of chromatic pixels: 0 for gray.
     """
     chroma, hue = color.chroma_and_hue(lab_from_pictures(pictures))
     # The remainder moves -pi..0 to the upper bins, and a hue of exactly pi to bin 18.
     bins = np.floor(hue * (HUE_BINS / (2 * math.pi))).astype(np.int64) % HUE_BINS
-    counts = np.bincount(bins[chroma >= chromatic], minlength=HUE_BINS)
+    counts = np.bincount(bins[chroma >= CHROMATIC], minlength=HUE_BINS)
     shares: FloatArray = counts / bins.size
     return shares
 

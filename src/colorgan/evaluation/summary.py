@@ -1,20 +1,13 @@
-"""Means over per_photo.csv: the content of metrics.json and per_class.csv, and a table of them."""
+"""Means over per_photo.csv: the content of metrics.json and per_class.csv."""
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from rich import box
-from rich.table import Table
-
-from colorgan import paths
-from colorgan.errors import ColorganError
 
 Summary = dict[str, Any]
 
@@ -43,33 +36,6 @@ COLUMNS = (
 RESAMPLES = 2000
 RESAMPLES_AT_ONCE = 50
 """Bounds the memory of the bootstrap: 3 MB of indices for 8000 photos."""
-
-TABLE = (
-    ("PSNR\ndB ↑", "psnr", "{:.2f}"),
-    ("SSIM\n↑", "ssim", "{:.3f}"),
-    ("CIEDE\n2000 ↓", "ciede2000", "{:.2f}"),
-    ("FD ↓\nLite2", "frechet_lite2", "{:.1f}"),
-    ("gain", "gain", "{:.2f}"),
-    ("CIEDE\nECF ↓", "ciede2000_ecf", "{:.2f}"),
-    ("FD ↓\nECF", "frechet_lite2_ecf", "{:.1f}"),
-    ("colour-\nfulness", "colorfulness", "{:.1f}"),
-    ("gap\n↓", "colorfulness_gap", "{:.1f}"),
-    ("hue to\n{}° ↑", "hue_share", "{:.1%}"),
-    ("shift\na", "shift_a", "{:+.1f}"),
-    ("shift\nb", "shift_b", "{:+.1f}"),
-    ("FID\n↓", "fid", "{:.1f}"),
-    ("LPIPS\n↓", "lpips", "{:.3f}"),
-)
-"""Heading (`{}` is the hue tolerance), key in metrics.json and format of each column."""
-ABOUT_ECF = (
-    "ECF: at equal colourfulness, with so much gain of the predicted colours that they\n"
-    "are 85% as colourful as the truth."
-)
-ABOUT_FRECHET = (
-    "FD Lite2: Fréchet distance on features of EfficientNet-Lite2; on another scale\n"
-    "than FID. It is too large on few photos: compare it only on the same photos."
-)
-RUN_EVALUATE = "run `dvc repro evaluate` (or `python -m colorgan evaluate`)"
 
 
 def summarise(photos: pd.DataFrame) -> Summary:
@@ -152,58 +118,3 @@ def flat(summary: Summary) -> dict[str, float]:
         for name, value in summary[kind].items()
         if value is not None
     }
-
-
-def metrics_table(hue_tolerance: float, path: Path = paths.METRICS) -> Table:
-    """Return metrics.json as a table, 100 characters wide (114 with FID and LPIPS).
-
-    `hue_tolerance` is that of `evaluate` in degrees, for the heading of the hue share.
-
-    Raises:
-        ColorganError: the file is missing or was not written by `evaluate`.
-    """
-    content = _read(path)
-    present = {key for summary in content.values() for key in summary["generated"]}
-    columns = [column for column in TABLE if column[1] in present]
-    caption = [
-        f"{space}: {summary['photos']} photos, colourfulness of the truth "
-        + _cell(summary["truth"]["colorfulness"], "{:.1f}")
-        for space, summary in content.items()
-    ]
-    if "ciede2000_ecf" in present:
-        caption.append(ABOUT_ECF)
-    if "frechet_lite2" in present:
-        caption.append(ABOUT_FRECHET)
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        caption="\n".join(caption),
-        caption_justify="left",
-    )
-    table.add_column("picture", no_wrap=True)
-    for heading, _, _ in columns:
-        table.add_column(heading.format(f"{hue_tolerance:g}"), justify="right", no_wrap=True)
-    for space, summary in content.items():
-        for kind in ("generated", "gray"):
-            cells = (_cell(summary[kind].get(key), form) for _, key, form in columns)
-            table.add_row(f"{space} {kind}", *cells, end_section=kind == "gray")
-    return table
-
-
-def _cell(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
-
-
-def _read(path: Path) -> dict[str, Summary]:
-    try:
-        content: dict[str, Summary] = json.loads(path.read_text(encoding="utf-8"))
-        if all(summary.keys() >= {"photos", "generated", "gray", "truth"}
-               for summary in content.values()):  # fmt: skip
-            return content
-    except FileNotFoundError:
-        raise ColorganError(f"{path} does not exist: {RUN_EVALUATE} first") from None
-    except (ValueError, AttributeError):
-        pass
-    raise ColorganError(f"{path} does not hold the metrics of a space: {RUN_EVALUATE} again")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +30,11 @@ TOLERANCE = 1e-3
 """Largest difference allowed from PyTorch. Outputs are in -1..1, where a byte is 1/128."""
 
 
-def export(model: Model, path: Path, real: Sequence[FloatArray] = ()) -> tuple[float, int]:
+def export(model: Model, path: Path) -> float:
     """Write a generator as ONNX with dynamic batch, height and width, if it agrees with PyTorch.
 
-    They are compared on 6 random inputs of three sizes and on `real` ones `(I, H, W)`; if it takes
-    hints, which are then an optional input, with random ones too.
-
-    Returns:
-        The largest difference of an output from PyTorch's, and the number of inputs compared.
+    They are compared on random inputs of three sizes; if it takes hints, which are then an optional
+    input, with random ones too. Returns the largest difference of an output from PyTorch's.
 
     Raises:
         ColorganError: the outputs differ by more than TOLERANCE; nothing is written then.
@@ -55,10 +51,9 @@ def export(model: Model, path: Path, real: Sequence[FloatArray] = ()) -> tuple[f
     with io.file_aside(path) as aside:
         onnx.save(graph, str(aside))
         network = OnnxNetwork(aside)
-        inputs = _random_inputs(model) + [photo[None] for photo in real]
         difference = max(
             float(np.abs(x - y).max())
-            for input in inputs
+            for input in _random_inputs(model)
             for x, y in zip(
                 _outputs(network, input), _outputs(TorchNetwork(model, ""), input), strict=True
             )
@@ -68,13 +63,13 @@ def export(model: Model, path: Path, real: Sequence[FloatArray] = ()) -> tuple[f
                 f"the exported network is off by {difference:.2g} from torch's, more than "
                 f"{TOLERANCE:g}: {path.name} was not written"
             )
-    return difference, sum(map(len, inputs))
+    return difference
 
 
 def _to_onnx(model: Model) -> Any:
     import torch
 
-    from colorgan.model import WithGain, WithHints
+    from colorgan.model import WithGain
     from colorgan.networks.layers import pad_evenly
 
     network: torch.nn.Module = copy.deepcopy(model.generator).cpu()
@@ -84,8 +79,7 @@ def _to_onnx(model: Model) -> Any:
     if model.takes_hints:
         examples.append(torch.zeros(2, 3, side, 2 * side))
         names.append(FEATURES)
-    with_gain = WithHints if model.takes_hints else WithGain
-    network = with_gain(network, model.space, model.gain).eval()
+    network = WithGain(network, model.space, model.gain).eval()
     free = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
         network, tuple(examples), dynamo=True,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from colorgan.evaluation.metrics import CHROMATIC
 from colorgan.reporting.measures import (
     CIEDE2000,
     COLORFULNESS,
@@ -160,16 +161,13 @@ def colorfulness(scores: Scores) -> list[str]:
     return [f"About as colourful as the true photos on average {numbers}."]
 
 
-def hue_balance(hues: pd.DataFrame, chromatic: float) -> list[str]:
-    """Say which hues are produced too often and which too seldom.
-
-    A pixel was counted as having a hue if its chroma is `chromatic` or more.
-    """
+def hue_balance(hues: pd.DataFrame) -> list[str]:
+    """Say which hues are produced too often and which too seldom."""
     shares = hues[["truth", "generated"]]
     totals = shares.sum()
     sentences = [
         f"{totals['generated']:.0%} of the generated pixels have a visible colour (chroma of "
-        f"{chromatic:g} or more), {totals['truth']:.0%} of the true ones."
+        f"{CHROMATIC:g} or more), {totals['truth']:.0%} of the true ones."
     ]
     named = shares.groupby(hues["hue"].map(hue_name), sort=False).sum()
     over, under = (

@@ -39,14 +39,10 @@ class Measure:
     factor: float = 1.0
 
     @property
-    def title(self) -> str:
-        """The label with its first letter in upper case."""
-        return self.label[:1].upper() + self.label[1:]
-
-    @property
     def heading(self) -> str:
-        """The title with the unit, for a table whose cells are `bare`."""
-        return f"{self.title} ({self.unit.strip()})" if self.unit else self.title
+        """The label and the unit, for a table whose cells are `bare`."""
+        title = self.label[:1].upper() + self.label[1:]
+        return f"{title} ({self.unit.strip()})" if self.unit else title
 
     @property
     def direction(self) -> str:
@@ -83,8 +79,6 @@ GAIN = Measure("gain", "gain of equal colourfulness (ECF)", "", 2)
 CIEDE2000_ECF = Measure("ciede2000_ecf", "CIEDE2000 at ECF", "", 2, False)
 FRECHET_LITE2_ECF = Measure("frechet_lite2_ecf", "Fréchet distance (Lite2) at ECF", "", 1, False)
 FRECHET_LITE2 = Measure("frechet_lite2", "Fréchet distance (Lite2)", "", 1, False)
-FID = Measure("fid", "FID", "", 1, False)
-LPIPS = Measure("lpips", "LPIPS", "", 3, False)
 
 HUES: tuple[tuple[str, int, int], ...] = (
     ("pink", -20, 10),

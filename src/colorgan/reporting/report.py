@@ -9,6 +9,7 @@ from dataclasses import replace
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from colorgan.config import Params, flat
+from colorgan.evaluation.metrics import HUE_TOLERANCE
 from colorgan.reporting import findings, measures
 from colorgan.reporting.measures import number, readable
 from colorgan.reporting.results import Results
@@ -24,8 +25,6 @@ MEASURES = (
     measures.GAIN,
     measures.CIEDE2000_ECF,
     measures.FRECHET_LITE2_ECF,
-    measures.FID,
-    measures.LPIPS,
 )
 CLASS_MEASURES = (
     measures.PSNR,
@@ -59,14 +58,14 @@ def render(params: Params, results: Mapping[str, Results], images: Mapping[str, 
         measures=[measure for measure in MEASURES if measure.key in computed],
         colorfulness=measures.COLORFULNESS,
         axes=findings.AXES,
-        findings={space: findings_by_heading(result, params) for space, result in results.items()},
+        findings={space: findings_by_heading(result) for space, result in results.items()},
         class_measures=CLASS_MEASURES,
         classes={
             space: result.per_class.sort_values(["ciede2000", "label"]).to_dict("records")
             for space, result in results.items()
         },
         few_in_class=FEW_IN_CLASS,
-        hue_tolerance=params.evaluate.hue_tolerance,
+        hue_tolerance=HUE_TOLERANCE,
         parameters={name: [column[name] for column in columns] for name in columns[0]},
         shared_parameters=flat(params.evaluate, "evaluate.") | flat(params.render, "render."),
         images={
@@ -76,11 +75,11 @@ def render(params: Params, results: Mapping[str, Results], images: Mapping[str, 
     )
 
 
-def findings_by_heading(result: Results, params: Params) -> dict[str, list[str]]:
+def findings_by_heading(result: Results) -> dict[str, list[str]]:
     """Return the sentences about one space, by heading."""
     return {
         "Against the gray picture": findings.against_gray(result.per_photo),
         "Colour bias": findings.color_bias(result.scores),
         "Amount of colour": findings.colorfulness(result.scores),
-        "Hues": findings.hue_balance(result.hues, params.evaluate.chromatic),
+        "Hues": findings.hue_balance(result.hues),
     }

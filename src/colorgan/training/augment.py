@@ -1,38 +1,23 @@
-"""Augmentation on the training device: convert a batch to floats, flip, crop and add noise."""
+"""Random changes of the batches: flips and crops, and colour hints at random places."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from colorgan.config import TrainParams
-from colorgan.data.loader import AUGMENTATION, Batch, stream
+from colorgan.data.loader import AUGMENTATION, HINTS, Batch, stream
 from colorgan.networks.layers import channels_last
 from colorgan.runs.runtime import Group
 from colorgan.spaces import Space
 
-
-class AugmentationDraws(NamedTuple):
-    """Random numbers for the N photos of a batch, uniform in 0..1.
-
-    They are drawn on the CPU, so that every device gets the same.
-    """
-
-    flip: Tensor
-    """`(N,)`, below a half for photos that are mirrored."""
-    crop: Tensor
-    """`(N, 2)`, the place of the crop."""
-    noise: Tensor
-    """`(N, 2)`, the strength of the noise and its seed."""
-
-    @classmethod
-    def draw(cls, n: int, random: torch.Generator, rows: slice = slice(None)) -> AugmentationDraws:
-        """Draw for a batch of `n` photos; return those of some rows."""
-        shapes = ((n,), (n, 2), (n, 2))
-        return cls(*(torch.rand(*shape, generator=random)[rows] for shape in shapes))
+HINT_SIZES = (1, 3, 5, 7, 9)
+"""Sides in pixels of the patches that are hints."""
+STOP = 1 / 8
+"""Parameter of the geometric distribution of the number of hints, whose mean is 8."""
+MOST_DRAWN = 64
 
 
 def prepare_batch(
@@ -44,53 +29,39 @@ def prepare_batch(
     of its own photos, so that a group augments the batch as one process would.
     """
     share = len(batch[0])
-    rows = slice(group.rank * share, (group.rank + 1) * share)
-    random = stream(train.seed, iteration, AUGMENTATION)
-    draws = AugmentationDraws.draw(share * group.world_size, random, rows)
-    input, target = augment(*space.encode(*batch), draws, flip=train.flip, jitter=train.jitter)
-    if train.noise:
-        input, target = add_noise(space, input, target, draws, train.noise)
-    layout = channels_last if train.channels_last else Tensor.contiguous
-    return layout(input), layout(target)
-
-
-def augment(
-    input: Tensor, target: Tensor, draws: AugmentationDraws, *, flip: bool, jitter: float
-) -> tuple[Tensor, Tensor]:
-    """Mirror half of the photos, enlarge all by `jitter` and crop them at random places.
-
-    Input `(N, I, H, W)` and target `(N, C, H, W)`, float32, are moved alike. A jitter of 0.117
-    enlarges 256 px to 286 before the crop, as in pix2pix.
-    """
-    channels = input.shape[1]
+    own = slice(group.rank * share, (group.rank + 1) * share)
+    random, total = stream(train.seed, iteration, AUGMENTATION), share * group.world_size
+    # Drawn on the CPU, so that every device gets the same.
+    flips, places = torch.rand(total, generator=random), torch.rand(total, 2, generator=random)
+    input, target = space.encode(*batch)
+    # Input and target are moved alike.
     both = torch.cat((input, target), dim=1)
-    if flip:
-        mirrored = _to_device(draws.flip < 0.5, both.device)
-        both = torch.where(mirrored[:, None, None, None], both.flip(-1), both)
-    if jitter:
-        both = _crop(both, 1 + jitter, draws.crop)
-    return both[:, :channels], both[:, channels:]
+    if train.flip:
+        both = mirror(both, flips[own] < 0.5)
+    if train.jitter:
+        both = crop(both, 1 + train.jitter, places[own])
+    layout = channels_last if train.channels_last else Tensor.contiguous
+    channels = input.shape[1]
+    return layout(both[:, :channels]), layout(both[:, channels:])
 
 
-def add_noise(
-    space: Space, input: Tensor, target: Tensor, draws: AugmentationDraws, strongest: float
-) -> tuple[Tensor, Tensor]:
-    """Add Gaussian noise to the lightness of about half of the photos, like film grain.
+def mirror(photos: Tensor, mirrored: Tensor) -> Tensor:
+    """Mirror some of the photos `(N, C, H, W)` left to right; `mirrored` is `(N,)`, bool."""
+    which = _to_device(mirrored, photos.device)[:, None, None, None]
+    return torch.where(which, photos.flip(-1), photos)
 
-    Input `(N, I, H, W)` and target `(N, C, H, W)` are in [-1, 1]. The colours of the target stay as
-    they are, but a target that holds lightness gets the noise too. Each photo has a standard
-    deviation of its own, at most `strongest` of the range.
+
+def crop(photos: Tensor, zoom: float, places: Tensor) -> Tensor:
+    """Enlarge photos `(N, C, H, W)` by `zoom` and crop them; `places` is `(N, 2)` in 0..1.
+
+    A zoom of 1.117 enlarges 256 px to 286 before the crop, as in pix2pix.
     """
-    n, _, height, width = input.shape
-    noise = input.new_zeros(n, 1, height, width)
-    for i, (share, seed) in enumerate(draws.noise.tolist()):
-        if share > 0.5:
-            random = torch.Generator(input.device).manual_seed(int(seed * 2**24))
-            drawn = torch.randn(height, width, generator=random, device=input.device)
-            # Inputs have a range of 2.
-            noise[i, 0] = drawn * (2 * strongest * (2 * share - 1))
-    noise = noise.expand_as(input)
-    return input + noise, target + space.gray_output(noise)
+    theta = torch.zeros(len(photos), 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / zoom
+    theta[:, :, 2] = (places * 2 - 1) * (1 - 1 / zoom)
+    theta = _to_device(theta, photos.device)
+    grid = F.affine_grid(theta, list(photos.shape), align_corners=False)
+    return F.grid_sample(photos, grid, padding_mode="border", align_corners=False)
 
 
 def _to_device(x: Tensor, device: torch.device) -> Tensor:
@@ -98,11 +69,42 @@ def _to_device(x: Tensor, device: torch.device) -> Tensor:
     return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
 
-def _crop(photos: Tensor, zoom: float, place: Tensor) -> Tensor:
-    """Enlarge by `zoom` and crop back to size; `place` is `(N, 2)` in 0..1."""
-    theta = torch.zeros(len(photos), 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1 / zoom
-    theta[:, :, 2] = (place * 2 - 1) * (1 - 1 / zoom)
-    theta = _to_device(theta, photos.device)
-    grid = F.affine_grid(theta, list(photos.shape), align_corners=False)
-    return F.grid_sample(photos, grid, padding_mode="border", align_corners=False)
+def draw_hints(ab: Tensor, share: float, seed: int, iteration: int, group: Group) -> Tensor:
+    """Draw hints for a share of the photos: `(N, 3, H, W)`, ab / 110 and a mask of 0 and 1.
+
+    `ab` is the true ab / 110 `(N, 2, H, W)`. A photo has a geometric number of square patches at
+    uniform places, each of the mean colour inside. The draws depend on the seed and the iteration;
+    each process of a group takes those of its own photos.
+
+    Source: Zhang et al. 2017, section 3.2, with uniform places instead of central ones.
+    """
+    n, _, height, width = ab.shape
+    random = stream(seed, iteration, HINTS)
+    total = n * group.world_size
+    draws = (
+        torch.rand(total, 2, generator=random),
+        torch.rand(total, MOST_DRAWN, 3, generator=random),
+    )
+    own = slice(group.rank * n, (group.rank + 1) * n)
+    photos, places = (draw[own].double().numpy() for draw in draws)
+    counts = 1 + np.log1p(-photos[:, 1]) // np.log1p(-STOP)
+    counts = np.where(photos[:, 0] < share, np.minimum(counts, MOST_DRAWN), 0)
+    # Which point covers each pixel: 0 is none, else its place in the list of all, from 1.
+    covering = np.zeros((n, height, width), np.int64)
+    points: list[tuple[int, int, int, int]] = []
+    for photo, count in enumerate(counts.astype(int)):
+        for y, x, size in (places[photo, :count] * (height, width, len(HINT_SIZES))).astype(int):
+            points.append((photo, y, x, size))
+            reach = HINT_SIZES[size] // 2
+            rows = slice(max(0, y - reach), y + reach + 1)
+            covering[photo, rows, max(0, x - reach) : x + reach + 1] = len(points)
+    means = torch.stack(
+        [F.avg_pool2d(ab, k, 1, k // 2, count_include_pad=False) for k in HINT_SIZES], dim=1
+    )
+    of_photo, at_y, at_x, of_size = (
+        torch.tensor(points, dtype=torch.int64, device=ab.device).reshape(-1, 4).unbind(1)
+    )
+    colours = torch.cat((ab.new_zeros(1, 2), means[of_photo, of_size, :, at_y, at_x]))
+    index = torch.from_numpy(covering).to(ab.device)
+    hints = torch.cat((colours[index], (index > 0).to(ab.dtype)[..., None]), dim=-1)
+    return hints.movedim(-1, 1)

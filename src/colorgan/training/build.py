@@ -19,16 +19,9 @@ from colorgan.model import build_generator
 from colorgan.networks import EncoderUNet, PatchGAN, ProjectedDiscriminator, initialise
 from colorgan.networks.backbones import load_backbone, weights_of
 from colorgan.networks.patchgan import most_layers
-from colorgan.runs.runtime import Group, Runtime, choose_precision
+from colorgan.runs.runtime import Runtime, choose_precision
 from colorgan.spaces import Space
-from colorgan.training.hints import draw_hints
-from colorgan.training.losses import (
-    GAN_LOSSES,
-    ColorfulnessLoss,
-    PerceptualLoss,
-    PictureLoss,
-    l1_loss,
-)
+from colorgan.training.losses import ColorfulnessLoss, PerceptualLoss, PictureLoss, l1_loss
 from colorgan.training.optim import WeightAverage
 from colorgan.training.step import Pix2Pix
 
@@ -65,11 +58,6 @@ def check_fit(
             f"share evenly; it should be a multiple of {processes}"
         )
     choose_precision(cfg.train.amp, device)
-    if cfg.train.sync_batchnorm and device.type != "cuda":
-        raise ParamsError(
-            "params.yaml: train.sync_batchnorm is true, which works on GPUs alone (this device is "
-            f"{device.type}); it should be false"
-        )
 
 
 def build_step(
@@ -93,11 +81,6 @@ def build_step(
         discriminator.load_state_dict(discriminator_weights)
     if train.freeze_encoder and isinstance(generator, EncoderUNet):
         generator.freeze_encoder()
-    if train.sync_batchnorm and runtime.group.world_size > 1:
-        from timm.layers import convert_sync_batchnorm  # takes seconds
-
-        # torch's own would leave out the activations in timm's layers.
-        generator, discriminator = map(convert_sync_batchnorm, (generator, discriminator))
     # Channels-last weights are faster on a GPU; on a CPU Adam would copy them to and fro.
     last = train.channels_last and runtime.device.type == "cuda"
     layout = torch.channels_last if last else torch.contiguous_format
@@ -107,31 +90,25 @@ def build_step(
     betas, betas_d = (train.beta1, train.beta2), (train.beta1_d, train.beta2_d)
     optimizer_g = Adam(generator.parameters(), train.lr, betas, fused=True)
     optimizer_d = Adam(discriminator.parameters(), train.lr, betas_d, fused=True)
-    iterations = train.epochs * per_epoch
-    first = train.gan_start + train.discriminator_first
     generate, judge = (_compiled(network, runtime) for network in (generator, discriminator))
     return Pix2Pix(
+        space=space,
+        train=train,
+        group=runtime.group,
         generator=generator,
         discriminator=discriminator,
-        generate=_first_of_step(_distributed(generate, runtime), runtime),
+        generate=_distributed(generate, runtime),
         discriminate=_distributed(judge, runtime),
         judge=judge,
         optimizer_g=optimizer_g,
         optimizer_d=optimizer_d,
         scaler=GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
         autocast=runtime.autocast,
-        gan_loss=GAN_LOSSES[train.gan_loss],
         picture_losses=_picture_losses(space, train, runtime),
         average=WeightAverage(generator, train.ema_decay) if train.ema_decay else None,
-        grad_clip=train.grad_clip,
-        gan_start=round(train.gan_start * iterations),
-        generator_start=round(min(first, 1) * iterations),
-        gan_gate=train.gan_gate,
-        as_real=_with_chroma(space, train.real_chroma),
-        as_fake=_with_chroma(space, train.fake_chroma),
-        hints=_hints(space, cfg, runtime.group),
-        seed=train.seed,
-        rank=runtime.group.rank,
+        gan_start=round(train.gan_start * (train.epochs * per_epoch)),
+        takes_hints=isinstance(generator, EncoderUNet) and cfg.model.hints,
+        cuda_graphs=runtime.compile == "reduce-overhead",
     )
 
 
@@ -154,35 +131,13 @@ def _networks(
     if not isinstance(generator, EncoderUNet):
         initialise(generator)
     elif weights is None and model.encoder_weights != "none":
-        backbone = weights_of(model.encoder_weights, model.encoder)
+        backbone = weights_of(model.encoder_weights)
         load_backbone(generator.encoder, backbone, model.encoder_weights)
     if isinstance(discriminator, PatchGAN):
         initialise(discriminator)
     if weights is not None:
         generator.load_state_dict(weights)
     return generator, discriminator
-
-
-def _with_chroma(space: Space, factor: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a function that multiplies the chroma of a picture, given its input too."""
-    if factor == 1:
-        return lambda input, picture: picture  # noqa: ARG005
-    return lambda input, picture: space.with_chroma(input, picture, factor)
-
-
-def _hints(
-    space: Space, cfg: SpaceParams, group: Group
-) -> Callable[[Tensor, Tensor, int], tuple[Tensor, ...]]:
-    """Return a function that draws the hints of a batch; it returns () if there are none."""
-    share = cfg.train.hints
-    if not (share and cfg.model.hints and cfg.model.generator == "encoder_unet"):
-        return lambda *_: ()
-
-    def draw(input: Tensor, target: Tensor, iteration: int) -> tuple[Tensor, ...]:
-        _, ab = space.lab_of(input, target)
-        return (draw_hints(ab, share, cfg.train.seed, iteration, group),)
-
-    return draw
 
 
 def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple[PictureLoss, ...]:
@@ -216,15 +171,3 @@ def _distributed(network: Callable[..., Tensor], runtime: Runtime) -> Callable[.
         broadcast_buffers=False,
         gradient_as_bucket_view=True,
     )
-
-
-def _first_of_step(forward: Callable[..., Tensor], runtime: Runtime) -> Callable[..., Tensor]:
-    """Tell CUDA graphs, where they are used, that a new step begins with this forward pass."""
-    if runtime.compile != "reduce-overhead":
-        return forward
-
-    def generate(*inputs: Tensor) -> Tensor:
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        return forward(*inputs)
-
-    return generate

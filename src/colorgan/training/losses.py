@@ -1,4 +1,4 @@
-"""Adversarial losses on the discriminator's logits, and losses between whole pictures."""
+"""The adversarial loss on the discriminator's logits, and losses between whole pictures."""
 
 from __future__ import annotations
 
@@ -22,47 +22,15 @@ CELLS = 16
 """Cells along a side over which the colourfulness loss averages."""
 
 
-@dataclass(frozen=True)
-class GanLoss:
-    """An adversarial loss on logits `(N, K, h, w)`; both functions return a float32 scalar.
+def gan_loss(logits: Tensor, *, real: bool) -> Tensor:
+    """Return how far logits `(N, K, h, w)` are from calling all pictures real, or all generated.
 
-    `discriminator` takes the logits of real and of generated pictures and returns the mean of the
-    losses on both, as in pix2pix; `generator` takes those of generated pictures.
+    Source: Goodfellow et al., "Generative Adversarial Nets" (2014); the generator's loss in its
+    non-saturating form.
     """
-
-    discriminator: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
-
-
-def _cross_entropy(logits: Tensor, label: float) -> Tensor:
     # Under autocast logits are half precision; the loss is not.
     logits = logits.float()
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
-
-
-def _squared_error(logits: Tensor, label: float) -> Tensor:
-    return (logits.float() - label).square().mean()
-
-
-GAN_LOSSES = {
-    # Goodfellow et al. 2014; the generator's loss in its non-saturating form.
-    "vanilla": GanLoss(
-        lambda real, fake: 0.5 * (_cross_entropy(real, 1.0) + _cross_entropy(fake, 0.0)),
-        lambda fake: _cross_entropy(fake, 1.0),
-    ),
-    # Mao et al. 2017, "Least Squares Generative Adversarial Networks".
-    "lsgan": GanLoss(
-        lambda real, fake: 0.5 * (_squared_error(real, 1.0) + _squared_error(fake, 0.0)),
-        lambda fake: _squared_error(fake, 1.0),
-    ),
-    # Lim and Ye 2017, "Geometric GAN".
-    "hinge": GanLoss(
-        lambda real, fake: (
-            0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())
-        ),
-        lambda fake: -fake.float().mean(),
-    ),
-}
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def learning_rate(iteration: int, per_epoch: int, train: TrainParams) -> float:
     It is a function of the iteration, so a checkpoint keeps nothing of it. It rises linearly in
     the first `warmup_iterations` (Goyal et al. 2017) and falls over the epochs after `decay_start`:
     `linear` in equal steps an epoch, as in pix2pix's code; `cosine` along half a cosine, each
-    iteration (Loshchilov and Hutter 2016); `constant` not at all.
+    iteration (Loshchilov and Hutter 2016).
     """
     decay_epochs = round((1 - train.decay_start) * train.epochs)
     decaying = decay_epochs * per_epoch
@@ -27,7 +27,7 @@ def learning_rate(iteration: int, per_epoch: int, train: TrainParams) -> float:
     if into_decay >= 0 and decaying:
         if train.lr_schedule == "linear":
             factor = 1.0 - (into_decay // per_epoch + 1) / (decay_epochs + 1)
-        elif train.lr_schedule == "cosine":
+        else:
             factor = 0.5 * (1.0 + math.cos(math.pi * into_decay / decaying))
     return train.lr * (factor * min(1.0, (iteration + 1) / (train.warmup_iterations + 1)))
 

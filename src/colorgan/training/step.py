@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from colorgan.config import TrainParams
 from colorgan.data.loader import DROPOUT, seed_of
-from colorgan.training.losses import GanLoss, PictureLoss
+from colorgan.runs.runtime import Group
+from colorgan.spaces import Space
+from colorgan.training.augment import draw_hints
+from colorgan.training.losses import PictureLoss, gan_loss
 from colorgan.training.optim import WeightAverage
 
 
@@ -30,17 +34,14 @@ class Pix2Pix:
         autocast: returns a new context in which forward passes run.
         picture_losses: the losses between the generated picture and the ground truth; L1 first.
         average: the exponential moving average of the generator, None without one.
-        grad_clip: largest norm of a network's gradient; 0: no clipping.
         gan_start: iteration at which the discriminator joins.
-        generator_start: iteration from which the generator learns from the discriminator; between
-            the two the discriminator learns alone.
-        gan_gate: the adversarial loss counts only below this loss of the discriminator; 0: always.
-        as_real, as_fake: map input and target, or input and generated picture, to the picture that
-            the discriminator sees.
-        hints: maps input, target and iteration to a tuple with the hints of the batch, or to ().
-        seed, rank: dropout depends on these and on the iteration.
+        takes_hints: whether the generator takes colour hints.
+        cuda_graphs: whether torch.compile replays CUDA graphs.
     """
 
+    space: Space
+    train: TrainParams
+    group: Group
     generator: nn.Module
     discriminator: nn.Module
     generate: Callable[..., Tensor]
@@ -50,18 +51,11 @@ class Pix2Pix:
     optimizer_d: Optimizer
     scaler: GradScaler
     autocast: Callable[[], AbstractContextManager[object]]
-    gan_loss: GanLoss
     picture_losses: tuple[PictureLoss, ...]
     average: WeightAverage | None
-    grad_clip: float
     gan_start: int
-    generator_start: int
-    gan_gate: float
-    as_real: Callable[[Tensor, Tensor], Tensor]
-    as_fake: Callable[[Tensor, Tensor], Tensor]
-    hints: Callable[[Tensor, Tensor, int], tuple[Tensor, ...]]
-    seed: int
-    rank: int
+    takes_hints: bool
+    cuda_graphs: bool = False
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -80,56 +74,69 @@ class Pix2Pix:
             The losses, in the order of `loss_names`, on the device and without a graph.
         """
         adversarial = iteration >= self.gan_start
-        # The generator waits while the discriminator learns alone.
-        generator_learns = not adversarial or iteration >= self.generator_start
 
         # 1. fake
-        torch.manual_seed(seed_of(self.seed, iteration, DROPOUT + self.rank))
-        hints = self.hints(input, target, iteration)
-        with torch.set_grad_enabled(generator_learns), self.autocast():
+        if self.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        torch.manual_seed(seed_of(self.train.seed, iteration, DROPOUT + self.group.rank))
+        hints = self.draw_hints(input, target, iteration)
+        with self.autocast():
             fake = self.generate(input, *hints)
 
-        # 2. D. Real and generated pictures pass separately, as in pix2pix, so that batch norm
-        # normalises each kind on its own.
+        # 2. D
         loss_d = input.new_zeros(())
         if adversarial:
-            self.discriminator.requires_grad_(True)
-            self.optimizer_d.zero_grad()
-            with self.autocast():
-                on_fake = self.discriminate(input, self.as_fake(input, fake.detach()))
-                on_real = self.discriminate(input, self.as_real(input, target))
-            loss_d = self.gan_loss.discriminator(on_real, on_fake)
-            self._update(self.optimizer_d, self.discriminator, loss_d)
+            loss_d = self.update_discriminator(input, target, fake.detach())
 
         # 3. G. The discriminator only passes gradients through; its own are not needed.
         self.discriminator.requires_grad_(False)
         self.optimizer_g.zero_grad()
         total = input.new_zeros(())
-        with torch.set_grad_enabled(generator_learns):
-            if adversarial:
-                with self.autocast():
-                    on_fake = self.judge(input, self.as_fake(input, fake))
-                total = self.gan_loss.generator(on_fake)
-            losses = [loss_d, total]
-            if self.gan_gate:
-                total = total * (loss_d.detach() < self.gan_gate)
-            for loss in self.picture_losses:
-                losses.append(loss.of(input, fake, target))
-                total = total + loss.weight * losses[-1]
-        if generator_learns:
-            self._update(self.optimizer_g, self.generator, total)
+        if adversarial:
+            with self.autocast():
+                on_fake = self.judge(input, self._as_fake(input, fake))
+            total = gan_loss(on_fake, real=True)
+        losses = [loss_d, total]
+        if self.train.gan_gate:
+            total = total * (loss_d.detach() < self.train.gan_gate)
+        for loss in self.picture_losses:
+            losses.append(loss.of(input, fake, target))
+            total = total + loss.weight * losses[-1]
+        self._update(self.optimizer_g, total)
         self.scaler.update()
 
         # 4. EMA
-        if self.average is not None and generator_learns:
+        if self.average is not None:
             self.average.update(iteration)
         return torch.stack([loss.detach() for loss in losses])
 
-    def _update(self, optimizer: Optimizer, network: nn.Module, loss: Tensor) -> None:
+    def update_discriminator(self, input: Tensor, target: Tensor, fake: Tensor) -> Tensor:
+        """Update the discriminator on real and generated pictures; return its loss.
+
+        They pass separately, as in pix2pix, so that batch norm normalises each kind on its own.
+        """
+        self.discriminator.requires_grad_(True)
+        self.optimizer_d.zero_grad()
+        with self.autocast():
+            on_fake = self.discriminate(input, self._as_fake(input, fake))
+            on_real = self.discriminate(input, target)
+        loss = 0.5 * (gan_loss(on_real, real=True) + gan_loss(on_fake, real=False))
+        self._update(self.optimizer_d, loss)
+        return loss
+
+    def draw_hints(self, input: Tensor, target: Tensor, iteration: int) -> tuple[Tensor, ...]:
+        """Draw the colour hints of a batch; return () where there are none."""
+        if not (self.takes_hints and self.train.hints):
+            return ()
+        _, ab = self.space.lab_of(input, target)
+        return (draw_hints(ab, self.train.hints, self.train.seed, iteration, self.group),)
+
+    def _as_fake(self, input: Tensor, fake: Tensor) -> Tensor:
+        """Return a generated picture as the discriminator sees it."""
+        return self.space.with_chroma(input, fake, self.train.fake_chroma)
+
+    def _update(self, optimizer: Optimizer, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        if self.grad_clip:
-            self.scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(network.parameters(), self.grad_clip)
         self.scaler.step(optimizer)
 
     def kept_generator(self) -> nn.Module:

@@ -145,8 +145,8 @@ class Training:
             stack.enter_context(progress)
             validator = Validator(val, cfg.train.batch_size, frechet=best is not None)
             trainer = Trainer(
-                self.space, cfg.train, self.params.logging, runtime, step, batches, validator,
-                self.info.image_size, recorder, progress, position, stop, checkpoints, best,
+                self.params.logging, runtime, step, batches, validator, self.info.image_size,
+                recorder, progress, position, stop, checkpoints, best,
             )  # fmt: skip
             try:
                 with compile_errors(runtime.compile):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from colorgan.config import LoggingParams, TrainParams
+from colorgan.config import LoggingParams
 from colorgan.data.loader import Batches, ahead
 from colorgan.errors import ColorganError
 from colorgan.model import Model
@@ -18,7 +18,6 @@ from colorgan.runs.distributed import any_rank, mean_over_ranks, wait_for_all
 from colorgan.runs.progress import TrainingProgress
 from colorgan.runs.runtime import Runtime
 from colorgan.runs.stopping import StopSignal
-from colorgan.spaces import Space
 from colorgan.tracking.run import Recorder
 from colorgan.training.augment import prepare_batch
 from colorgan.training.initial_weights import RANDOM
@@ -44,8 +43,6 @@ class Trainer:
         best: keeps the weights of the best epoch; None unless `train.keep` is `best`.
     """
 
-    space: Space
-    train: TrainParams
     logging: LoggingParams
     runtime: Runtime
     step: Pix2Pix
@@ -75,7 +72,7 @@ class Trainer:
                 self._after_epoch(epoch)
                 self.position.epoch = epoch
                 self._stop_or_save()
-            if epoch == self.train.epochs:
+            if epoch == self.step.train.epochs:
                 return
             self._train_epoch(epoch, start)
 
@@ -83,11 +80,11 @@ class Trainer:
         """Train on the batches of an epoch from batch `start`; the losses stay on the device."""
         for batch in ahead(self.batches.epoch(epoch, start), self.runtime.device):
             iteration = self.position.iteration
-            rate = learning_rate(iteration, len(self.batches), self.train)
+            rate = learning_rate(iteration, len(self.batches), self.step.train)
             set_learning_rate(self.step.optimizer_g, rate)
-            set_learning_rate(self.step.optimizer_d, rate * self.train.lr_d_factor)
+            set_learning_rate(self.step.optimizer_d, rate * self.step.train.lr_d_factor)
             input, target = prepare_batch(
-                self.space, self.train, batch, iteration, self.runtime.group
+                self.step.space, self.step.train, batch, iteration, self.runtime.group
             )
             losses = self.step.train_step(input, target, iteration)
             self.position.since_log.append(mean_over_ranks(losses, self.runtime.group))
@@ -125,8 +122,8 @@ class Trainer:
 
     def _require_balance(self, losses: Mapping[str, float], iteration: int) -> None:
         """Raise ColorganError if the discriminator wins outright, where `gan_gate` is in use."""
-        joined = iteration > self.step.generator_start
-        if self.train.gan_gate and joined and losses["loss_D"] < DISCRIMINATOR_WINS:
+        joined = iteration > self.step.gan_start
+        if self.step.train.gan_gate and joined and losses["loss_D"] < DISCRIMINATOR_WINS:
             raise ColorganError(
                 f"the discriminator wins: loss_D is {losses['loss_D']:.3f} at iteration "
                 f"{iteration}; lower train.lr_d_factor in params.yaml, or raise train.lambda_l1, "
@@ -139,13 +136,13 @@ class Trainer:
         They are a candidate, because training can make trained weights worse.
         """
         self._draw(0)
-        if self.best is not None and self.train.init != RANDOM:
+        if self.best is not None and self.step.train.init != RANDOM:
             self._validate(0)
 
     def _after_epoch(self, epoch: int) -> None:
         """Validate and draw a grid where it is due; `epoch` counts from 1."""
-        last = epoch == self.train.epochs
-        if last or epoch % self.train.val_every == 0:
+        last = epoch == self.step.train.epochs
+        if last or epoch % self.step.train.val_every == 0:
             self._validate(epoch)
         if last or epoch % self.logging.sample_every == 0:
             self._draw(epoch)
@@ -174,7 +171,7 @@ class Trainer:
         generator = self.step.kept_generator()
         generator.eval()
         try:
-            yield Model(generator, self.space, self.image_size, "", self.runtime.device)
+            yield Model(generator, self.step.space, self.image_size, "", self.runtime.device)
         finally:
             generator.train()
 

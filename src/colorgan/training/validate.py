@@ -16,7 +16,7 @@ from torch import Tensor
 
 from colorgan import pictures
 from colorgan.data.arrays import Split
-from colorgan.evaluation.equal_colorfulness import GainSearch, at_gain, ciede2000_ecf
+from colorgan.evaluation.equal_colorfulness import at_gain, ciede2000_ecf, equal_gain
 from colorgan.evaluation.frechet import Lite2Features, Moments, frechet_distance
 from colorgan.evaluation.metrics import ciede2000, colorfulness, psnr
 from colorgan.io import file_aside, sync
@@ -55,8 +55,11 @@ class Validator:
         Raises:
             ColorganError: the photos are gray.
         """
+        batches = model.colorize_split(self.split, self._batch_size)
+        gain, reached = equal_gain((batch.lightness, batch.ab, batch.truth) for batch in batches)
         found: dict[str, list[float]] = defaultdict(list)
-        search = GainSearch()
+        errors: list[float] = []
+        moments = {kind: Moments() for kind in ("generated", "truth")}
         for batch in model.colorize_split(self.split, self._batch_size):
             difference = batch.generated.astype(np.float32) - batch.truth
             found["l1"] += list(np.abs(difference).mean(axis=(1, 2, 3)))
@@ -64,18 +67,13 @@ class Validator:
             found["ciede2000"] += list(ciede2000(batch.generated[THIN], batch.truth[THIN]))
             gap = colorfulness(batch.generated) - colorfulness(batch.truth)
             found["colorfulness_gap"] += list(gap)
-            search.update(batch.lightness, batch.ab, batch.truth)
-        figures = {name: float(np.mean(values)) for name, values in found.items()}
-        gain, reached = search.compute()
-        errors: list[float] = []
-        moments = {kind: Moments() for kind in ("generated", "truth")}
-        for batch in model.colorize_split(self.split, self._batch_size):
             generated = at_gain(batch.lightness, batch.ab, gain)
             errors += list(ciede2000(generated[THIN], batch.truth[THIN]))
             if self._features:
                 moments["generated"].update(self._features(generated))
                 if self._truth is None:
                     moments["truth"].update(self._features(batch.truth))
+        figures = {name: float(np.mean(values)) for name, values in found.items()}
         figures |= {"gain": gain, "ciede2000_ecf": ciede2000_ecf(errors, reached)}
         if self._features:
             self._truth = self._truth or moments["truth"]
@@ -129,28 +127,20 @@ class BestWeights:
         self._folder = folder
 
     def offer(self, state: Mapping[str, Tensor], name: str, figures: Mapping[str, float]) -> None:
-        """Keep these weights under a name, if they can still win."""
-        scores = self.scores()
-        scores.pop(name, None)
-        new = score_of(figures)
-        # The earlier of two that are alike wins.
-        if any(
-            new[0] > ecf + ABOUT_AS_GOOD or (ecf <= new[0] and frechet <= new[1])
-            for ecf, frechet in scores.values()
-        ):
-            return
+        """Keep these weights under a name, and remove those that cannot win any more."""
         self._folder.mkdir(exist_ok=True)
         with file_aside(self._file(name)) as aside:
             weights = {key: value.cpu().contiguous() for key, value in state.items()}
-            save_file(weights, aside, {"scores": json.dumps(new)})
+            save_file(weights, aside, {"scores": json.dumps(score_of(figures))})
             # As durable as the checkpoint, which may already be past this epoch.
             sync(aside)
-        scores[name] = new
-        best = min(ecf for ecf, _ in scores.values())
-        for other, (ecf, frechet) in scores.items():
-            beaten = new[0] < ecf and new[1] < frechet
-            if other != name and (beaten or ecf > best + ABOUT_AS_GOOD):
-                self._file(other).unlink()
+        scores = self.scores()
+        for loser, (ecf, frechet) in scores.items():
+            if any(
+                ecf > best + ABOUT_AS_GOOD or (best <= ecf and (other, winner) < (frechet, loser))
+                for winner, (best, other) in scores.items()
+            ):
+                self._file(loser).unlink()
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """Return weights by their name."""
