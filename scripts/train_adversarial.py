@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
+from colorgan.training.hints import draw_hints
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -31,7 +32,6 @@ from colorgan.networks.layers import channels_last
 from colorgan.runs.runtime import Group, Runtime
 from colorgan.spaces import get_space
 from colorgan.training.build import build_discriminator
-from colorgan.training.hints import draw_hints
 from colorgan.training.initial_weights import DISCRIMINATOR
 from colorgan.training.losses import PerceptualLoss, l1_loss
 from train_pretrained import batches, enlarged

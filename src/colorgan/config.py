@@ -90,8 +90,8 @@ class ModelParams(Section):
     encoder: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     """timm's name of the backbone of `encoder_unet`; with `hf-hub:` timm would ask the network."""
     encoder_weights: Name
-    """Initial weights of the backbone: `efficientnet_lite0` or `_lite2` (installed with colorgan,
-    for tf_efficientnet_lite0 and _lite2), a safetensors file with timm's names, or `none`."""
+    """Initial weights of the backbone: `efficientnet_lite0` (installed with colorgan, for
+    tf_efficientnet_lite0), `imagenet` (downloaded by timm), a safetensors file, or `none`."""
     color_queries: Annotated[int, Field(ge=0, le=1024)]
     """Number of learnt colour queries in the decoder of `encoder_unet` (DDColor); 0 is none."""
     decoder_blocks: Annotated[int, Field(ge=3, le=4)]
