@@ -18,9 +18,9 @@ from colorgan.color import FloatArray, UInt8Array, uint8_from_uint16, uint8_from
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
-"""Values of PhotometricInterpretation that are read, by Pillow or here."""
-CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4}
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9
+"""Values of PhotometricInterpretation that are read."""
+CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, CIELAB: 3, ICCLAB: 3}
 PILLOW_READS = {
     (WHITE_IS_ZERO, 1, ()), (BLACK_IS_ZERO, 1, ()), (WHITE_IS_ZERO, 8, ()), (BLACK_IS_ZERO, 8, ()),
     (RGB, 8, ()), (RGB, 8, (1,)), (RGB, 8, (2,)), (CMYK, 8, ()), (YCBCR, 8, ()), (CIELAB, 8, ()),
@@ -91,7 +91,7 @@ def is_plain(page: TiffPage) -> bool:
 def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
     """Decode a page with tifffile; return its colours, and its alpha `(H, W)` if it has one.
 
-    The colours are of mode RGB, CMYK, or, for gray of any depth, F in 0..1.
+    The colours are of mode RGB, CMYK, LAB, or, for gray of any depth, F in 0..1.
 
     Raises:
         ValueError: it is of a kind that is not read; the text says which.
@@ -107,6 +107,8 @@ def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
     channels = CHANNELS[page.photometric]
     if page.photometric == PALETTE:
         return Image.fromarray(_colormap(page)[samples[..., 0]]), None
+    if page.photometric in (CIELAB, ICCLAB):
+        return _lab(samples, page), None
     low, high = _range(page, samples)
     extras = enumerate(page.extrasamples, channels)
     alphas = (one for one in extras if one[1] in (ASSOCIATED, UNASSOCIATED))
@@ -225,8 +227,8 @@ def _check_kind(page: TiffPage) -> None:
         what = f"a volume of {page.imagedepth} slices"
     elif not CHANNELS[photometric] <= samples <= MAX_SAMPLES or (inks and inks.value == 2):
         what = f"{samples} samples a pixel"
-    elif photometric == PALETTE and bits not in (1, 2, 4, 8, 16):
-        what = f"a palette of {bits} bits"
+    elif photometric in (PALETTE, CIELAB, ICCLAB) and bits not in (1, 2, 4, 8, 16):
+        what = f"{_name(PHOTOMETRIC, photometric)} of {bits} bits"
     if what:
         raise ValueError(f"a TIFF of {what}, which is not read")
 
@@ -290,3 +292,17 @@ def _colormap(page: TiffPage) -> UInt8Array:
     if colors.max() >= 256:
         colors = uint8_from_uint16(colors)
     return np.ascontiguousarray(colors, dtype=np.uint8)
+
+
+def _lab(samples: npt.NDArray[Any], page: TiffPage) -> Image.Image:
+    """Return CIE Lab in Pillow's mode LAB: a and b are signed in CIELAB, plus 128 in ICCLAB."""
+    lightness, ab = samples[..., :1].astype(np.float32), samples[..., 1:3]
+    is_signed, is_deep = page.photometric == CIELAB, page.bitspersample == 16
+    if is_signed:
+        ab = ab.astype(np.int16 if is_deep else np.int8)
+    ab = ab.astype(np.float32) / (256 if is_deep else 1) - (0 if is_signed else 128)
+    if is_deep:
+        lightness /= np.float32(257 if is_signed else 256)
+    rounded = np.rint(np.concatenate((lightness, np.clip(ab, -128, 127)), -1))
+    lab = np.ascontiguousarray(rounded.astype(np.int16).astype(np.uint8))
+    return Image.frombytes("LAB", (lab.shape[1], lab.shape[0]), lab.tobytes(), "raw", "LAB")
