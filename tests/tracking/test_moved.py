@@ -53,9 +53,11 @@ def test_runs_and_new_runs_lie_in_the_project(
     before = digests(project)
     monkeypatch.setenv("DVC_ROOT", str(there))
 
+    recorded = paths_in(there / "mlflow.db")
     runs = TrainingRuns()
     run = runs.made("train_lab", trained)
     assert run is not None
+    assert paths_in(there / "mlflow.db.before-move") == recorded
     assert runs.artifact(run, MODEL, tmp_path / "brought") is not None
     record_results("evaluate", "lab", trained, {"n": 1.0}, [])
     assert len(list(there.glob("mlartifacts/*/artifacts/environment.txt"))) == 2

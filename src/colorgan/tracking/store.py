@@ -128,7 +128,7 @@ def reason(error: Exception) -> str:
 def prepare_file(uri: str) -> None:
     """Check that a SQLite store is MLflow's, and change its paths if the project has moved.
 
-    Other stores are left alone.
+    Before the change the file is copied to `<file>.before-move`. Other stores are left alone.
     """
     file, root = sqlite_file(uri), paths.project_root()
     if file is None:
@@ -149,10 +149,13 @@ def prepare_file(uri: str) -> None:
         # The user may have chosen another folder. A store outside may be shared with the project
         # that lies where its runs are.
         shared = not file.resolve().is_relative_to(root)
-        if folder != ARTIFACTS or (shared and Path(url2pathname(urlsplit(before).path)).exists()):
+        shared = shared and Path(url2pathname(urlsplit(before).path)).exists()
+        if folder != ARTIFACTS or shared or before == root.as_uri():
             return
+        with closing(sqlite3.connect(f"{file}.before-move")) as copy:
+            store.backup(copy)
         for table, column in LOCATIONS:
-            if table in tables and before != root.as_uri():
+            if table in tables:
                 store.execute(
                     f"UPDATE {table} SET {column} = :now || substr({column}, length(:before) + 1) "
                     f"WHERE instr({column}, :before || '/') = 1",
