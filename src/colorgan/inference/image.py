@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -102,7 +103,7 @@ def _is_read_wrongly(image: Image.Image) -> bool:
     if isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile) and len(image.getbands()) > 1:
         # Pillow makes white black above 8 bits. What is decoded has no file any more, but a name.
         with suppress(OSError, ValueError):
-            file = image.fp or BytesIO(Path(image.filename).read_bytes())
+            file = image.fp or BytesIO(Path(os.fsdecode(image.filename)).read_bytes())
             file.seek(0)
             return decode.jpeg2000_bits(file.read(), image.size) > 8
     return False
