@@ -34,23 +34,17 @@ GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B"
 JPEG2000_SIZE = b"\xff\x4f\xff\x51"
 """Where the codestream of a JPEG 2000 begins, with sizes and bits."""
 PNM_SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
-PNM_HEAD = re.compile(
-    rb"\s*P(?:4|([56]))%b(\d{1,9})%b(\d{1,9})(?(1)%b(\d{1,9}))\s" % ((PNM_SPACE,) * 3)
-)
+PNM_HEAD = re.compile(rb"\s*P(?:4|([56]))_(\d+)_(\d+)(?(1)_(\d+))\s".replace(b"_", PNM_SPACE))
 JPEG2000_UUIDS = {
     b"JpgTiffExif->JP2": "exif",
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
 }
 ORIENTATION = 0x0112
 UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 """How a picture with an EXIF orientation is turned upright."""
 OPAQUE_FROM = 250
 """Alpha from which on a pixel counts as opaque; scanners and editors leave 254 behind."""
@@ -310,8 +304,7 @@ def opened(content: bytes) -> Iterator[list[Page]]:
 def read_head(file: IO[bytes]) -> tuple[str, int]:
     """Return the format of a picture file, as Pillow calls it, and the pixels of its largest page.
 
-    Raises:
-        Exception: it is no picture, or damaged; decoders raise nearly anything.
+    For no picture, and for a damaged one, decoders raise nearly anything.
     """
     start = file.read(4)
     file.seek(0)
