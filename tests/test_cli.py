@@ -53,6 +53,21 @@ def test_wrong_arguments_are_exit_code_2(colorgan, arguments, sentence) -> None:
     assert sentence in " ".join(said.err.replace("│", " ").split())
 
 
+def test_a_working_folder_that_is_deleted_is_no_traceback(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'rmdir "$PWD"; exec "$0" -m colorgan preset', sys.executable]
+    (tmp_path / "gone").mkdir()
+    ended = subprocess.run(command, cwd=tmp_path / "gone", capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_password_in_an_address_is_not_shown(colorgan) -> None:
+    model = "https://me:s3cr@host/x?token=s3cr"
+    said = colorgan("colorize", "a.jpg", "-o", "b.jpg", "--model", model)
+    assert said.code == 1
+    assert "https://***" in said.err
+    assert "s3cr" not in said.err
+
+
 def test_stages_say_what_they_did(write_photos, colorgan) -> None:
     write_photos(sea=10)
     assert colorgan("download", "lab").out == "download lab: 11 files\n"

@@ -18,6 +18,7 @@ def use_code_of(folder: Path) -> None:
     running = Path(__file__).parent / "__init__.py"
     if not wanted.is_file() or wanted.samefile(running):
         return
+    source = source.absolute()
     for name in [name for name in sys.modules if name.split(".")[0] == "colorgan"]:
         del sys.modules[name]
     sys.path.insert(0, str(source))
@@ -27,7 +28,7 @@ def use_code_of(folder: Path) -> None:
 
 def main() -> None:
     """Run the command line."""
-    use_code_of(Path.cwd())
+    use_code_of(Path())  # Path.cwd fails in a folder that is deleted
     from colorgan.cli import main as run
 
     run()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, get_args
 import typer
 
 from colorgan.cli_cluster import app as cluster_app
-from colorgan.errors import ColorganError
+from colorgan.errors import ColorganError, redact
 
 if TYPE_CHECKING:
     from colorgan.config import Params
@@ -401,6 +401,6 @@ def _printable(line: str) -> str:
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
-    for line in sentence.splitlines():
+    for line in redact(sentence).splitlines():
         print(_printable(f"colorgan: {line}"), file=sys.stderr)
     sys.exit(code)

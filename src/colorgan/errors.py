@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
+
+REDACTED = {
+    # The ? or # may belong to a password, and in the path of a file an @ is no login.
+    r"(?<!sqlite)://[^\s'\"<>]*[?#][^\s'\"<>]*@[^\s'\"<>]*": "://***",
+    r"(?<!sqlite)://[^\s'\"<>]*@": "://***@",
+    # In the place of a port.
+    r"://[^\s'\"<>/:@\[]*:(?!\d{1,5}\b)[^\s'\"<>]+": "://***",
+    r"\?[\w.%-]+=[^\s'\"<>)]+": "?***",
+    r"(?i)(authorization\W+\w+ )\S+": r"\1***",
+    r"(?i)((?:password|passwd|pwd|token|secret|_key)=)[^\s&;,'\"<>]+": r"\1***",
+}
+"""What may be a secret in a message (a pattern): logins, queries, passwords and headers."""
 
 
 class ColorganError(Exception):
@@ -20,6 +33,13 @@ class ParamsError(ColorganError):
     exit_code = 2
 
 
+def redact(text: str) -> str:
+    """Return a text with what may be a secret in it shown as ***."""
+    for pattern, shown in REDACTED.items():
+        text = re.sub(pattern, shown, text)
+    return text
+
+
 def say(sentence: str) -> None:
     """Print a warning for the user to stderr; the work continues."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(redact(sentence), file=sys.stderr, flush=True)

@@ -124,3 +124,16 @@ def test_names_that_are_no_text_and_folders_too_deep_for_recursion() -> None:
     deep.mkdir(parents=True)
     (deep / os.fsdecode(b"\xff.jpg")).touch()
     assert list(found()) == [f"{'d/' * 900}\udcff.jpg"]
+
+
+def test_a_path_that_is_too_long_is_named_and_the_search_goes_on() -> None:
+    put("home/a.jpg", "home/z.jpg")
+    here, name = Path.cwd(), "d" * 240
+    os.chdir("home")
+    for _ in range(20):
+        Path(name).mkdir()
+        os.chdir(name)
+    os.chdir(here)
+    first, long, last = found().values()
+    assert (first, last) == ("", "")
+    assert long == "unreadable: File name too long"

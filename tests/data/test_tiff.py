@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tracemalloc
 from typing import Any
 
@@ -153,6 +154,20 @@ def test_palettes(scale: int, options: dict[str, Any]) -> None:
     assert_looks(content, colors.T[GRAY8].astype(np.uint8))
 
 
+def test_a_palette_with_alpha() -> None:
+    """tifffile writes none: two samples of gray, with the tags of a palette."""
+    colors = np.random.default_rng(0).integers(0, 256, (3, 256), np.uint16) * np.uint16(257)
+    content = written(
+        np.dstack((GRAY8, RGB8[..., 1])), planarconfig="contig", extrasamples=["unassalpha"],
+        extratags=[(320, "H", 768, colors.ravel().tolist())],
+    )  # fmt: skip
+    gray, palette = (struct.pack("<HHLL", 262, 3, 1, kind) for kind in (1, 3))
+    picture = assert_looks(
+        content.replace(gray, palette), (colors.T[GRAY8] // 257).astype(np.uint8)
+    )
+    assert (picture.alpha == RGB8[..., 1]).all()
+
+
 @pytest.mark.parametrize("depth", [8, 16])
 def test_cmyk(depth: int) -> None:
     cmyk = np.dstack((RGB8 // 2, GRAY8 // 3))
@@ -182,6 +197,10 @@ def test_lab(depth: int, photometric: str) -> None:
     wanted = np.asarray(transform.apply(image))
     assert tuple(wanted[20, 40]) != (wanted[20, 40, 0],) * 3
     assert_looks(written(stored, photometric=photometric), wanted, 3 / 255)
+    with_alpha = np.dstack((stored, GRAY8 if depth == 8 else GRAY16))
+    options = {"photometric": photometric, "extrasamples": ["unassalpha"]}
+    picture = assert_looks(written(with_alpha, planarconfig="contig", **options), wanted, 3 / 255)
+    assert (picture.alpha == GRAY8).all()
 
 
 def test_ycbcr_in_jpeg() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -42,4 +43,7 @@ def test_what_is_no_model_says_what_would_be_one(trained: Path) -> None:
         load_network("rgb", "tpu")
     (trained / "generator.safetensors").unlink()
     with pytest.raises(ColorganError, match=r"generator\.safetensors does not exist"):
+        load_network("rgb", "cpu")
+    os.mkfifo(trained / "generator.safetensors")  # reading would wait for ever
+    with pytest.raises(ColorganError, match="holds a pipe instead of a file of a model"):
         load_network("rgb", "cpu")

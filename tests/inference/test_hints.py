@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,17 +246,19 @@ def test_the_commands_of_the_page_colour_the_same_places(
 def test_a_file_beside_a_picture_is_used_and_said(
     colorize: Callable[..., Any], photo: Image.Image
 ) -> None:
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "c", "d"):
         draw(f"in/{name}.png", photo)
     Path("in/a.hints.json").write_text(hints_as_json([Hint(40, 150, GREEN)], 300, 200))
     many = [Hint(0.1, 0.1, "red")] * 10_000
     Path("in/b.hints.json").write_text(hints_as_json(many, 300, 200))
     Path("in/lost.hints.json").write_text("{}")
+    os.mkfifo("in/d.hints.json")
     said = colorize("in", "-o", "out", "--saturation", 0)
     assert said.code == 1
     assert "colorize: in/a.png: coloured with the hints of a.hints.json, 1 in number" in said.out
     assert f"in/b.png: 10000 hints are too many; it should be up to {MOST_HINTS}" in said.err
-    # Of the three files the one that no picture goes with.
+    assert "in/d.png: in/d.hints.json is no file of hints, but a pipe" in said.err
+    # Of the four files the one that no picture goes with.
     assert "1 left out: suffix not read (.json)" in said.out
     assert off(np.asarray(photo), np.asarray(Image.open("out/a.png")), Hint(40, 150, GREEN)) < 3
     assert np.ptp(np.asarray(Image.open("out/c.png")).astype(int), axis=-1).max() <= 1

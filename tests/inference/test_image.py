@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from imagecodecs import jpeg2k_encode
 from PIL import Image, ImageOps
 
 from colorgan.data.decode import turn_upright
+from colorgan.errors import ColorganError
 from colorgan.inference.image import Picture, turn_back
 
 RAMP = np.linspace(0, 255, 12).round().astype(np.uint8).reshape(3, 4)
@@ -43,3 +46,21 @@ def test_an_array_of_any_kind(array: np.ndarray, pixels: np.ndarray, alpha: Any)
     np.testing.assert_allclose(picture.pixels, pixels, atol=1e-6)
     assert (picture.alpha is None) == (alpha is None)
     assert alpha is None or (picture.alpha == alpha).all()
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+@pytest.mark.parametrize("decoded", [False, True])
+def test_a_jpeg_2000_that_pillow_reads_wrongly_is_refused(
+    tmp_path: Path, bits: int, decoded: bool
+) -> None:
+    """Above 8 bits its white becomes black."""
+    file, deep = tmp_path / "a.jp2", RGB.astype(np.uint16 if bits > 8 else np.uint8)
+    file.write_bytes(jpeg2k_encode(deep << bits - 8, level=0, bitspersample=bits))
+    with Image.open(file) as image:
+        if decoded:
+            image.load()
+        if bits == 8:
+            assert (Picture.from_image(image).pixels == RGB).all()
+            return
+        with pytest.raises(ColorganError, match="this kind of JPEG2000 wrongly; give its bytes"):
+            Picture.from_image(image)

@@ -89,6 +89,19 @@ def test_the_command_says_why(train: Train, colorgan: Callable[..., Any]) -> Non
     assert (said.code, "train_rgb" in said.err) == (1, True)
 
 
+def test_a_deleted_run_takes_its_version_along(train: Train, project: Path) -> None:
+    """Its files go with `mlflow gc`: the same weights, recorded anew, are another version."""
+    train(0.8, seed=1)
+    promote("lab")
+    MlflowClient().delete_run(champion().run_id)
+    [files] = (project / "mlartifacts").rglob(champion().run_id)
+    for folder in (files, project / "trained"):
+        shutil.rmtree(folder)
+    train(0.8, seed=1)
+    assert promote("lab").startswith("colorgan-lab version 2 is now the champion")
+    assert load_network("models:/colorgan-lab@champion", "cpu").image_size == 32
+
+
 def test_the_champion_is_a_model_to_colour_with_and_no_pickle(train: Train, project: Path) -> None:
     train(0.8, seed=1)
     promote("lab")

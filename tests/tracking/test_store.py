@@ -51,6 +51,11 @@ SECRET = "s3cr"
         ("mysql+pymysql://host/db?user=u&password=s3@cr", "mysql+pymysql://***"),
         ("https://s3cr@host/path", "https://***@host/path"),
         ("https://host/path?token=s3cr", "https://host/path?***"),
+        ("http://user:s3cr", "http://***"),
+        ("http://user:s3cr/path", "http://***"),
+        ("http://host:5000;password=s3cr", "http://host:5000;password=***"),
+        ("http://[::1]:5000", "http://[::1]:5000"),
+        ("postgresql://one:1,two:2/db", "postgresql://one:1,two:2/db"),
         ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
         ("http://localhost:5000", "http://localhost:5000"),
     ],
@@ -63,12 +68,24 @@ def test_a_uri_is_shown_without_its_secrets(monkeypatch, uri, expected) -> None:
 
 
 @pytest.mark.parametrize(
+    "uri", ["http://u:a's3cr@h", "http://u:a s3cr@h", "u:s3cr@h", "//u:s3cr@h", "http:/u:s3cr@h"]
+)
+def test_an_odd_uri_is_shown_without_its_secrets(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for text in (uri, f"cannot reach {uri!r} now"):
+        assert SECRET not in redact(text)
+        assert "@h" in redact(text)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "HTTPConnectionPool(host='h', port=1): Max retries exceeded with url: /api?token=s3cret",
         "password 's3cret' is wrong",
         "password 'a b@s3cret' is wrong",
         "Authorization: Basic bWU6czNjcmV0",
+        "driver={odbc};PWD=s3cret;database=x",
+        "invalid literal for int() with base 10: 's3cret'",
         "403 for s3://bucket/x?X-Amz-Signature=bWU6czNjcmV0&b=1",
     ],
 )

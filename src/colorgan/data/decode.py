@@ -33,20 +33,18 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 JPEG2000_SIZE = b"\xff\x4f\xff\x51"
 """Where the codestream of a JPEG 2000 begins, with sizes and bits."""
+PNM_SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
+PNM_HEAD = re.compile(rb"\s*P(?:4|([56]))_(\d+)_(\d+)(?(1)_(\d+))\s".replace(b"_", PNM_SPACE))
 JPEG2000_UUIDS = {
     b"JpgTiffExif->JP2": "exif",
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
 }
 ORIENTATION = 0x0112
 UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 """How a picture with an EXIF orientation is turned upright."""
 OPAQUE_FROM = 250
 """Alpha from which on a pixel counts as opaque; scanners and editors leave 254 behind."""
@@ -82,7 +80,8 @@ class Page:
         self.is_gray = image.mode in GRAY_MODES or (self._is_png16 and content[25] in (0, 4))
         self.orientation = orientation(image)
         # MPO is a JPEG with another picture after it, a preview or a map of depth (phones).
-        self.n_left = 0 if image.format == "MPO" else getattr(image, "n_frames", 1) - 1
+        n_frames = _pnm_count(content) if image.format == "PPM" else getattr(image, "n_frames", 1)
+        self.n_left = 0 if image.format == "MPO" else n_frames - 1
         self.warning = warning
 
     def exif(self) -> Image.Exif:
@@ -96,7 +95,7 @@ class Page:
         """
         image = self._image
         if self.format == "JPEG2000" and len(image.getbands()) > 1:
-            bits = self._bits_of_jpeg2000()
+            bits = jpeg2000_bits(self._content, self.size)
             if bits > 8:
                 return self._load_deep(bits)
         # Both sides stay at least `side` long.
@@ -119,14 +118,6 @@ class Page:
             # Fails if rows are missing, which Pillow makes black.
             imagecodecs.png_decode(self._content)
         return split_alpha(image)
-
-    def _bits_of_jpeg2000(self) -> int:
-        """Return the bits of a sample; ValueError if the picture is not as large as it says."""
-        start = self._content.index(JPEG2000_SIZE)
-        right, bottom, left, top = struct.unpack_from(">4L", self._content, start + 8)
-        if (right - left, bottom - top) != self.size:
-            raise ValueError("a JPEG 2000 of another size than its head says")
-        return (self._content[start + 42] & 0x7F) + 1
 
     def _load_deep(self, bits: int) -> tuple[Image.Image, UInt8Array | None]:
         """Decode more than 8 bits.
@@ -313,8 +304,7 @@ def opened(content: bytes) -> Iterator[list[Page]]:
 def read_head(file: IO[bytes]) -> tuple[str, int]:
     """Return the format of a picture file, as Pillow calls it, and the pixels of its largest page.
 
-    Raises:
-        Exception: it is no picture, or damaged; decoders raise nearly anything.
+    For no picture, and for a damaged one, decoders raise nearly anything.
     """
     start = file.read(4)
     file.seek(0)
@@ -373,6 +363,25 @@ def orientation(image: Image.Image) -> int:
     except Exception:
         return 1
     return found if found in UPRIGHT else 1
+
+
+def jpeg2000_bits(content: bytes, size: tuple[int, int]) -> int:
+    """Return the bits of a sample of a JPEG 2000; ValueError if it is not of this size."""
+    start = content.index(JPEG2000_SIZE)
+    right, bottom, left, top = struct.unpack_from(">4L", content, start + 8)
+    if (right - left, bottom - top) != size:
+        raise ValueError("a JPEG 2000 of another size than its head says")
+    return (content[start + 42] & 0x7F) + 1
+
+
+def _pnm_count(content: bytes) -> int:
+    """Count the pictures of a PNM, of which Pillow reads the first; a plain one (text) has one."""
+    count = end = 0
+    while head := PNM_HEAD.match(content, end):
+        width, height, most = (int(number or 1) for number in head.groups()[1:])
+        bits = (3 if head[1] == b"6" else 1) * (16 if most > 255 else 8 if head[1] else 1)
+        count, end = count + 1, head.end() + height * -(-width * bits // 8)
+    return max(count, 1)
 
 
 def _jpeg2000_info(content: memoryview) -> dict[Any, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from colorgan import io, paths
 from colorgan.config import Params, SpaceName
 from colorgan.data.sources import MANIFEST, SOURCES, Manifest
+from colorgan.errors import say
 
 
 def download(params: Params, space: SpaceName) -> int:
@@ -21,10 +21,9 @@ def download(params: Params, space: SpaceName) -> int:
     data = params.space(space).data
     path = Path(data.path).expanduser()
     if data.source in ("folder", "parquet") and not path.is_absolute():
-        print(
+        say(
             f"{space}.path in params.yaml is relative: under --temp and --queue, DVC looks for it "
-            f"in a copy of the project; {path.absolute()} works everywhere",
-            file=sys.stderr,
+            f"in a copy of the project; {path.absolute()} works everywhere"
         )
     with io.folder_aside(paths.raw(space)) as folder:
         SOURCES[data.source].fetch(data, folder)

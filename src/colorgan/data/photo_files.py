@@ -80,7 +80,9 @@ def find_files(
             if path != root and path.name.startswith("."):
                 yield FoundFile(path, "left out", "a hidden file")
             elif wanted(path, is_folder):
-                reason = "a broken link" if path.is_symlink() else error.strerror or str(error)
+                # Path.is_symlink raises an error for a path that is too long.
+                is_link = os.path.islink(path)  # noqa: PTH114
+                reason = "a broken link" if is_link else error.strerror or str(error)
                 yield FoundFile(path, "unreadable", f"unreadable: {reason}")
 
 

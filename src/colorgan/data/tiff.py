@@ -105,14 +105,16 @@ def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
     array = array[:, 0]
     samples = np.moveaxis(array[..., 0], 0, -1) if len(array) > 1 else array[0]
     channels = CHANNELS[page.photometric]
-    if page.photometric == PALETTE:
-        return Image.fromarray(_colormap(page)[samples[..., 0]]), None
-    if page.photometric in (CIELAB, ICCLAB):
-        return _lab(samples, page), None
-    low, high = _range(page, samples)
     extras = enumerate(page.extrasamples, channels)
     alphas = (one for one in extras if one[1] in (ASSOCIATED, UNASSOCIATED))
     i, meaning = next(alphas, (None, 0))
+    if page.photometric in (PALETTE, CIELAB, ICCLAB):
+        is_palette, most = page.photometric == PALETTE, 2.0**page.bitspersample - 1
+        image = (
+            Image.fromarray(_colormap(page)[samples[..., 0]]) if is_palette else _lab(samples, page)
+        )
+        return image, None if i is None else uint8_from_unit(_unit(samples[..., i], 0, most))
+    low, high = _range(page, samples)
     colors, alpha = scaled(samples, channels, low, high, i, meaning == ASSOCIATED)
     del array, samples  # for the peak of memory
     if page.photometric == WHITE_IS_ZERO:

@@ -210,9 +210,11 @@ def load_model(name: str, device: str = "auto") -> Model:
 
 
 def _load_folder(folder: Path, device: str) -> Model:
-    from colorgan.model import Model
+    from colorgan.model import CONFIG, WEIGHTS, Model
     from colorgan.runs.runtime import choose_device
 
+    if any((folder / name).is_fifo() for name in (WEIGHTS, CONFIG)):
+        raise ColorganError(f"{folder} holds a pipe instead of a file of a model")
     return Model.load(folder, choose_device(device, "--device"))
 
 

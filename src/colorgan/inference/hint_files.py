@@ -63,6 +63,8 @@ def read_hints(path: Path) -> list[Hint]:
     Raises:
         ColorganError: the file has no hints, or is of another version, or a hint is none.
     """
+    if path.is_fifo():
+        raise ColorganError(f"{path} is no file of hints, but a pipe")
     content = path.read_bytes()
     if not content.lstrip().startswith(b"{") and path.suffix != ".json":
         content = _of_result(content, path)

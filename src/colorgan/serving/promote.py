@@ -80,7 +80,7 @@ def promote(space: SpaceName) -> str:
     name, client = f"colorgan-{space}", MlflowClient(tracking_uri())
     told = {"promoted.because": because, "score": f"{score:.6g}", DIGEST_TAG: digest}
     try:
-        version = _version(client, runs, name, best)
+        version = _version(client, runs, name, best, {run.id for run in trained})
         for key, value in told.items():
             client.set_model_version_tag(name, version, key, value)
         moved = CHAMPION not in client.get_model_version(name, version).aliases
@@ -91,12 +91,15 @@ def promote(space: SpaceName) -> str:
     return f"{name} version {version} is {'now' if moved else 'already'} the champion: {because}"
 
 
-def _version(client: MlflowClient, runs: TrainingRuns, name: str, run: TrainingRun) -> str:
+def _version(
+    client: MlflowClient, runs: TrainingRuns, name: str, run: TrainingRun, kept: set[str]
+) -> str:
     """Return the version of a run; registers an MLflow model of its weights if there is none."""
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description="Colours gray photographs; colorgan")
     for version in client.search_model_versions(f"name = '{name}'"):
-        if version.tags.get(SHA256_TAG) == run.generator_sha256:
+        # The files of a version go with its run.
+        if version.run_id in kept and version.tags.get(SHA256_TAG) == run.generator_sha256:
             return str(version.version)
     with TemporaryDirectory() as folder:
         place = Path(folder, FOLDER)

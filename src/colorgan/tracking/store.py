@@ -11,10 +11,10 @@ import sqlite3
 import textwrap
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from colorgan import paths
+from colorgan import errors, paths
 from colorgan.errors import ColorganError
 
 ARTIFACTS = "mlartifacts"
@@ -51,14 +51,6 @@ LOCATIONS = (
     ("model_versions", "storage_location"),
 )
 """Columns in which MLflow keeps absolute paths: a copied project would write into the original."""
-REDACTED = {
-    # The ? or # may belong to a password, and in the path of a file an @ is no login.
-    r"(?<!sqlite)://[^\s'\"<>]*[?#][^\s'\"<>]*@[^\s'\"<>]*": "://***",
-    r"(?<!sqlite)://[^\s'\"<>]*@": "://***@",
-    r"\?[^\s'\"<>)]+": "?***",
-    r"(?i)(authorization\W+\w+ )\S+": r"\1***",
-}
-"""What may be a secret in a message (a pattern): logins, queries and headers."""
 SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY",
            "AWS_SESSION_TOKEN")  # fmt: skip
 
@@ -103,14 +95,19 @@ def is_remote(uri: str) -> bool:
 
 def redact(text: str) -> str:
     """Return a text, such as a URI or an error message, with passwords and tokens shown as ***."""
-    for pattern, shown in REDACTED.items():
-        text = re.sub(pattern, shown, text)
-    # A library may name them without the URI.
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    login = "" if sqlite_file(uri) else uri.rpartition("@")[0].partition("://")[2]
-    secrets = [login.partition(":")[2] or login, *(os.environ.get(name, "") for name in SECRETS)]
-    secrets += [value for _, value in parse_qsl(uri.partition("?")[2])]
-    for secret in {*secrets, *map(unquote, secrets)}:
+    login = None
+    if uri and not sqlite_file(uri):
+        # A password with a space or a quote.
+        text = text.replace(uri, re.sub(r"[\s'\"<>]", "", uri))
+        login = re.match(
+            r"(?:[^:]+://(?:[^:@]*:)?|[^@]*?:)(.*)@|[^:]+://[^:/\[]*:(?!\d{1,5}\b)([^/?;]*)", uri
+        )
+    text = errors.redact(text)
+    # A library may name them without the URI.
+    secrets = [*(login.groups("") if login else ()), *map(os.environ.get, SECRETS)]
+    secrets += re.findall(r"[?&;][^=&;]*=([^&;]+)", uri)
+    for secret in {*filter(None, secrets), *map(unquote, filter(None, secrets))}:
         # Shorter ones would be found inside other words.
         text = text.replace(secret, "***") if len(secret) > 3 else text
     return text

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import DownloadColumn, Progress
 
-from colorgan.errors import ColorganError
+from colorgan.errors import ColorganError, say
 
 TIMEOUT = (10.0, 30.0)
 """Seconds to connect, and seconds without a byte."""
@@ -132,7 +132,7 @@ def _append(url: str, part: Path) -> None:
             raise ColorganError(f"{url} answered {status} {response.reason}: {advice}")
         have = have if status == 206 else 0
         total = have + int(response.headers.get("Content-Length", 0))
-        print(f"downloading {url} ({decimal(total)})", file=sys.stderr, flush=True)
+        say(f"downloading {url} ({decimal(total)})")
         columns = (*Progress.get_default_columns(), DownloadColumn())
         bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
         with bar, part.open("ab" if have else "wb") as file:
