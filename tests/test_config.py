@@ -98,7 +98,7 @@ def test_all_that_is_wrong_is_said_at_once_with_overrides_named_apart() -> None:
     assert last.startswith("params.yaml: 5 is not a parameter; the names here are rgb, lab, ")
 
 
-@pytest.mark.parametrize("path", ["train.lr", "rgb.limit", "rgb.parquet", "render", "lab"])
+@pytest.mark.parametrize("path", ["train.lr", "rgb.limit", "rgb.stl10", "render", "lab"])
 def test_a_missing_name_is_one_sentence_and_exit_code_2(project, colorgan, path) -> None:
     content = read_yaml(paths.PARAMS)
     *section, name = path.split(".")

@@ -41,6 +41,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Stl10Params(Section):
+    """The parts of STL-10 to use: 5,000 labelled photos, 8,000 for the test, 100,000 unlabelled."""
+
+    train: bool
+    test: bool
+    """These are always the test split."""
+    unlabeled: bool
+
+
 class ParquetParams(Section):
     """Names of the columns of Parquet files; an empty name means that there is no such column."""
 
@@ -59,6 +68,7 @@ class DataParams(Section):
     your own photos."""
     path: Text
     """File or folder with the photos, for `sample`, `folder` and `parquet`; watched by DVC."""
+    stl10: Stl10Params
     parquet: ParquetParams
     image_size: ImageSize
     """Side of the square arrays in pixels."""
@@ -273,7 +283,6 @@ MOVED = {
     "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
     "train.decay_epochs": "is now train.decay_start, the share of the epochs after which it falls",
     "runtime.checkpoint_iterations": "was removed: delete it, and see runtime.checkpoint_minutes",
-    "stl10": "was removed: delete it; STL-10 is used whole, and limit takes fewer photos",
     "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
     "does not fit into memory",
     "train.gan_loss": "was removed: delete it; the loss is binary cross-entropy, as in the paper",
