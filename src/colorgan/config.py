@@ -154,8 +154,8 @@ class TrainParams(Section):
     """Learning rate of the discriminator, as a multiple of lr; 1 in the paper."""
     lr_schedule: Literal["linear", "cosine"]
     decay_start: Share
-    """Share of the epochs after which the learning rate falls towards 0, and how; 0.5 and `linear`
-    in the paper. With 1 it stays constant."""
+    """How the learning rate falls towards 0, and the share of the epochs after which it begins to:
+    `linear` and 0.5 in the paper. With 1 it stays constant."""
     warmup_iterations: CountOrZero
     """The first iterations, in which the learning rate rises from 0."""
     ema_decay: Fraction

@@ -33,7 +33,7 @@ UNEXPLAINED = (
     "true and train.cudnn_benchmark: false"
 )
 COMPUTES = ("Python ", "torch==", "numpy==", "triton==", "nvidia-")
-"""Begins the lines of environment.txt that do."""
+"""Begins the lines of environment.txt that may decide the last bits too."""
 
 
 def verify(space: SpaceName, wanted: str = "") -> list[str]:

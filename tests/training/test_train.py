@@ -16,7 +16,7 @@ from colorgan.config import SPACES, Params, SpaceName
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.model import Model
-from colorgan.training.build import check_fit
+from colorgan.training.build import check_compatible
 from colorgan.training.step import Pix2Pix
 
 WEIGHTS = "generator.safetensors"
@@ -178,12 +178,12 @@ def test_a_batch_that_cannot_be_shared(
 ) -> None:
     info, cfg = read_info(write_arrays("lab")), make_params({"train.batch_size": 4}).lab
     with pytest.raises(ParamsError) as refusal:
-        check_fit(cfg, info, 10, torch.device("cpu"), 3)
+        check_compatible(cfg, info, 10, torch.device("cpu"), 3)
     assert str(refusal.value) == (
         "params.yaml: train.batch_size is 4, which 3 processes cannot share evenly; it should be "
         "a multiple of 3"
     )
-    check_fit(cfg, info, 10, torch.device("cpu"), 2)
+    check_compatible(cfg, info, 10, torch.device("cpu"), 2)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(

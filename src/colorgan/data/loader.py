@@ -73,7 +73,7 @@ class Batches:
 
     def rows(self, epoch: int, start: int) -> list[list[int]]:
         """Return the row numbers of this process's batches, beginning with batch `start`."""
-        order = torch.randperm(self._n_photos, generator=stream(self._seed, epoch, ORDER))
+        order = torch.randperm(self._n_photos, generator=random_of(self._seed, epoch, ORDER))
         batches = order[: len(self) * self._batch_size].view(-1, self._batch_size)[start:]
         share = self._batch_size // self._group.world_size
         own: list[list[int]] = batches[:, self._group.rank * share :][:, :share].tolist()
@@ -187,8 +187,8 @@ ORDER, AUGMENTATION, HINTS, DROPOUT = 0, 1, 2, 4096
 """What random numbers are used for; dropout has the uses from DROPOUT on, one a process."""
 
 
-def stream(seed: int, place: int, use: int) -> torch.Generator:
-    """Return a generator with that seed."""
+def random_of(seed: int, place: int, use: int) -> torch.Generator:
+    """Return a random number generator for one use at one place of a training; see `seed_of`."""
     return torch.Generator().manual_seed(seed_of(seed, place, use))
 
 

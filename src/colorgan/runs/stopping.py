@@ -36,7 +36,7 @@ class StopSignal:
     def exit(self) -> NoReturn:
         """End as the signal asks: KeyboardInterrupt, or SystemExit with 143.
 
-        If only another process of the group got one, as after SIGTERM.
+        A process of a group that got no signal itself ends as after SIGTERM.
         """
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt

@@ -33,7 +33,7 @@ RUN, IMAGES, FILES = "run.json", "images", "files"
 RESUMED_TAG = "resumed.from"
 """Iteration of the checkpoint from which a training was resumed last."""
 MEASURED_TAG = "colorgan.measured_sha256"
-"""Of results: another name than that of the training run, which is found by it."""
+"""SHA-256 of the generator that a run of results measured; training runs have a tag of their own."""
 
 
 def now() -> int:

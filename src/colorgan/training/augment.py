@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from colorgan.config import TrainParams
-from colorgan.data.loader import AUGMENTATION, HINTS, Batch, stream
+from colorgan.data.loader import AUGMENTATION, HINTS, Batch, random_of
 from colorgan.networks.layers import channels_last
 from colorgan.runs.runtime import Group
 from colorgan.spaces import Space
@@ -30,7 +30,7 @@ def prepare_batch(
     """
     share = len(batch[0])
     own = slice(group.rank * share, (group.rank + 1) * share)
-    random, total = stream(train.seed, iteration, AUGMENTATION), share * group.world_size
+    random, total = random_of(train.seed, iteration, AUGMENTATION), share * group.world_size
     # Drawn on the CPU, so that every device gets the same.
     flips, places = torch.rand(total, generator=random), torch.rand(total, 2, generator=random)
     input, target = space.encode(*batch)
@@ -79,7 +79,7 @@ def draw_hints(ab: Tensor, share: float, seed: int, iteration: int, group: Group
     Source: Zhang et al. 2017, section 3.2, with uniform places instead of central ones.
     """
     n, _, height, width = ab.shape
-    random = stream(seed, iteration, HINTS)
+    random = random_of(seed, iteration, HINTS)
     total = n * group.world_size
     draws = (
         torch.rand(total, 2, generator=random),

@@ -26,7 +26,7 @@ from colorgan.training.optim import WeightAverage
 from colorgan.training.step import Pix2Pix
 
 
-def check_fit(
+def check_compatible(
     cfg: SpaceParams, info: DatasetInfo, n_photos: int, device: torch.device, processes: int
 ) -> None:
     """Check the parameters of a space against its training photos and the machine.
@@ -90,7 +90,9 @@ def build_step(
     betas, betas_d = (train.beta1, train.beta2), (train.beta1_d, train.beta2_d)
     optimizer_g = Adam(generator.parameters(), train.lr, betas, fused=True)
     optimizer_d = Adam(discriminator.parameters(), train.lr, betas_d, fused=True)
-    generate, judge = (_compiled(network, runtime) for network in (generator, discriminator))
+    generate, discriminate_local = (
+        _compiled(network, runtime) for network in (generator, discriminator)
+    )
     return Pix2Pix(
         space=space,
         train=train,
@@ -98,8 +100,8 @@ def build_step(
         generator=generator,
         discriminator=discriminator,
         generate=_distributed(generate, runtime),
-        discriminate=_distributed(judge, runtime),
-        judge=judge,
+        discriminate=_distributed(discriminate_local, runtime),
+        discriminate_local=discriminate_local,
         optimizer_g=optimizer_g,
         optimizer_d=optimizer_d,
         scaler=GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),

@@ -28,7 +28,7 @@ class Pix2Pix:
         generator, discriminator: the unwrapped modules; use them for `state_dict`.
         generate, discriminate: their forward passes, compiled and in DistributedDataParallel
             where that was chosen.
-        judge: the forward pass of the discriminator without DistributedDataParallel, for the
+        discriminate_local: the forward pass of the discriminator without DistributedDataParallel, for the
             generator's update.
         scaler: serves both optimizers; disabled unless training runs in fp16.
         autocast: returns a new context in which forward passes run.
@@ -46,7 +46,7 @@ class Pix2Pix:
     discriminator: nn.Module
     generate: Callable[..., Tensor]
     discriminate: Callable[..., Tensor]
-    judge: Callable[..., Tensor]
+    discriminate_local: Callable[..., Tensor]
     optimizer_g: Optimizer
     optimizer_d: Optimizer
     scaler: GradScaler
@@ -94,7 +94,7 @@ class Pix2Pix:
         total = input.new_zeros(())
         if adversarial:
             with self.autocast():
-                on_fake = self.judge(input, self._as_fake(input, fake))
+                on_fake = self.discriminate_local(input, self._as_fake(input, fake))
             total = gan_loss(on_fake, real=True)
         losses = [loss_d, total]
         if self.train.gan_gate:

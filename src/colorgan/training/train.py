@@ -23,7 +23,7 @@ from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import Space, get_space
 from colorgan.tracking.run import Recorder, open_recorder, record_finished
 from colorgan.tracking.unsent import RunDescription
-from colorgan.training.build import build_step, check_fit
+from colorgan.training.build import build_step, check_compatible
 from colorgan.training.initial_weights import InitialWeights, read_initial_weights
 from colorgan.training.trainer import Trainer
 from colorgan.training.validate import BestWeights, Validator, best_of, score_of, spread
@@ -55,7 +55,7 @@ def train(params: Params, space_name: SpaceName) -> int:
     processes = choose_devices(params.runtime.devices, device)
     if launched():
         processes = Group.of_environment().world_size
-    check_fit(cfg, info, len(photos), device, processes)
+    check_compatible(cfg, info, len(photos), device, processes)
     weights = read_initial_weights(space, cfg)
     if processes > 1 and not launched():
         return launch(space_name, processes, device)

@@ -67,7 +67,7 @@ class Trainer:
             self._before_training()
         while True:
             epoch, start = divmod(self.position.iteration, len(self.batches))
-            # `epoch` epochs are trained; the last one may lack its validation after a resume.
+            # So many epochs are trained; after a resume the last of them may not be validated yet.
             if epoch > self.position.epoch:
                 self._after_epoch(epoch)
                 self.position.epoch = epoch
