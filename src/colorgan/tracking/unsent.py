@@ -33,7 +33,7 @@ RUN, IMAGES, FILES = "run.json", "images", "files"
 RESUMED_TAG = "resumed.from"
 """Iteration of the checkpoint from which a training was resumed last."""
 MEASURED_TAG = "colorgan.measured_sha256"
-"""SHA-256 of the generator that a run of results measured; training runs have a tag of their own."""
+"""SHA-256 of the generator that a run of results measured; training runs have another tag."""
 
 
 def now() -> int:

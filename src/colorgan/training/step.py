@@ -28,8 +28,8 @@ class Pix2Pix:
         generator, discriminator: the unwrapped modules; use them for `state_dict`.
         generate, discriminate: their forward passes, compiled and in DistributedDataParallel
             where that was chosen.
-        discriminate_local: the forward pass of the discriminator without DistributedDataParallel, for the
-            generator's update.
+        discriminate_local: the discriminator's forward pass without DistributedDataParallel, for
+            the generator's update.
         scaler: serves both optimizers; disabled unless training runs in fp16.
         autocast: returns a new context in which forward passes run.
         picture_losses: the losses between the generated picture and the ground truth; L1 first.
