@@ -74,3 +74,18 @@ def preprocess(space: Space, workers: Workers = 0, address: Address = "") -> Non
         info = preprocess_on_cluster(params, space, workers)
     counts = ", ".join(f"{n} {split}" for split, n in info.counts.items())
     typer.echo(f"preprocess {space}: {counts} photos, {info.rejected} rejected")
+
+
+@app.command()
+def train(space: Space, workers: Workers = 0, address: Address = "") -> None:
+    """Train the generator of a space on several machines, which share the project's folder.
+
+    Goes on with fewer workers when some have died; the same command resumes.
+    """
+    from colorgan.cluster.session import joined
+    from colorgan.cluster.train import train_on_cluster
+    from colorgan.config import load_params
+
+    params = load_params()
+    with joined(address):
+        train_on_cluster(params, space, workers)
