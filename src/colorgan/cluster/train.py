@@ -59,7 +59,12 @@ def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
     storage.mkdir(parents=True, exist_ok=True)
     arrays = [folder / split / "input.npy" for split, count in info.counts.items() if count]
     require_everywhere([folder / "dataset.json", *arrays, storage])
-    given = {"params": params, "space": space, "folder": Path.cwd(), "storage": storage}
+    given: dict[str, Any] = {
+        "params": params,
+        "space": space,
+        "folder": Path.cwd(),
+        "storage": storage,
+    }
     given["environment"] = {k: v for k, v in os.environ.items() if k.startswith(("DVC_", "MLFLOW"))}
     # Otherwise what a worker prints is logged too, and is there twice.
     os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"
