@@ -33,9 +33,7 @@ def test_the_losses_are_those_of_one_process(
     run: Callable[..., str], colorgan: Callable[..., Any]
 ) -> None:
     make_place(Path(), EXACT, side=32)
-    lines = run("train", "lab", "--workers", 2).splitlines()
-    assert lines[-1].startswith("train lab: epoch 10/10, iteration 50/50, ")
-    assert len(lines) == len(set(lines))
+    assert run("train", "lab", "--workers", 2).count("train lab: epoch 10/10, iteration 50/50") == 1
     found = pd.read_csv(paths.losses("lab"))
     assert sorted(set(OUTS) & listing(Path()).keys()) == sorted(OUTS)
     for folder in (".resume", "reports", "models"):
