@@ -59,6 +59,8 @@ NOT_AS_IT_STANDS = (
     "python benchmarks/optimizations.py",
     # Not run: what runs the tests, what needs containers or several machines, what takes hours.
     "python -m colorgan cluster colorize /mnt/scans",  # cluster/test_colorize.py
+    "python -m colorgan cluster train lab --workers 8",  # cluster/test_train.py
+    "python -m colorgan cluster tune lab --trials 20",  # cluster/test_tune.py
     "make test",
     "docker compose ",
     "torchrun --nnodes 2 ",

@@ -42,7 +42,7 @@ PHOTOS = "Photos"
 INTERRUPTED = 128 + signal.SIGINT
 EXTRAS = {"mlflow": "colorgan[pipeline]", "onnxruntime": "onnxruntime"}
 EXTRAS |= dict.fromkeys(("onnx", "onnxscript"), "colorgan[onnx]")
-EXTRAS["ray"] = "colorgan[cluster]"
+EXTRAS |= dict.fromkeys(("optuna", "ray"), "colorgan[cluster]")
 EXTRAS |= dict.fromkeys(("anyio", "starlette", "uvicorn"), "colorgan[app]")
 """Packages that may be missing, and what installs each."""
 

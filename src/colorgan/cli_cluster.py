@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -74,3 +75,42 @@ def preprocess(space: Space, workers: Workers = 0, address: Address = "") -> Non
         info = preprocess_on_cluster(params, space, workers)
     counts = ", ".join(f"{n} {split}" for split, n in info.counts.items())
     typer.echo(f"preprocess {space}: {counts} photos, {info.rejected} rejected")
+
+
+@app.command()
+def train(space: Space, workers: Workers = 0, address: Address = "") -> None:
+    """Train the generator of a space on several machines, which share the project's folder.
+
+    Goes on with fewer workers when some have died; the same command resumes.
+    """
+    from colorgan.cluster.session import joined
+    from colorgan.cluster.train import train_on_cluster
+    from colorgan.config import load_params
+
+    params = load_params()
+    with joined(address):
+        train_on_cluster(params, space, workers)
+
+
+@app.command()
+def tune(
+    space: Space,
+    trials: Annotated[int, typer.Option(min=1, help="Trainings to try")] = 20,
+    file: Annotated[
+        Path | None, typer.Option(help="YAML file of what to try; default: cluster/tune.yaml")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the search that was stopped")
+    ] = False,
+    workers: Workers = 0,
+    address: Address = "",
+) -> None:
+    """Search for better parameters: many trainings at once, of which the worse are stopped early.
+
+    Each is a run in MLflow below one of the search; at the end the best values are printed.
+    """
+    from colorgan.cluster.session import joined
+    from colorgan.cluster.tune import tune_on_cluster
+
+    with joined(address):
+        tune_on_cluster(space, file, trials, workers, resume=resume)

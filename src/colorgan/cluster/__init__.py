@@ -1,1 +1,1 @@
-"""Colour and preprocess on a Ray cluster: the extra `colorgan[cluster]`."""
+"""Colour, preprocess, train and tune on a Ray cluster: the extra `colorgan[cluster]`."""

@@ -47,7 +47,7 @@ def joined(address: str) -> Iterator[None]:
             "machine of one; `ray start --head --disable-usage-stats` starts one, and on other "
             "machines `ray start --address=HOST:6379` joins it"
         ) from None
-    for name in ("ray", "ray.data"):
+    for name in ("ray", "ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield

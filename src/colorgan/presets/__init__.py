@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ def as_options(name: str, path: Path | None = None) -> str:
             f"{values['rgb.path']} has characters that the shell or DVC may change: use "
             f"`python -m colorgan preset {name} --path ... --write`, then `dvc exp run`"
         )
+    return overrides(values)
+
+
+def overrides(values: Mapping[str, Any]) -> str:
+    """Return values by dotted name as options for `dvc exp run`."""
     # YAML's true, where Python says True.
     texts = {key: str(v).lower() if isinstance(v, bool) else v for key, v in values.items()}
     return " ".join(f"-S {key}={text}" for key, text in texts.items())
@@ -51,7 +57,7 @@ def as_options(name: str, path: Path | None = None) -> str:
 def content(name: str) -> dict[str, Any]:
     """Return params.yaml as the project ships it with the values of a preset."""
     whole = io.read_yaml(FOLDER / "default.yaml")
-    _put(whole, _values(name, None))
+    put(whole, _values(name, None))
     return whole
 
 
@@ -95,7 +101,7 @@ def write(name: str, path: Path | None = None, params: Path = paths.PARAMS) -> N
         round_trip.preserve_quotes = True
         round_trip.width = 4096
         whole = round_trip.load(params)
-        _put(whole, values)
+        put(whole, values)
         check_params(whole, where=str(params))
         buffer = StringIO()
         round_trip.dump(whole, buffer)
@@ -140,7 +146,7 @@ def _check_for_dvc(file: Path) -> None:
     )
 
 
-def _put(content: Any, values: dict[str, Any]) -> None:
+def put(content: Any, values: Mapping[str, Any]) -> None:
     """Set values by dotted name."""
     for name, value in values.items():
         *sections, key = name.split(".")

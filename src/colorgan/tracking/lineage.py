@@ -18,6 +18,11 @@ CODE = ("--", ".", ":(exclude)reports", ":(exclude)dvc.lock")
 DIFF = ("-c", "diff.relative=false", "diff", "HEAD", "--no-ext-diff", "--no-textconv",
         "--no-color", "--binary", "--src-prefix=a/", "--dst-prefix=b/", "-U3")  # fmt: skip
 
+# In the environment of a trial: the token of the search that it is part of, and the folder of the
+# project, which is not its working directory.
+PARENT, PROJECT = "COLORGAN_PARENT", "COLORGAN_PROJECT"
+PARENT_TAG = "colorgan.parent"
+
 
 def git_state(cwd: Path) -> tuple[str, str]:
     """Return the hash of HEAD and the change against it, staged or not; empty without git.
@@ -53,6 +58,7 @@ def origin(stage: str, commit: str, diff: str) -> dict[str, str]:
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "dvc.stage": os.environ.get("DVC_STAGE", ""),
         "mlflow.source.git.commit": commit,
+        PARENT_TAG: os.environ.get(PARENT, ""),
         "git.dirty": str(bool(diff)).lower() if commit else "",
     }
     # In a container the user may be a number without a name.

@@ -22,6 +22,7 @@ from PIL import Image
 from colorgan import io, paths
 from colorgan.errors import ColorganError, say
 from colorgan.tracking.csv_log import LOSSES, VALIDATION, read_rows
+from colorgan.tracking.lineage import PARENT_TAG
 from colorgan.tracking.mlflow_read import SHA256_TAG, open_store, place
 from colorgan.tracking.store import (
     ARTIFACTS,
@@ -183,9 +184,11 @@ class Sender:
             client.log_inputs(run_id, [DatasetInput(dataset, [context])])
         client.log_artifacts(run_id, str(run.folder / FILES))
         tags = dict(run.tags)
-        measured = tags.get(MEASURED_TAG)
-        if measured and (parent := _newest(client, experiment_id, SHA256_TAG, measured)):
-            tags["mlflow.parentRunId"] = parent.info.run_id
+        # Results are children of a training, trials of a search.
+        for tag, of_parent in ((MEASURED_TAG, SHA256_TAG), (PARENT_TAG, TOKEN_TAG)):
+            value = tags.get(tag)
+            if value and (parent := _newest(client, experiment_id, of_parent, value)):
+                tags["mlflow.parentRunId"] = parent.info.run_id
         # Last: a run with these tags is described whole.
         entries = [RunTag(name, value) for name, value in tags.items()]
         client.log_batch(run_id, tags=entries, synchronous=True)

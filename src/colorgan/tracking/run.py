@@ -212,7 +212,7 @@ def _begin(run: RunDescription, training: Path | None = None) -> tuple[RunDescri
     if begun := RunDescription.read(run.folder):
         run = begun
     else:
-        commit, diff = lineage.git_state(Path.cwd())
+        commit, diff = lineage.git_state(Path(os.environ.get(lineage.PROJECT) or Path.cwd()))
         run.name = f"{os.environ.get('DVC_EXP_NAME') or 'workspace'} / {run.stage}"
         run.tags = lineage.origin(run.stage, commit, diff) | run.tags
         files = run.folder / FILES

@@ -1,0 +1,140 @@
+"""The stages train_rgb and train_lab on machines of a cluster, which share the project's folder.
+
+Ray Train starts processes, each of which runs the stage as under torchrun. When some have died it
+starts as many as there is room for, and these resume from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import train as ray_train
+from ray.train.collective import broadcast_from_rank_zero
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from colorgan import paths
+from colorgan.cluster.session import processors, require_everywhere
+from colorgan.config import Params, SpaceName
+from colorgan.data.arrays import read_info
+from colorgan.errors import ColorganError
+from colorgan.training.build import check_fit
+from colorgan.training.train import train
+
+MOST_FAILURES = 20
+POLL_SECONDS = 0.5
+LOG, PROBLEM = "log.txt", "problem.txt"
+"""What the workers print, and the sentence of one that cannot train."""
+RESIZE_SECONDS = 600.0
+"""How often to look for new machines: to take them in, training goes back to its checkpoint."""
+
+
+def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
+    """Train in `workers` processes (0: all processors), and in fewer while there is no room.
+
+    Raises:
+        ColorganError: as `train`; a machine does not see the arrays; the cluster is too small; or
+            too many workers have died.
+        KeyboardInterrupt: Ctrl-C; the last checkpoint stays.
+    """
+    cfg, folder, storage = params.space(space), paths.processed(space), paths.resume(f"ray_{space}")
+    info = read_info(folder)
+    share, there = processors()
+    kind = "cuda" if "num_gpus" in share else "cpu"
+    if workers > there:
+        raise ColorganError(
+            f"--workers is {workers}, but the cluster has {there} {kind} processor(s): it should "
+            "be at most that"
+        )
+    workers = workers or _most_processes(cfg.train.batch_size, there)
+    check_fit(cfg, info, info.counts["train"], torch.device(kind), workers)
+    storage.mkdir(parents=True, exist_ok=True)
+    arrays = [folder / split / "input.npy" for split, count in info.counts.items() if count]
+    require_everywhere([folder / "dataset.json", *arrays, storage])
+    given: dict[str, Any] = {
+        "params": params,
+        "space": space,
+        "folder": Path.cwd(),
+        "storage": storage,
+    }
+    given["environment"] = {k: v for k, v in os.environ.items() if k.startswith(("DVC_", "MLFLOW"))}
+    # Otherwise what a worker prints is logged too, and is there twice.
+    os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"
+    # Its subclass TorchTrainer would make the process group, which the stage makes itself.
+    trainer = DataParallelTrainer(
+        _train,
+        train_loop_config=given,
+        scaling_config=ray_train.ScalingConfig(
+            num_workers=(1, workers),
+            use_gpu=kind == "cuda",
+            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
+        ),
+        run_config=ray_train.RunConfig(
+            storage_path=str(storage),
+            failure_config=ray_train.FailureConfig(max_failures=MOST_FAILURES),
+            logging_config=ray_train.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    # In the main thread it would take Ctrl-C for itself, and end with another code.
+    fit, problem = ThreadPoolExecutor(1).submit(trainer.fit), storage / PROBLEM
+    try:
+        with (storage / LOG).open("a+") as log:
+            ended = False
+            while not ended:
+                ended = fit.done()
+                print(log.read(), end="", flush=True)
+                time.sleep(POLL_SECONDS)
+        fit.result()
+        if problem.exists():
+            raise ColorganError(problem.read_text(encoding="utf-8"))
+    except ray_train.TrainingFailedError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ColorganError(f"train {space}: {reason}; the same command resumes") from None
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def _most_processes(batch_size: int, at_most: int) -> int:
+    """Return how many processes can share a batch evenly."""
+    return max(count for count in range(1, at_most + 1) if batch_size % count == 0)
+
+
+def _train(given: dict[str, Any]) -> None:
+    """Run the stage in a process of the cluster."""
+    os.chdir(given["folder"])
+    os.environ |= given["environment"]
+    context, params, space = ray_train.get_context(), given["params"], given["space"]
+    # Where fewer are left, some of them may stand by.
+    batch_size = params.space(space).train.batch_size
+    processes = _most_processes(batch_size, context.get_world_size())
+    with socket.socket() as free:
+        free.bind(("", 0))
+        place = ray.util.get_node_ip_address(), str(free.getsockname()[1])
+    address, port = broadcast_from_rank_zero(place)
+    rank = context.get_world_rank()
+    if rank >= processes:
+        return
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": "0",  # it sees no other GPU than its own
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": address,
+        "MASTER_PORT": port,
+    }
+    log = (given["storage"] / LOG).open("a", buffering=1)
+    with log, redirect_stdout(log), redirect_stderr(log):
+        try:
+            train(params, space)
+        except ColorganError as error:
+            # Not raised: Ray Train would start the workers again.
+            (given["storage"] / PROBLEM).write_text(str(error), encoding="utf-8")
+        except SystemExit:
+            pass  # another process has ended, which says why
