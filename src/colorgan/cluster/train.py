@@ -26,7 +26,7 @@ from colorgan.cluster.session import processors, require_everywhere
 from colorgan.config import Params, SpaceName
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
-from colorgan.training.build import check_fit
+from colorgan.training.build import check_compatible
 from colorgan.training.train import train
 
 MOST_FAILURES = 20
@@ -55,7 +55,7 @@ def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
             "be at most that"
         )
     workers = workers or _most_processes(cfg.train.batch_size, there)
-    check_fit(cfg, info, info.counts["train"], torch.device(kind), workers)
+    check_compatible(cfg, info, info.counts["train"], torch.device(kind), workers)
     storage.mkdir(parents=True, exist_ok=True)
     arrays = [folder / split / "input.npy" for split, count in info.counts.items() if count]
     require_everywhere([folder / "dataset.json", *arrays, storage])

@@ -217,7 +217,7 @@ class _Trial(tune.Trainable):  # type: ignore[misc]
         while True:
             code = self._process.poll()
             for file in self._folder.glob(f".resume/train_*/*/{VALIDATION}"):
-                for row in read_rows(file)[0][self._n_rows : self._n_rows + 1]:
+                for row in read_rows(file, self._n_rows)[:1]:
                     before, value = self._last[METRIC], float(row[METRIC])
                     best = min(value, before) if self._keep == "best" else value
                     self._n_rows += 1
