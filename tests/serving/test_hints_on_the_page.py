@@ -124,7 +124,7 @@ def test_likely_colours_a_wheel_and_keys(
     assert 4 <= len(swatches) <= 7
     assert min(swatch.rect["width"] for swatch in swatches) >= 40
     swatches[1].click()
-    chosen = swatches[1].get_attribute("title")
+    chosen = swatches[1].get_attribute("data-colour")
     wait.until(lambda b: settled(b, 1) and is_like(shown_pixels(b), (0.5, 0.5), chosen))
     wheel = browser.find_element(By.CLASS_NAME, "wheel")
     ActionChains(browser).move_to_element_with_offset(wheel, 50, 10).click().perform()
