@@ -97,11 +97,11 @@ def test_three_hints_one_moved_one_undone_and_the_file_as_of_the_command(
     assert len(dots(browser)) == 3
     dots(browser)[2].send_keys(Keys.DELETE)
     wait.until(lambda b: thumbs(b) == ["old photo.png, 2 hints, coloured"])
-    for menu, id in ((1, "download"), (0, "save")):
+    file, hints = downloads / "old photo_colored.png", downloads / "old photo.hints.json"
+    for menu, id, saved in ((1, "download", file), (0, "save", hints)):
         browser.find_elements(By.TAG_NAME, "summary")[menu].click()
         browser.find_element(By.ID, id).click()
-    file, hints = downloads / "old photo_colored.png", downloads / "old photo.hints.json"
-    wait.until(lambda _: file.is_file() and hints.is_file())
+        wait.until(lambda _, saved=saved: saved.is_file())
     with Image.open(file) as image:
         pixels = np.asarray(image)
     assert is_like(pixels, slope, GREEN)

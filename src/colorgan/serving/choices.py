@@ -92,7 +92,7 @@ def _answers(network: Network, prepared: PreparedInput) -> list[FloatArray]:
     seen = prepared.input[:, *window]
     outputs = network.predict_hinted(np.repeat(seen[None], len(maps), 0), maps[:, :, *window])[0]
     row, column = places[0, :2].astype(int)
-    weights = np.maximum(ALIKE - np.abs(seen[0, *near] - prepared.input[0, row, column]), 0).ravel()
+    weights = np.maximum(ALIKE - np.abs(seen[0][*near] - prepared.input[0, row, column]), 0).ravel()
     answers = (network.space.ab(one)[*near].reshape(-1, 2) for one in outputs)
     return [np.average(ab, axis=0, weights=weights).astype(np.float32) for ab in answers]
 
