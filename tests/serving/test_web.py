@@ -437,10 +437,10 @@ def test_photos_take_a_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     colors = service.ColorizeService("cpu", "pretrained")
     content = encoded("PNG")
     ids = [colors.add(content, "a.png")[0]]
-    monkeypatch.setattr(service, "BYTES_KEPT", 2 * (len(content) + 60 * 60))
-    for side in (60, 60, 300):
+    monkeypatch.setattr(service, "BYTES_KEPT", 2 * colors.photos[ids[0]].n_bytes())
+    for side in (60, 60, 900):
         ids.append(colors.add(encoded("PNG", side), "a.png")[0])
-        assert list(colors.photos) == (ids[-1:] if side == 300 else ids[-2:])
+        assert list(colors.photos) == (ids[-1:] if side == 900 else ids[-2:])
 
 
 class TestInABrowser:
