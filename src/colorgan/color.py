@@ -114,10 +114,8 @@ def rgb_within_srgb(lab: FloatArray) -> FloatArray:
     """
     linear = _linear_planes(*np.moveaxis(lab, -1, 0))
     outside = ~_in_srgb(linear)
-    reduced = _linear_planes(*within_srgb(lab[outside]).T)
-    for plane, inside in zip(linear, reduced, strict=True):
-        plane[outside] = inside
-    return cast(FloatArray, srgb_from_linear(np.stack(linear, axis=-1)))
+    linear[:, outside] = _linear_planes(*within_srgb(lab[outside]).T)
+    return cast(FloatArray, srgb_from_linear(np.moveaxis(linear, 0, -1)))
 
 
 def within_srgb(lab: FloatArray) -> FloatArray:
@@ -131,25 +129,17 @@ def within_srgb(lab: FloatArray) -> FloatArray:
     return np.stack((lightness, low * a, low * b), axis=-1)
 
 
-def _linear_planes(lightness: FloatArray, a: FloatArray, b: FloatArray) -> list[FloatArray]:
-    """Convert planes of Lab to planes of linear sRGB, as `linear_from_lab` but faster."""
+def _linear_planes(lightness: Any, a: Any, b: Any) -> Any:
+    """Convert planes of Lab to linear sRGB `(3, ...)`; faster than `linear_from_lab`."""
     y = (lightness + 16) / 116
-    x, y, z = map(_from_lab_f, (y + a / 500, y, np.maximum(y - b / 200, 0)))
-    # Not of NumPy, whose numbers would make it float64.
-    return [m_x * x + m_y * y + m_z * z for m_x, m_y, m_z in _RGB_FROM_WHITE.tolist()]
+    f = np.stack((y + a / 500, y, np.maximum(y - b / 200, 0)))
+    xyz = np.where(f > LAB_THRESHOLD, f * f * f, (f - 16 / 116) / LAB_SLOPE)
+    return np.tensordot(_RGB_FROM_WHITE.astype(xyz.dtype), xyz, 1)
 
 
-def _from_lab_f(f: FloatArray) -> FloatArray:
-    """Undo `_lab_f`."""
-    return np.where(f > LAB_THRESHOLD, f * f * f, (f - 16 / 116) / LAB_SLOPE)
-
-
-def _in_srgb(linear: list[FloatArray]) -> npt.NDArray[np.bool_]:
-    """Return which colours of planes of linear sRGB are inside; the tolerance is 0.05 of L."""
-    red, green, blue = linear
-    lowest = np.minimum(np.minimum(red, green), blue)
-    highest = np.maximum(np.maximum(red, green), blue)
-    return (lowest > -5e-5) & (highest < 1 + 1e-3)
+def _in_srgb(linear: Any) -> Any:
+    """Return which colours of linear sRGB `(3, ...)` are inside; the tolerance is 0.05 of L."""
+    return ((linear > -5e-5) & (linear < 1 + 1e-3)).all(axis=0)
 
 
 def lightness_from_srgb(srgb: Any) -> Any:

@@ -101,6 +101,20 @@ def test_a_place_has_the_colour_that_was_asked(
     assert chroma[:60, 200:].max() <= 2
 
 
+@pytest.mark.parametrize("size", [(4, 5), (12, 9), (900, 60)])
+def test_small_and_long_pictures_keep_hints_too(
+    untaught: Path, photo: Image.Image, size: tuple[int, int]
+) -> None:
+    """A pixel may be many of the network's copy, or several pixels one of it."""
+    gray = np.asarray(photo.convert("L").resize(size))
+    width, height = size
+    hints = [Hint(0, 0, GREEN), Hint(width - 1, height - 1, "navy")]
+    hints.append(Hint(width // 2, height // 2, "brown"))
+    colored = Colorizer.load(untaught, "cpu").colorize(gray, hints=hints)
+    for hint in hints:
+        assert off(gray, colored, hint) < 3
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("wide", [0, 25])
 def test_the_place_is_that_of_the_picture_as_seen(
@@ -310,6 +324,8 @@ def test_bytes_keep_the_hints_unless_their_xmp_is_damaged(
     assert len(IN_XMP.findall(again.content)) == 1
     damaged = colorizer.colorize_bytes(encoded(photo, "JPEG", xmp=b"<x/>"), hints=hints)
     assert "its XMP is damaged, so the hints are not in it" in damaged.notes[0]
+    lost = colorizer.colorize_bytes(encoded(photo, "PNG"), hints=hints, format="BMP").notes
+    assert lost == ["not kept, for want of a place in BMP: XMP"]
 
 
 @pytest.mark.slow

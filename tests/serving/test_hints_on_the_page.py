@@ -97,11 +97,11 @@ def test_three_hints_one_moved_one_undone_and_the_file_as_of_the_command(
     assert len(dots(browser)) == 3
     dots(browser)[2].send_keys(Keys.DELETE)
     wait.until(lambda b: thumbs(b) == ["old photo.png, 2 hints, coloured"])
-    for menu, id in ((1, "download"), (0, "save")):
+    file, hints = downloads / "old photo_colored.png", downloads / "old photo.hints.json"
+    for menu, id, saved in ((1, "download", file), (0, "save", hints)):
         browser.find_elements(By.TAG_NAME, "summary")[menu].click()
         browser.find_element(By.ID, id).click()
-    file, hints = downloads / "old photo_colored.png", downloads / "old photo.hints.json"
-    wait.until(lambda _: file.is_file() and hints.is_file())
+        wait.until(lambda _, saved=saved: saved.is_file())
     with Image.open(file) as image:
         pixels = np.asarray(image)
     assert is_like(pixels, slope, GREEN)
@@ -124,7 +124,7 @@ def test_likely_colours_a_wheel_and_keys(
     assert 4 <= len(swatches) <= 7
     assert min(swatch.rect["width"] for swatch in swatches) >= 40
     swatches[1].click()
-    chosen = swatches[1].get_attribute("title")
+    chosen = swatches[1].get_attribute("data-colour")
     wait.until(lambda b: settled(b, 1) and is_like(shown_pixels(b), (0.5, 0.5), chosen))
     wheel = browser.find_element(By.CLASS_NAME, "wheel")
     ActionChains(browser).move_to_element_with_offset(wheel, 50, 10).click().perform()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from email.message import Message
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ from browsing import (
     start,
     thumbs,
 )
-from PIL import Image
+from PIL import Image, ImageOps
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -163,6 +163,51 @@ def test_a_place_has_its_colours(address: str) -> None:
     assert ask(f"{address}/api/photos/{told['id']}/wheel?x=nan&y=inf")[0] == 400
 
 
+def bordered(format: str, **options: Any) -> bytes:
+    """A photo of 2000 x 900 pixels in a border of 41; more than a preview has."""
+    with Image.open(ROOT / "data/sample/landscape/machu_picchu.webp") as image:
+        inner = image.convert("L").resize((1918, 818)).point(lambda value: value // 2)
+    buffer = io.BytesIO()
+    paper = Image.new("L", (2000, 900), 250)
+    paper.paste(inner, (41, 41))
+    paper.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_preview_has_the_colours_and_the_border_of_the_file(
+    address: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    told = send(address, bordered("JPEG", exif=exif))[1]
+    assert told["reduced"]
+    width, height = told["width"], told["height"]
+    assert (width > height) == (orientation == 1)
+    taken = []
+    for y in range(42, 49):
+        hints = [{"x": width // 2, "y": y, "colour": "#a0308c"}]
+        codes = {color(address, told, kind, hints=hints)[0] for kind in ("preview", "file")}
+        assert len(codes) == 1, y
+        taken += [y] * (codes == {200})
+    assert 0 < len(taken) < 7
+    hints = [{"x": 0.5, "y": 0.3, "colour": "#a0308c"}]
+    pictures = []
+    for kind in ("preview", "file"):
+        with Image.open(io.BytesIO(color(address, told, kind, hints=hints)[2])) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            pictures.append(np.asarray(upright.resize((400, 400))).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).mean() < 3
+
+
+def test_what_a_file_cannot_keep_is_said_with_it(address: str) -> None:
+    """A JPEG with XMP that is damaged, so that the hints cannot be in it."""
+    told = send(address, encoded("JPEG", xmp=b"<x/>"))[1]
+    headers = color(address, told, hints=[HINT])[1]
+    [note] = json.loads(unquote(headers["Colorgan-Notes"]))
+    assert "its XMP is damaged, so the hints are not in it" in note
+
+
 def test_a_hundred_megabytes_in_chunks_are_refused_before_they_are_read(address: str) -> None:
     """The sender may notice by a closed connection, or by the answer."""
     with contextlib.suppress(urllib.error.URLError, ConnectionError):
@@ -275,7 +320,7 @@ class Held:
         if name == "broken":
             raise TypeError("a bug\nof two lines")
         picture = Picture(np.zeros((1, 1), np.uint8))
-        return "id", service.Photo(content, name, (1, 1), (1, 1), picture, ())
+        return "id", service.Photo(content, name, (1, 1), picture, ())
 
 
 class TestUnderPressure:
@@ -392,10 +437,10 @@ def test_photos_take_a_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     colors = service.ColorizeService("cpu", "pretrained")
     content = encoded("PNG")
     ids = [colors.add(content, "a.png")[0]]
-    monkeypatch.setattr(service, "BYTES_KEPT", 2 * (len(content) + 60 * 60))
-    for side in (60, 60, 300):
+    monkeypatch.setattr(service, "BYTES_KEPT", 2 * colors.photos[ids[0]].n_bytes())
+    for side in (60, 60, 900):
         ids.append(colors.add(encoded("PNG", side), "a.png")[0])
-        assert list(colors.photos) == (ids[-1:] if side == 300 else ids[-2:])
+        assert list(colors.photos) == (ids[-1:] if side == 900 else ids[-2:])
 
 
 class TestInABrowser:

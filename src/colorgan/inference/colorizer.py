@@ -35,14 +35,10 @@ class ColoredFile:
     """A coloured picture as a file.
 
     Attributes:
-        picture: the source, its first page if it has several.
-        pixels: its colours, sRGB `(H, W, 3)`, not turned upright.
         content: the bytes of the file.
         notes: what should be said of it, such as damage or pictures left out.
     """
 
-    picture: Picture
-    pixels: UInt8Array
     format: str
     content: bytes
     notes: Sequence[str]
@@ -139,7 +135,8 @@ class Colorizer:
             UnreadablePhoto: it is no picture, damaged, or larger than `Image.MAX_IMAGE_PIXELS`.
             ValueError: the picture is too large for the format, or the saturation out of range.
         """
-        first = picture, pixels, metadata = next(self.colored_pages(content, saturation, hints))
+        first = next(self.colored_pages(content, saturation, hints))
+        metadata = first[2]
         format = format or WRITTEN_AS.get(metadata.format, metadata.format)
         further = self.colored_pages(content, saturation, start=1)
         buffer = BytesIO()
@@ -147,7 +144,7 @@ class Colorizer:
         notes, lost = metadata.notes(format), metadata.lost(format)
         if lost:
             notes.append(f"not kept, for want of a place in {format}: {', '.join(lost)}")
-        return ColoredFile(picture, pixels, format, buffer.getvalue(), notes)
+        return ColoredFile(format, buffer.getvalue(), notes)
 
     def colored_pages(
         self,

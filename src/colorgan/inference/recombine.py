@@ -22,10 +22,7 @@ EPSILON = 9.0
 """Regularization of the guided filter: where L (0..100) has less variance, colour is averaged."""
 HINT_REACH, HINT_CONTRAST = 10.0, 15.0
 """A correction falls to 1/e over so many pixels of the small copy, and so much L (0..100)."""
-HINT_ROUNDS, HINT_CLOSE = 12, 0.5
-"""Most rounds in which hints are corrected, as the guided filter blurs each correction, and the
-difference in a and b that needs no further one."""
-HINT_RIDGE = 0.01
+HINT_RIDGE = 1e-3
 """Keeps the corrections of two hints at one place, which contradict each other, finite."""
 HINT_FAR = 40
 """Pixels of the small copy beyond which nothing is corrected."""
@@ -39,7 +36,7 @@ class GuidedChroma:
     """Guided filter that enlarges a and b along the edges of the lightness.
 
     In each small window of the small copy a and b `(h, w, 2)` are fitted as linear functions of its
-    L `(h, w)`; the functions are enlarged and applied to the picture's own L. Or of N small copies.
+    L `(h, w)`; the functions are enlarged and applied to the picture's own L.
 
     Source: He and Sun, "Fast guided filter" (2015); He et al., "Guided image filtering" (2010).
     """
@@ -57,15 +54,20 @@ class GuidedChroma:
             self._lines.append((_window_mean(slope), _window_mean(offset)))
 
     def points(self, lightness: FloatArray, down: FloatArray, across: FloatArray) -> FloatArray:
-        """Return a and b `(N, 2)` at a place of each of N copies, by the L there `(N,)`.
+        """Return a and b `(N, 2)` at N places, by the L there `(N,)`.
 
         The `bilinear_weights` of the places are `(N, h)` and `(N, w)`.
         """
         planes = []
         for line in self._lines:
-            slope, offset = (np.einsum("nh,nhw,nw->n", down, plane, across) for plane in line)
+            slope, offset = (((down @ plane) * across).sum(axis=1) for plane in line)
             planes.append(slope * lightness + offset)
         return np.stack(planes, axis=-1)
+
+    def add(self, window: tuple[slice, slice], ab: FloatArray) -> None:
+        """Add a and b to those in a window of the small copy, whatever the L."""
+        for (_, offset), plane in zip(self._lines, ab, strict=True):
+            offset[window] += plane
 
     def rows(self, lightness: FloatArray, top: int, height: int) -> FloatArray:
         """Return a and b `(n, W, 2)` of rows from `top` on of a picture of a height, by their L."""
@@ -98,11 +100,11 @@ def recombine(
     """
     height, width = picture.pixels.shape[:2]
     box = box or Box(0, height, 0, width)
-    lightness, ab = color.lightness_from_srgb(small), ab * np.float32(saturation)
+    lightness = color.lightness_from_srgb(small)
+    chroma = GuidedChroma(lightness, ab * np.float32(saturation))
     if spots:
         shown = picture.pixels[box.top : box.bottom, box.left : box.right]
-        ab = _with_spots(ab, lightness, spots, shown)
-    chroma = GuidedChroma(lightness, ab)
+        _keep_spots(chroma, lightness, spots, shown)
     colored = np.empty((height, width, 3), np.uint8)
     n_rows = max(1, STRIP // width)
 
@@ -122,60 +124,38 @@ def recombine(
     return colored
 
 
-def _with_spots(
-    ab: FloatArray, lightness: FloatArray, spots: Sequence[Spot], shown: Pixels
-) -> FloatArray:
-    """Correct a and b of the small copy so that spots of the picture `shown` have their own.
+def _keep_spots(
+    chroma: GuidedChroma, lightness: FloatArray, spots: Sequence[Spot], shown: Pixels
+) -> None:
+    """Correct the colours so that spots of the picture `shown` have their own.
 
     What is missing at a spot is spread to near places of a similar lightness.
     """
-    height, width = lightness.shape
     pixels = np.array([spot.pixel(*shown.shape[1::-1]) for spot in spots])
     own = color.lightness_from_srgb(shown[tuple(pixels.T)][None])[0]
     wanted = color.within_srgb(np.column_stack((own, [spot.ab for spot in spots])))[:, 1:]
-    places = np.array([spot.pixel(width, height) for spot in spots])
-    apart = (places[:, None] - places).transpose(2, 0, 1)
-    levels = lightness[tuple(places.T)]
-    # Of what is corrected at one spot, the others get a share too.
-    matrix = _share(apart[0], apart[1], levels[:, None] - levels) + HINT_RIDGE * np.eye(len(spots))
-    windows = []
-    for (row, column), level in zip(places, levels, strict=True):
-        top, left = max(0, row - HINT_FAR), max(0, column - HINT_FAR)
-        window = np.s_[top : row + HINT_FAR + 1, left : column + HINT_FAR + 1]
-        near = lightness[window]
-        down, right = np.ogrid[: near.shape[0], : near.shape[1]]
-        share = _share(down + (top - row), right + (left - column), near - level)
-        windows.append((window, share[..., None]))
-    # The guided filter around each spot alone.
-    around, weights = [], []
-    for at, place, length, size in zip(
-        pixels.T, places.T, lightness.shape, shown.shape[:2], strict=True
-    ):
-        reach = 2 * RADIUS + 1 + int(np.ceil(1.5 * max(1, length / size)))
-        first = np.clip(place - reach, 0, max(0, length - 2 * reach - 1))
-        around.append(first[:, None] + np.arange(min(length, 2 * reach + 1)))
-        weights.append(np.take_along_axis(bilinear_weights(at, size, length), around[-1], axis=1))
-    crops = around[0][:, :, None], around[1][:, None]
-    ab = ab.copy()
-    for _ in range(HINT_ROUNDS):
-        missing = wanted - GuidedChroma(lightness[crops], ab[crops]).points(own, *weights)
-        if np.abs(missing).max() < HINT_CLOSE:
-            break
-        corrections = np.linalg.solve(matrix, missing).astype(np.float32)
-        for (window, share), correction in zip(windows, corrections, strict=True):
-            ab[window] += share * correction
-    return ab
-
-
-def _share(rows: Any, columns: Any, contrast: Any) -> FloatArray:
-    """Return the share of a correction at other places, by how far they and their L are off."""
-    apart = np.hypot(rows, columns).astype(np.float32)
-    share: FloatArray = np.exp(-apart / HINT_REACH - np.abs(contrast) / HINT_CONTRAST)
-    return share
+    sizes = zip(pixels.T, shown.shape[:2], lightness.shape, strict=True)
+    down, across = (bilinear_weights(*each) for each in sizes)
+    windows, responses = [], []
+    for row, column in (spot.pixel(*lightness.shape[::-1]) for spot in spots):
+        lines = slice(max(0, row - HINT_FAR), row + HINT_FAR + 1)
+        columns = slice(max(0, column - HINT_FAR), column + HINT_FAR + 1)
+        near = lightness[lines, columns]
+        y, x = np.ogrid[: near.shape[0], : near.shape[1]]
+        apart = np.hypot(y + (lines.start - row), x + (columns.start - column))
+        contrast = np.abs(near - lightness[row, column])
+        share = np.exp(-apart / HINT_REACH - contrast / HINT_CONTRAST)
+        windows.append(((lines, columns), share))
+        # How much of it there is at each of the spots.
+        responses.append(((down[:, lines] @ share) * across[:, columns]).sum(axis=1))
+    matrix = np.stack(responses, axis=1) + HINT_RIDGE * np.eye(len(spots))
+    missing = wanted - chroma.points(own, down, across)
+    for (window, share), amount in zip(windows, np.linalg.solve(matrix, missing), strict=True):
+        chroma.add(window, amount[:, None, None] * share)
 
 
 def _window_mean(plane: FloatArray) -> FloatArray:
-    mean: FloatArray = uniform_filter(plane, 2 * RADIUS + 1, mode="nearest", axes=(-2, -1))
+    mean: FloatArray = uniform_filter(plane, 2 * RADIUS + 1, mode="nearest")
     return mean
 
 
@@ -187,7 +167,8 @@ def bilinear_weights(at: Any, size: int, length: int) -> FloatArray:
     scale = length / size
     apart = np.abs(np.arange(length) + 0.5 - (at[:, None] + 0.5) * scale)
     weights = np.maximum(1 - apart / max(1.0, scale), 0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    normed: FloatArray = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return normed
 
 
 def _enlarged(plane: FloatArray, shape: tuple[int, ...], top: int, height: int) -> FloatArray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +12,6 @@ from colorgan import color
 from colorgan.color import FloatArray
 from colorgan.data.decode import turn_upright
 from colorgan.inference.backends import Network
-from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.hints import Hint
 from colorgan.inference.image import Picture
 from colorgan.inference.prepare import PreparedInput
@@ -36,8 +34,8 @@ CROP = 3
 """Side of the part of a photo in which hints are tried, in multiples of what the network takes."""
 REACH = 8
 """How far around a place, in pixels of the small copy, the effect of a hint counts."""
-ALIKE = 8.0
-"""Differences in L up to this are taken for the same thing."""
+ALIKE = 0.16
+"""Differences in lightness, of a range of 2, up to this are taken for the same thing."""
 APART = 12.0
 """Least distance in ab between two likely colours."""
 MOST = 6
@@ -56,12 +54,7 @@ def lightness_at(picture: Picture, x: float, y: float) -> float:
 
 
 def likely_colours(
-    colorizer: Colorizer,
-    picture: Picture,
-    prepared: PreparedInput,
-    hints: Sequence[Hint],
-    x: float,
-    y: float,
+    network: Network, picture: Picture, prepared: PreparedInput, x: float, y: float
 ) -> list[str]:
     """Return likely colours as `#rrggbb`, the network's own first, gray last.
 
@@ -69,16 +62,11 @@ def likely_colours(
     best if they are hints.
     """
     lightness = lightness_at(picture, x, y)
-    common = COMMON[min(int(lightness) // 20, 4)]
-    asked = _within(lightness, np.array(common, np.float32))[:, 1:]
+    common = np.array(COMMON[min(int(lightness) // 20, 4)], np.float32)
+    asked = _within(lightness, common)[:, 1:]
     tried = prepared.with_hints([Hint(x, y, (float(a), float(b))) for a, b in asked])
-    answers = _answers(colorizer.network, tried)
-    [predicted] = colorizer.predict([prepared.with_hints(hints)])
-    small = color.lightness_from_srgb(prepared.small)
-    likely = [
-        _mean_near(predicted, small, *tried.spots[0].pixel(*small.shape[::-1])),
-        np.zeros(2, np.float32),
-    ]
+    own, *answers = _answers(network, tried)
+    likely = [own, np.zeros(2, np.float32)]
     for ab in asked[np.argsort(np.linalg.norm(answers - asked, axis=1))]:
         if len(likely) <= MOST and min(np.linalg.norm(np.stack(likely) - ab, axis=1)) >= APART:
             likely.append(ab)
@@ -87,23 +75,26 @@ def likely_colours(
     return [f"#{bytes(rgb).hex()}" for rgb in colours]
 
 
-def _answers(network: Network, prepared: PreparedInput) -> FloatArray:
-    """Return the ab `(N, 2)` that the network makes of each of N hints, all at one place.
+def _answers(network: Network, prepared: PreparedInput) -> list[FloatArray]:
+    """Return the ab `(2,)` that the network makes without a hint, and of each hint, at one place.
 
-    It sees the part of the photo around that place, once for each hint, in one batch.
+    It sees the part of the photo around that place, once for each, in one batch. The ab are means
+    of the pixels near that are about as light.
     """
     places = prepared.hint_places()
-    maps = np.stack([prepared.hint_input(place[None]) for place in places])
-    window, at = [], []
+    maps = np.stack([prepared.hint_input(some) for some in (places[:0], *places[:, None])])
+    window, near = [], []
     for centre, length in zip(places[0, :2].astype(int), maps.shape[2:], strict=True):
         side = min(CROP * network.multiple, length)
         first = min(max(centre - side // 2, 0), length - side)
         window.append(slice(first, first + side))
-        at.append(centre - first)
+        near.append(slice(max(0, centre - first - REACH), centre - first + REACH + 1))
     seen = prepared.input[:, *window]
     outputs = network.predict_hinted(np.repeat(seen[None], len(maps), 0), maps[:, :, *window])[0]
-    lightness = 50 * seen[0]
-    return np.stack([_mean_near(network.space.ab(one), lightness, *at) for one in outputs])
+    row, column = places[0, :2].astype(int)
+    weights = np.maximum(ALIKE - np.abs(seen[0][*near] - prepared.input[0, row, column]), 0).ravel()
+    answers = (network.space.ab(one)[*near].reshape(-1, 2) for one in outputs)
+    return [np.average(ab, axis=0, weights=weights).astype(np.float32) for ab in answers]
 
 
 @lru_cache(101)
@@ -125,11 +116,3 @@ def wheel(lightness: int) -> bytes:
 def _within(lightness: float, ab: FloatArray) -> FloatArray:
     """Return Lab `(N, 3)` of a lightness, the chroma of `ab` reduced to what sRGB has."""
     return color.within_srgb(np.insert(ab, 0, lightness, axis=-1).astype(np.float32))
-
-
-def _mean_near(ab: FloatArray, lightness: FloatArray, row: int, column: int) -> FloatArray:
-    """Return the mean ab of the pixels near one that are about as light."""
-    near = np.s_[max(0, row - REACH) : row + REACH + 1, max(0, column - REACH) : column + REACH + 1]
-    weights = np.maximum(ALIKE - np.abs(lightness[near] - lightness[row, column]), 0)
-    mean: FloatArray = np.average(ab[near].reshape(-1, 2), axis=0, weights=weights.ravel())
-    return mean.astype(np.float32)

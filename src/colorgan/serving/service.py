@@ -74,7 +74,6 @@ class Photo:
         content: the file.
         name: its name.
         size: width and height, upright.
-        shape: height and width as stored.
         preview: the photo in 8 bits, of at most PREVIEW_PIXELS.
         notes: what should be said of it, such as damage or pictures left out.
         prepared: what does not depend on hints, by model.
@@ -83,7 +82,6 @@ class Photo:
     content: bytes
     name: str
     size: tuple[int, int]
-    shape: tuple[int, ...]
     preview: Picture
     notes: Sequence[str]
     prepared: dict[str, PreparedInput] = field(default_factory=dict)
@@ -133,15 +131,12 @@ class ColorizeService:
         """Keep a photo and return its id and the photo; UnreadablePhoto if it is none."""
         picture, metadata = next(pages(content))
         image = Image.fromarray(uint8(picture.pixels))
-        scale = (PREVIEW_PIXELS / (image.width * image.height)) ** 0.5
-        scale = min(1.0, scale, JPEG_SIDE / max(image.size))
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        pixels = np.asarray(image.resize(size, Image.Resampling.BOX))
-        preview = Picture(pixels, orientation=picture.orientation)
+        longest = (PREVIEW_PIXELS * max(image.size) / min(image.size)) ** 0.5
+        image.thumbnail((min(longest, JPEG_SIDE),) * 2, Image.Resampling.BOX)
+        preview = Picture(np.asarray(image), orientation=picture.orientation)
         notes = metadata.notes(WRITTEN_AS.get(metadata.format, metadata.format))
         prepared = {self._first: self._load("").prepare(picture)}
-        shape = picture.pixels.shape[:2]
-        photo = Photo(content, name, picture.size, shape, preview, notes, prepared)
+        photo = Photo(content, name, picture.size, preview, notes, prepared)
         id = secrets.token_hex(8)
         with self._lock:
             self.photos[id] = photo
@@ -161,8 +156,9 @@ class ColorizeService:
         """Colour the preview of a photo and return it as JPEG; it has the colours of the file."""
         colorizer, prepared = self._prepared(photo, asked)
         [ab] = colorizer.predict([prepared])
-        scales = np.divide(photo.preview.pixels.shape[:2], photo.shape).repeat(2)
-        box = Box(*np.rint(scales * prepared.box).astype(int).tolist())
+        scales = np.divide(photo.preview.size, photo.size)
+        rows_first = scales[::-1] if prepared.orientation < 5 else scales
+        box = Box(*np.rint(rows_first.repeat(2) * prepared.box).astype(int).tolist())
         colored = recombine(
             photo.preview, prepared.small, ab, asked.saturation, box, prepared.spots
         )
@@ -171,7 +167,7 @@ class ColorizeService:
     def colours(self, photo: Photo, asked: Asked) -> list[str]:
         """Return likely colours of the place that is asked for."""
         colorizer, prepared = self._prepared(photo, asked)
-        return likely_colours(colorizer, photo.preview, prepared, asked.hints, asked.x, asked.y)
+        return likely_colours(colorizer.network, photo.preview, prepared, asked.x, asked.y)
 
     def file(self, photo: Photo, asked: Asked) -> tuple[str, ColoredFile]:
         """Colour a photo and return the name for its file, and the file."""

@@ -7,6 +7,7 @@ import { zip } from "./zip.js";
 
 const byId = (id) => document.getElementById(id);
 const HINTS_VERSION = 1;
+const MOST_USED = 4; // Colours of other hints that are offered again.
 
 // {name, content, id, width, height, notes, hints, past, future, due, busy, error, before, after, item}
 const photos = [];
@@ -46,9 +47,10 @@ function sayState() {
   if (photo.error) return say(`${photo.name}: ${photo.error}`, true);
   const size = photo.width ? `${photo.width}\u00a0×\u00a0${photo.height}` : "";
   const reduced = photo.reduced ? "shown smaller; the download has the full size" : "";
-  const first = photo.after && !photo.hints.length ? "click or tap where you know the colour" : "";
+  const advice = ["click or tap where you know the colour", "a colour runs too far? Add a hint on what it covers"];
+  const next = (photo.after && advice[photo.hints.length]) || "";
   const state = photo.busy && !photo.after ? "colouring …" : "";
-  say([photo.name, size, state, reduced, first, ...(photo.notes || [])].filter(Boolean).join(" · "));
+  say([photo.name, size, state, reduced, next, ...(photo.notes || [])].filter(Boolean).join(" · "));
 }
 
 // ---- Photos
@@ -267,6 +269,7 @@ function openHint(id) {
     isNew, dot: view.dot(id), stage: byId("stage"),
     colour: typeof colour === "string" ? colour : "", // A pair of a and b has none on the page.
     wheelAddress: () => `api/photos/${photo.id}/wheel?${new URLSearchParams({ x, y })}`,
+    used: [...new Set(others.map((one) => one.colour))].filter((one) => typeof one === "string").slice(-MOST_USED),
     likely: ask(photo, "colours", () => ({ ...asked(photo, others), x, y }), say).then((answer) => answer.json()),
   });
 }
@@ -387,11 +390,15 @@ byId("saturation").addEventListener("input", (event) => {
   clearTimeout(waiting);
   waiting = setTimeout(colorAll, 150);
 });
-document.addEventListener("pointerdown", (event) => {
+// A menu closes when another place is pressed, one of its buttons is clicked, or with Escape.
+function closeMenus(isDone) {
   for (const menu of document.querySelectorAll("details[open]")) {
-    if (!menu.contains(event.target)) menu.open = false;
+    if (isDone(menu)) menu.open = false;
   }
-});
+}
+document.addEventListener("pointerdown", ({ target }) => closeMenus((menu) => !menu.contains(target)));
+document.addEventListener("click", ({ target }) => closeMenus(() => target.closest(".menu button")));
+document.addEventListener("keydown", ({ key }) => closeMenus(() => key === "Escape"));
 
 async function listModels() {
   const models = await (await fetched("api/models")).json();

@@ -2,6 +2,7 @@
 
 const WIDE = 640; // From this width on it stands beside the place; below, it is a sheet.
 const GAP = 28;
+const [DARK, LIGHT] = [40, 236]; // Grays beyond which there is hardly a colour.
 const STEP = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 const normal = document.createElement("canvas").getContext("2d");
@@ -103,8 +104,8 @@ export function createPicker(box, on) {
     event.stopPropagation(); // The keys of the page are not meant.
   });
 
-  // Open it for a hint; `likely` is a promise of colours.
-  async function open({ isNew, colour, dot, stage, wheelAddress, likely }) {
+  // Open it for a hint; `likely` is a promise of colours, `used` are those of other hints.
+  async function open({ isNew, colour, dot, stage, wheelAddress, likely, used }) {
     const mine = ++opened;
     gesture++;
     part("title").textContent = isNew ? "What colour is this?" : "Change this colour";
@@ -130,9 +131,15 @@ export function createPicker(box, on) {
     };
     const fill = (colours) => {
       if (mine !== opened) return;
-      swatches.append(...colours.map(swatchOf));
+      const what = (i) => (i === 0 ? "the network's own choice" : i === colours.length - 1 ? "gray" : "likely");
+      swatches.append(...colours.map((one, i) => swatchOf(one, what(i))));
+      swatches.append(...used.map((one) => swatchOf(one, "used in this photo")));
       show(code.value);
-      if (colours.length < 4) part("wrong").textContent = "Few colours fit: it is very dark or very light here.";
+      const gray = parseInt(colours.at(-1).slice(1, 3), 16); // The last one.
+      const extreme = gray < DARK ? ["dark", "lighter"] : gray > LIGHT ? ["light", "darker"] : null;
+      if (!extreme) return;
+      part("wrong").textContent = `Few colours fit where it is so ${extreme[0]}: click a ${extreme[1]} part of the thing.`;
+      stand(dot, stage);
     };
     try {
       // A photo that the server has forgotten is there again after the other answer.
@@ -143,12 +150,12 @@ export function createPicker(box, on) {
     if (mine === opened) swatches.setAttribute("aria-busy", "false");
   }
 
-  function swatchOf(colour, i, all) {
-    const button = Object.assign(document.createElement("button"), { type: "button", title: colour });
+  function swatchOf(colour, what) {
+    const title = `${colour}, ${what}`;
+    const button = Object.assign(document.createElement("button"), { type: "button", title });
     button.dataset.colour = colour;
     button.style.backgroundColor = colour;
-    const what = i === 0 ? "the network's own choice" : i === all.length - 1 ? "gray" : "likely";
-    button.setAttribute("aria-label", `${colour}, ${what}`);
+    button.setAttribute("aria-label", title);
     button.addEventListener("click", () => choose(colour));
     return button;
   }
