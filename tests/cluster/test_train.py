@@ -24,15 +24,14 @@ TOTAL = 160
 CHANGES = {
     "train.epochs": 8,
     "logging.log_every": 1,
-    "runtime.checkpoint_minutes": 60,
-    "runtime.checkpoint_iterations": 10,
+    "runtime.checkpoint_minutes": 0,
 }
 
 
 def test_the_losses_are_those_of_one_process(
-    run: Callable[..., str], colorgan: Callable[..., Any]
+    run: Callable[..., str], colorgan: Callable[..., Any], tables: Path
 ) -> None:
-    make_place(Path(), EXACT, side=32)
+    make_place(Path(), tables, EXACT, side=32)
     assert run("train", "lab", "--workers", 2).count("train lab: epoch 10/10, iteration 50/50") == 1
     found = pd.read_csv(paths.losses("lab"))
     assert sorted(set(OUTS) & listing(Path()).keys()) == sorted(OUTS)
@@ -49,8 +48,7 @@ def test_the_losses_are_those_of_one_process(
 def test_a_training_goes_on_with_what_is_left(
     start: Callable[..., Command], two_nodes: TwoNodes, tables: Path, dies: str
 ) -> None:
-    place = make_place(Path(), CHANGES, train=80)
-    shutil.copy(tables, "mlflow.db")
+    place = make_place(Path(), tables, CHANGES, train=80)
     command = start("train", "lab")
     wait_for(lambda: place.iteration() > 30 or command.ended(), 300)
     if dies == "node":
@@ -72,8 +70,7 @@ def test_a_training_goes_on_with_what_is_left(
 def test_after_ctrl_c_the_same_command_resumes(
     start: Callable[..., Command], run: Callable[..., str], tables: Path
 ) -> None:
-    place = make_place(Path(), CHANGES, train=80)
-    shutil.copy(tables, "mlflow.db")
+    place = make_place(Path(), tables, CHANGES, train=80)
     command = start("train", "lab")
     wait_for(lambda: place.iteration() > 20 or command.ended(), 300)
     command.process.send_signal(signal.SIGINT)
@@ -87,6 +84,7 @@ def test_what_cannot_be_trained_is_one_sentence(
     two_nodes: TwoNodes,
     write_params: Callable[..., None],
     project: Path,
+    tables: Path,
     colorgan: Callable[..., Any],
 ) -> None:
     def refused(*arguments: str) -> str:
@@ -95,7 +93,7 @@ def test_what_cannot_be_trained_is_one_sentence(
         return str(said.err.splitlines()[-1])
 
     assert "data/processed/lab/dataset.json does not exist" in refused()
-    make_place(Path(), {})
+    make_place(Path(), tables, {})
     assert "colorgan: --workers is 3, but the cluster has 2" in refused("--workers", "3")
     write_params({"lab.image_size": 64, "train.batch_size": 5})
     assert "train.batch_size is 5, which 2 processes" in refused("--workers", "2")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from kill_runs import make_place
 from servers import wait_for
 
 pytestmark = pytest.mark.slow
-CHANGES = {"lab.train": {"lambda_l1": 50}, "train.epochs": 4, "runtime.checkpoint_iterations": 2}
+CHANGES = {"lab.train": {"lambda_l1": 50}, "train.epochs": 4, "runtime.checkpoint_minutes": 0}
 DOMAINS = """
 train.lr: {low: 0.0001, high: 0.01, log: true}
 train.lambda_l1: {choices: [10, 100]}
@@ -35,8 +34,7 @@ def runs() -> list[Any]:
 def test_a_search_is_stopped_and_resumed_and_ends_with_the_best_values(
     start: Callable[..., Command], run: Callable[..., str], tables: Path
 ) -> None:
-    make_place(Path(), CHANGES)
-    shutil.copy(tables, "mlflow.db")
+    make_place(Path(), tables, CHANGES)
     Path("try.yaml").write_text(DOMAINS)
     command = start("tune", "lab", "--trials", 3, "--file", "try.yaml", "--workers", 2)
     folder = Path(".resume/tune_lab")
@@ -67,7 +65,7 @@ def test_a_search_is_stopped_and_resumed_and_ends_with_the_best_values(
 
 
 def test_what_cannot_be_searched_is_one_sentence(
-    two_nodes: TwoNodes, project: Path, colorgan: Callable[..., Any]
+    two_nodes: TwoNodes, project: Path, tables: Path, colorgan: Callable[..., Any]
 ) -> None:
     def refused(content: str, *arguments: str) -> str:
         Path("try.yaml").write_text(content)
@@ -76,7 +74,7 @@ def test_what_cannot_be_searched_is_one_sentence(
         return str(said.err.splitlines()[-1])
 
     assert "data/processed/lab/dataset.json does not exist" in refused(DOMAINS)
-    make_place(Path(), {"train.epochs": 1})
+    make_place(Path(), tables, {"train.epochs": 1})
     said = "colorgan: try.yaml: train.lrr is not a parameter; did you mean lr?"
     assert refused("train.lrr: {low: 0.1, high: 0.2}").startswith(said)
     assert "try.yaml: train.lr should have `choices`" in refused("train.lr: {low: 1}")
