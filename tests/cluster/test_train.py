@@ -20,11 +20,11 @@ from servers import wait_for
 from tiny_project import listing
 
 pytestmark = pytest.mark.slow
-TOTAL = 160
+TOTAL = 60
 CHANGES = {
-    "train.epochs": 8,
+    "train.epochs": 3,
     "logging.log_every": 1,
-    "runtime.checkpoint_minutes": 0,
+    "runtime.checkpoint_minutes": 0.02,
 }
 
 
@@ -50,7 +50,7 @@ def test_a_training_goes_on_with_what_is_left(
 ) -> None:
     place = make_place(Path(), tables, CHANGES, train=80)
     command = start("train", "lab")
-    wait_for(lambda: place.iteration() > 30 or command.ended(), 300)
+    wait_for(lambda: place.iteration() > 12 or command.ended(), 300)
     if dies == "node":
         two_nodes.kill_node()
     else:
@@ -72,7 +72,7 @@ def test_after_ctrl_c_the_same_command_resumes(
 ) -> None:
     place = make_place(Path(), tables, CHANGES, train=80)
     command = start("train", "lab")
-    wait_for(lambda: place.iteration() > 20 or command.ended(), 300)
+    wait_for(lambda: place.iteration() > 12 or command.ended(), 300)
     command.process.send_signal(signal.SIGINT)
     code, out, err = command.wait()
     assert code == 130, out + err
