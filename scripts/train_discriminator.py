@@ -48,6 +48,7 @@ def main(iterations: int, folders: list[Path]) -> None:
         with torch.no_grad(), step.autocast():
             fake = step.generator(input, *step.draw_hints(input, target, i))
         total += float(step.update_discriminator(input, target, fake))
+        step.scaler.update()
         if (i + 1) % 20 == 0:
             print(f"{i + 1}: loss_D {total / 20:.4f}", flush=True)
             total = 0.0

@@ -43,6 +43,8 @@ def folder_aside(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     old = aside.with_suffix(".old")
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed process that had this pid
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
     aside.mkdir()
     try:
         yield aside

@@ -215,6 +215,9 @@ def test_pictures_behind_the_first_of_a_pnm_are_counted(kind: str) -> None:
     for n_left in range(3):
         with opened((kind.encode() + data) * (n_left + 1)) as pages:
             assert pages[0].n_left == (0 if kind[1] == "2" else n_left)
+    for number in ("9" * 11, "9" * 5000):
+        with opened(kind.encode() + data + f"P5 {number} {number} 255 ".encode()) as pages:
+            assert pages[0].n_left == 0
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])

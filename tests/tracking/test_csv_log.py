@@ -99,7 +99,7 @@ def test_rows_are_read_as_they_come(losses: Path) -> None:
     losses.write_text("iteration,epoch,d\n10,1,0.5\n20,1,")
     assert read_rows(losses) == [{"iteration": "10", "epoch": "1", "d": "0.5"}]
     with losses.open("a") as file:
-        file.write("0.25\n")
+        file.write("0.25\n30,1\n")
     assert read_rows(losses, 1) == [{"iteration": "20", "epoch": "1", "d": "0.25"}]
 
 

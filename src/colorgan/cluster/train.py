@@ -84,7 +84,9 @@ def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
         ),
     )
     # In the main thread it would take Ctrl-C for itself, and end with another code.
-    fit, problem = ThreadPoolExecutor(1).submit(trainer.fit), storage / PROBLEM
+    problem = storage / PROBLEM
+    problem.unlink(missing_ok=True)
+    fit = ThreadPoolExecutor(1).submit(trainer.fit)
     try:
         with (storage / LOG).open("a+") as log:
             ended = False

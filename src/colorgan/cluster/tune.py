@@ -46,10 +46,12 @@ from colorgan.tracking.unsent import RunDescription
 
 METRIC = "ciede2000_ecf"
 REDUCTION = 3
-"""Of so many trials that have come to a rung, the best one goes on."""
+"""ASHA lets one of so many trials that reached the same epoch continue."""
 MOST_DEATHS = 3
-"""A trial whose worker or machine has died is resumed, so often."""
+"""So often a trial is resumed whose worker or machine has died."""
 STOP_SECONDS = 120.0
+WEIGHTS = (("train", "init"), ("train", "init_discriminator"), ("model", "encoder_weights"))
+"""Parameters that may name a file or folder."""
 
 
 def tune_on_cluster(
@@ -58,7 +60,7 @@ def tune_on_cluster(
     """Try parameters within the bounds that a file gives, and print which were best.
 
     `workers` trials run at once (0: one on each processor). `resume` goes on with a search that was
-    stopped, its parameters and its number of trials.
+    stopped, and its number of trials; params.yaml and the file should be as they were.
 
     Raises:
         ColorganError: the file, params.yaml or the data are wrong; or no trial has succeeded.
@@ -76,6 +78,8 @@ def tune_on_cluster(
         )
     require_everywhere([paths.PARAMS, paths.processed(space) / "dataset.json"])
     params = io.read_yaml(paths.PARAMS)
+    check_params(params)
+    params = _with_absolute_paths(params)
     domains = _read_domains(file or Path(__file__).with_name("tune.yaml"), params, space)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
@@ -135,6 +139,17 @@ def _read_domains(file: Path, params: dict[str, Any], space: str) -> dict[str, A
     if not domains:
         raise ParamsError(f"{file} names no parameter; it should, as in `train.lr: {{low: ...}}`")
     return domains
+
+
+def _with_absolute_paths(params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters whose files of weights are found from the folder of a trial too."""
+    params = copy.deepcopy(params)
+    for part in (params, params["rgb"], params["lab"]):
+        for section, key in WEIGHTS:
+            values = part.get(section) or {}
+            if values.get(key) and (file := Path(values[key]).expanduser()).exists():
+                values[key] = str(file.absolute())
+    return params
 
 
 def _changed(params: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -33,8 +33,8 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 JPEG2000_SIZE = b"\xff\x4f\xff\x51"
 """Where the codestream of a JPEG 2000 begins, with sizes and bits."""
-PNM_SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
-PNM_HEAD = re.compile(rb"\s*P(?:4|([56]))_(\d+)_(\d+)(?(1)_(\d+))\s".replace(b"_", PNM_SPACE))
+PNM_NEXT = rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})"
+PNM_HEAD = re.compile(rb"\s*P(?:4|([56]))" + 2 * PNM_NEXT + rb"(?(1)" + PNM_NEXT + rb")\s")
 JPEG2000_UUIDS = {
     b"JpgTiffExif->JP2": "exif",
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
@@ -377,7 +377,7 @@ def jpeg2000_bits(content: bytes, size: tuple[int, int]) -> int:
 def _pnm_count(content: bytes) -> int:
     """Count the pictures of a PNM, of which Pillow reads the first; a plain one (text) has one."""
     count = end = 0
-    while head := PNM_HEAD.match(content, end):
+    while end < len(content) and (head := PNM_HEAD.match(content, end)):
         width, height, most = (int(number or 1) for number in head.groups()[1:])
         bits = (3 if head[1] == b"6" else 1) * (16 if most > 255 else 8 if head[1] else 1)
         count, end = count + 1, head.end() + height * -(-width * bits // 8)

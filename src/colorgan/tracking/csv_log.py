@@ -56,4 +56,6 @@ def read_rows(path: Path, start: int = 0) -> list[dict[str, str]]:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     header, *rows = text.split("\n")[:-1] or [""]
     columns = header.split(",")
-    return [dict(zip(columns, row.split(","), strict=True)) for row in rows[start:]]
+    values = (row.split(",") for row in rows[start:])
+    # A damaged row is left out.
+    return [dict(zip(columns, row, strict=True)) for row in values if len(row) == len(columns)]
