@@ -83,9 +83,9 @@ def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
             logging_config=ray_train.LoggingConfig(log_level="ERROR"),
         ),
     )
-    # In the main thread it would take Ctrl-C for itself, and end with another code.
     problem = storage / PROBLEM
     problem.unlink(missing_ok=True)
+    # In the main thread it would take Ctrl-C for itself, and end with another code.
     fit = ThreadPoolExecutor(1).submit(trainer.fit)
     try:
         with (storage / LOG).open("a+") as log:
