@@ -201,14 +201,13 @@ def test_the_model_of_a_recorded_run(
     write_arrays("lab", train=4, val=0)
     stage.train(make_params({"train.epochs": 1}), "lab")
     # Making the store may take longer than a training waits for it; then a thread sends the run.
-    client = mlflow_log.MlflowClient()
     wait_for(lambda: sync() and not list(paths.resume("unsent").glob("*")))
     sha256 = io.sha256(paths.model("lab") / WEIGHTS)
     expected = load_file(paths.model("lab") / WEIGHTS)
     # The model is MLflow's now; what lies here may be gone.
     shutil.rmtree(paths.MODELS)
-    experiment = client.get_experiment_by_name("colorgan")
-    [recorded] = client.search_runs([experiment.experiment_id])
+    client, experiment_id = mlflow_log.connect()
+    [recorded] = client.search_runs([experiment_id])
     for name in (recorded.info.run_id, recorded.info.run_name):
         found = read_initial_weights(get_space("lab"), make_params({"train.init": name}).lab)
         assert found.tags() == {"init": name, "init.generator_sha256": sha256}
