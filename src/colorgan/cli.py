@@ -253,7 +253,7 @@ def colorize(
         lines.append(f"{len(found)} left out: {reason}{which}")
     lines += [f"{note.source}: {note.reason}" for note in outcome.notes]
     if outcome.lost:
-        lines.append(f"not kept, for want of a place: {', '.join(sorted(outcome.lost))}")
+        lines.append(f"not kept: {', '.join(sorted(outcome.lost))}")
     for line in lines:
         typer.echo(_printable(f"colorize: {line}"))
     for failure in outcome.failures:

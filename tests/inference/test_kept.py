@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from drawn import Colorize, draw, encoded, gray, lightness_off, names_in, pixels
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 from colorgan.data.decode import opened
 from colorgan.inference.metadata import KEPT, Metadata, exif_bytes, srgb_profile
@@ -66,7 +68,7 @@ def source(format: str, caption: bytes = CAPTIONS["UTF-8"]) -> Path:
 def metadata(path: Path) -> Metadata:
     with opened(path.read_bytes()) as pages:
         pages[0].load()
-        return Metadata.from_page(pages[0])
+        return Metadata.from_page(pages[0], path.read_bytes())
 
 
 def documented() -> dict[str, dict[str, bool]]:
@@ -103,6 +105,123 @@ def test_the_table_is_true(colorize: Colorize, kind: str, into: str) -> None:
         assert getattr(after, name) == (
             getattr(before, name) if kept else type(getattr(before, name))()
         )
+
+
+def test_what_a_file_has_twice_stays(colorize: Colorize) -> None:
+    draw("a.jpg", comment=b"box 7", extra=b"\xff\xfe\0\x07box 8")
+    assert colorize("a.jpg", "-o", "out/b.jpg").code == 0
+    assert metadata(Path("out/b.jpg")).comment == b"box 8\nbox 7"
+    texts = PngImagePlugin.PngInfo()
+    for name, text in (("Title", "Oma"), ("Comment", "7"), ("Title", "Opa"), ("Comment", "8")):
+        texts.add_text(name, text, zip=text == "Opa")
+    draw("c.png", pnginfo=texts)
+    said = colorize("c.png", "-o", "out")
+    assert said.out == "colorize: 1 coloured, in out\n"
+    after = metadata(Path("out/c.png"))
+    assert after.text == (("Title", "Oma"), ("Title", "Opa"))
+    assert after.comment == b"7\n8"
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">L", 8 + len(content)) + kind + content
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
+
+
+def tagged(code: int, content: bytes) -> bytes:
+    tifffile.imwrite("tagged.tif", gray(), extratags=[(code, "B", 0, content, True)], metadata=None)
+    return Path("tagged.tif").read_bytes()
+
+
+C2PA = b"c2pa" + bytes.fromhex("00110010800000aa00389b71")
+STORE = box(b"jumb", box(b"jumd", C2PA + b"\3c2pa\0") + b"claims")
+IN_UUID = box(b"uuid", bytes.fromhex("d8fec3d61b0e483c92975828877ec481") + b"claims")
+PATH = b"8BIM\x07\xd0\0\0\0\0\0\4path"
+JPEG_PARTS = {
+    "content credentials": segment(0xEB, b"JP\0\1\0\0\0\1" + STORE),
+    "extended XMP": segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + bytes(8)),
+    "Photoshop data": segment(0xED, b"Photoshop 3.0\0" + PATH),
+    "embedded pictures": segment(
+        0xE1, b'http://ns.adobe.com/xap/1.0/\0<rdf:Description hdrgm:Version="1.0"/>'
+    ),
+}
+PNG_CREDENTIALS = (
+    struct.pack(">L", 6) + b"caBXclaims" + struct.pack(">L", zlib.crc32(b"caBXclaims"))
+)
+OTHER_PARTS = {
+    ("a.png", "content credentials"): lambda png: png[:33] + PNG_CREDENTIALS + png[33:],
+    ("a.webp", "content credentials"): lambda webp: webp + b"C2PA" + struct.pack("<L", 99) + STORE,
+    ("a.avif", "content credentials"): lambda avif: avif + IN_UUID,
+    ("a.gif", "content credentials"): lambda gif: gif[:-1] + b"!\xff\x0bC2PA_GIF\1\0\0\1x\0;",
+    ("a.gif", "XMP of GIF"): lambda gif: gif[:-1] + b"!\xff\x0bXMP DataXMP\1x\0;",
+    ("a.tif", "content credentials"): lambda _: tagged(52545, STORE),
+    ("a.tif", "Photoshop data"): lambda _: tagged(37724, b"layers"),
+    ("b.tif", "Photoshop data"): lambda _: tagged(34377, PATH),
+    ("a.jp2", "IPTC of JPEG 2000"): lambda jp2: jp2 + box(
+        b"uuid", bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38") + IPTC_RECORDS
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "add"),
+    [
+        *(("a.jpg", kind, lambda jpg, part=part: jpg[:2] + part + jpg[2:])
+          for kind, part in JPEG_PARTS.items()),
+        *((*key, add) for key, add in OTHER_PARTS.items()),
+    ],
+)  # fmt: skip
+def test_what_no_format_keeps_is_said(
+    colorize: Colorize, name: str, kind: str, add: Callable[[bytes], bytes]
+) -> None:
+    said = colorize(draw(name), "-o", "without")
+    assert said.out == "colorize: 1 coloured, in without\n"
+    Path(name).write_bytes(add(Path(name).read_bytes()))
+    said = colorize(name, "-o", "out")
+    [result] = Path("out").iterdir()
+    with Image.open(result) as image:
+        assert (
+            said.out
+            == f"colorize: 1 coloured, in out\ncolorize: not kept: {kind} in {image.format}\n"
+        )
+    content = result.read_bytes()
+    assert b"claims" not in content
+    assert b"c2pa" not in content
+    with opened(content) as pages:
+        pages[0].load()
+        assert not Metadata.from_page(pages[0], content).unkept - {"embedded pictures"}
+
+
+@pytest.mark.parametrize("kind", ["aux", "depth_images"])
+def test_a_gain_map_and_a_map_of_depth_of_heic_are_said(project: Path, kind: str) -> None:
+    content = draw("a.jpg").read_bytes()
+    with opened(content) as pages:
+        pages[0].info[kind] = {
+            "urn:com:apple:photo:2020:aux:hdrgainmap": [1]
+        }  # as pillow-heif says
+        assert Metadata.from_page(pages[0], content).lost("JPEG") == ["embedded pictures"]
+
+
+def test_exif_stays_whatever_the_formats(colorize: Colorize) -> None:
+    """With a maker's note, the place and, in an AVIF, the caption though it is turned."""
+    tags = {
+        270: CAPTIONS["UTF-8"], 274: 6, 40091: b"a\0b\0", 34853: {1: "N", 2: PLACE},
+        34665: {37500: b"Leica\0" + bytes(range(200)), 37380: -0.5, 40965: {1: "R98"}},
+    }  # fmt: skip
+    draw("a.jpg", exif=exif_bytes(tags))
+    for suffix in ("png", "tif", "webp", "avif", "jpg"):
+        assert colorize("a.jpg", "-o", f"out/a.{suffix}").code == 0
+        after = metadata(Path(f"out/a.{suffix}"))
+        assert {tag: after.exif[tag] for tag in (270, 40091, 34853)} == {
+            tag: tags[tag] for tag in (270, 40091, 34853)
+        }
+        inside = after.exif[34665]
+        assert (inside[37500], inside[37380]) == (tags[34665][37500], -0.5)
+        assert inside.get(40965) == (None if suffix == "tif" else {1: "R98"})
+        with Image.open(f"out/a.{suffix}") as image:
+            assert ImageOps.exif_transpose(image).size == (40, 56)
 
 
 @pytest.mark.parametrize("caption", CAPTIONS.values(), ids=CAPTIONS)
@@ -208,6 +327,7 @@ def test_of_several_frames_the_first_is_coloured(
     assert said.code == 0
     left = f"{name}: its first picture was coloured, 2 more were not" in said.out
     assert left == (name != "a.mpo")  # the others of an MPO are previews or maps of depth
+    assert ("not kept: embedded pictures in JPEG" in said.out) == (name == "a.mpo")
     assert names_in("out") == [result]
     assert lightness_off(pixels(name), pixels(f"out/{result}")) < (1 if name == "a.gif" else 25)
 

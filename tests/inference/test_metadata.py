@@ -126,7 +126,24 @@ def test_a_damaged_exif_or_profile_stops_nothing(
 
 
 def test_exif_too_long_for_a_jpeg_stops_nothing(colorize: Colorize) -> None:
-    long = Image.Exif()
+    long = exif(6)
     long[0x10E] = "x" * 70_000
     source = draw("a.png", exif=long.tobytes())
-    assert chroma(pixels(colored(colorize, source, "--format", "jpeg"))) > 5
+    result = colored(colorize, source, "--format", "jpeg")
+    assert chroma(pixels(result)) > 5
+    with Image.open(result) as after:
+        assert dict(after.getexif()) == {ORIENTATION: 6}
+
+
+def test_a_damaged_tag_takes_no_others_with_it(colorize: Colorize) -> None:
+    """A number of 64 bits, which EXIF cannot hold, in IFD0 and in the one of Exif."""
+    data = exif(6)
+    data[0xC350], data.get_ifd(0x8769)[0xC351] = 77777.5, 77777.5
+    content = data.tobytes()
+    assert content.count(b"\0\x0c") == 2
+    draw("a.jpg", exif=content.replace(b"\0\x0c", b"\0\x10"))
+    said = colorize("a.jpg", "-o", "out")
+    assert "colorize: not kept: damaged EXIF tags in JPEG\n" in said.out
+    with Image.open("out/a.jpg") as after:
+        assert {*after.getexif()} == {MADE, ORIENTATION, 0x8769}
+        assert dict(after.getexif().get_ifd(0x8769)) == {TAKEN: "1931:06:01 12:00:00"}

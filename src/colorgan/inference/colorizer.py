@@ -143,7 +143,7 @@ class Colorizer:
         write(buffer, chain([first], further), format, quality)
         notes, lost = metadata.notes(format), metadata.lost(format)
         if lost:
-            notes.append(f"not kept, for want of a place in {format}: {', '.join(lost)}")
+            notes.append(f"not kept in {format}: {', '.join(lost)}")
         return ColoredFile(format, buffer.getvalue(), notes)
 
     def colored_pages(

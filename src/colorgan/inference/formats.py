@@ -19,7 +19,7 @@ from PIL import Image
 from colorgan.color import UInt8Array
 from colorgan.data.decode import UnreadablePhoto, opened, turn_upright
 from colorgan.inference.image import Picture, uint8
-from colorgan.inference.metadata import Metadata, directory
+from colorgan.inference.metadata import UPRIGHT_ONLY, Metadata, directory
 
 Comparison = Literal["side", "slider"]
 ColoredPage = tuple[Picture, UInt8Array, Metadata]
@@ -66,14 +66,14 @@ def pages(content: bytes, start: int = 0) -> Iterator[tuple[Picture, Metadata]]:
                     raise
                 raise UnreadablePhoto(f"page {number} of {len(found)}: {error}") from error
             # After the pixels: texts of a PNG may stand behind them.
-            yield picture, Metadata.from_page(page, len(found) - number)
+            yield picture, Metadata.from_page(page, content, len(found) - number)
 
 
 def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: int) -> None:
     """Write coloured pages with the alpha and metadata of their sources.
 
-    JPEG and BMP have no alpha: the picture is laid over white. BMP has no orientation: the picture
-    is turned upright. Only a TIFF holds several pages. `quality` is for JPEG, WebP and AVIF.
+    JPEG and BMP have no alpha: the picture is laid over white. A BMP or AVIF is turned
+    upright. Only a TIFF holds several pages. `quality` is for JPEG, WebP and AVIF.
 
     Raises:
         ValueError: a picture is too large for the format.
@@ -85,7 +85,7 @@ def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: i
     if max(colored.shape) > LONGEST_SIDE.get(format, max(colored.shape)):
         raise ValueError(f"the longest side of a {format} is {LONGEST_SIDE[format]} pixels")
     pixels = _with_alpha(picture, colored, format)
-    if format == "BMP":
+    if format in UPRIGHT_ONLY:
         pixels = turn_upright(pixels, picture.orientation)
     options = SAVE_OPTIONS.get(format, {}) | metadata.save_options(format)
     if format in ("JPEG", "WEBP", "AVIF"):

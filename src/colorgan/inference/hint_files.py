@@ -117,7 +117,7 @@ def with_hints(metadata: Metadata, hints: Sequence[Hint], size: tuple[int, int])
 def _of_result(content: bytes, path: Path) -> bytes:
     try:
         with opened(content) as found:
-            xmp = Metadata.from_page(found[0]).xmp
+            xmp = Metadata.from_page(found[0], content).xmp
     except UnreadablePhoto as error:
         raise ColorganError(f"{path} is neither a picture nor a file of hints: {error}") from None
     inside = IN_XMP.search(xmp)
