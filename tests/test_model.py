@@ -97,15 +97,17 @@ def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[.
 
 
 @pytest.mark.parametrize(
-    ("version", "unknown"),
+    ("version", "unknown", "further"),
     [
-        (1, ("encoder", "encoder_weights", "discriminator", "color_queries", "hints")),
-        (3, ("color_queries", "hints")),
-        (5, ("hints",)),
+        (1, ("encoder", "encoder_weights", "discriminator", "hints"), {}),
+        (3, ("hints",), {}),
+        (5, ("hints",), {"color_queries": 0}),
+        (6, (), {"color_queries": 0}),
     ],
 )
-def test_a_config_of_an_earlier_version(folder, version, unknown) -> None:
+def test_a_config_of_an_earlier_version(folder, version, unknown, further) -> None:
     content = json.loads((folder / "config.json").read_text()) | {"version": version}
+    content["model"] |= further
     for name in unknown:
         del content["model"][name]
     (folder / "config.json").write_text(json.dumps(content))
@@ -138,6 +140,7 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
         ({"model": [1]}, "model is [1]; it should be a section of parameters"),
         ({"model.ngf": 100_000}, "model.ngf is 100000; it should be less than or equal to 1024"),
         ({"model.depth": 9}, "model.depth is not a parameter"),
+        ({"model.color_queries": 64}, "model.color_queries is not a parameter"),
     ],
 )
 def test_a_config_that_describes_no_model(folder, changes, sentence) -> None:

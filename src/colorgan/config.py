@@ -102,8 +102,6 @@ class ModelParams(Section):
     encoder_weights: Name
     """Initial weights of the backbone: `efficientnet_lite0` (installed with colorgan, for
     tf_efficientnet_lite0), `imagenet` (downloaded by timm), a safetensors file, or `none`."""
-    color_queries: Annotated[int, Field(ge=0, le=1024)]
-    """Number of learnt colour queries in the decoder of `encoder_unet` (DDColor); 0 is none."""
     decoder_blocks: Annotated[int, Field(ge=3, le=4)]
     """Blocks of its decoder: with 4 it predicts colours at half the side, with 3 at a quarter."""
     hints: bool
@@ -279,6 +277,7 @@ class Params(Section):
 OVERRIDABLE = ("model", "train")
 """Shared sections of params.yaml that a space may override."""
 MOVED = {
+    "model.color_queries": "was removed: delete it; networks are built without colour queries",
     **{f"train.{name}": f"is now logging.{name}" for name in LoggingParams.model_fields},
     "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
     "train.decay_epochs": "is now train.decay_start, the share of the epochs after which it falls",

@@ -24,10 +24,10 @@ from colorgan.networks.encoder_unet import OF_HINTS
 LITE = "tf_efficientnet_lite0"
 
 
-@pytest.fixture(scope="module", params=[0, 8], ids=["convolutions", "queries"])
-def network(request: pytest.FixtureRequest) -> EncoderUNet:
+@pytest.fixture(scope="module")
+def network() -> EncoderUNet:
     torch.manual_seed(0)
-    network = EncoderUNet(1, 2, ngf=8, color_queries=request.param)
+    network = EncoderUNet(1, 2, ngf=8)
     load_backbone(network.encoder, packaged_weights("efficientnet_lite0"), "the package")
     return network.eval()
 
@@ -49,7 +49,7 @@ def test_rgb_keeps_the_sharpness_of_its_input() -> None:
 
 
 def test_every_layer_learns() -> None:
-    network = EncoderUNet(1, 2, ngf=8, color_queries=8)
+    network = EncoderUNet(1, 2, ngf=8)
     network(torch.rand(2, 1, 64, 64)).square().mean().backward()
     assert all(p.grad is not None and p.grad.any() for p in network.parameters() if p.ndim == 4)
 

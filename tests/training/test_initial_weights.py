@@ -28,7 +28,6 @@ from servers import wait_for
 WEIGHTS = "generator.safetensors"
 ENCODER: dict[str, object] = {
     "model.generator": "encoder_unet", "model.ngf": 4, "model.encoder_weights": "none",
-    "model.color_queries": 3,
 }  # fmt: skip
 
 
