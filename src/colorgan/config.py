@@ -241,10 +241,6 @@ class RuntimeParams(Section):
     """Processes that load batches; 0 loads in the training process."""
     preprocess_workers: Literal["auto"] | Workers
     """Processes that convert photos; `auto` is one a core where there are many photos."""
-    pin_memory: Literal["auto"] | bool
-    """Page-locked batches, for faster copies to a GPU; `auto` is on for CUDA."""
-    device_cache: Literal["auto"] | bool
-    """Keep all training photos in GPU memory; `auto` does if they fit into half of it."""
     checkpoint_minutes: Weight
     """Minutes between two checkpoints, from which a killed training resumes; 0: each iteration."""
     progress: Literal["auto", "bar", "lines", "none"]
@@ -282,6 +278,8 @@ MOVED = {
     "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
     "train.decay_epochs": "is now train.decay_start, the share of the epochs after which it falls",
     "runtime.checkpoint_iterations": "was removed: delete it, and see runtime.checkpoint_minutes",
+    "runtime.pin_memory": "was removed: delete it; batches are page-locked for CUDA",
+    "runtime.device_cache": "was removed: delete it; batches are read from disk",
     "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
     "does not fit into memory",
     "train.gan_loss": "was removed: delete it; the loss is binary cross-entropy, as in the paper",

@@ -12,7 +12,7 @@ from torch import Tensor
 from colorgan import io, paths
 from colorgan.config import Params, SpaceName, flat
 from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
-from colorgan.data.loader import open_batches
+from colorgan.data.loader import Batches
 from colorgan.model import WEIGHTS, Model, save_model
 from colorgan.runs.checkpoint import Checkpoints, Position
 from colorgan.runs.distributed import from_rank_0, launch, launched, process_group
@@ -112,9 +112,9 @@ class Training:
         is_rank_0 = runtime.group.rank == 0
         checkpoint = self.run_dir.read_checkpoint(progress) if is_rank_0 else None
         checkpoint = from_rank_0(checkpoint, runtime.group)
-        batches = open_batches(
+        batches = Batches(
             self.photos, cfg.train.batch_size, cfg.train.seed, machine.num_workers,
-            runtime.device, machine.pin_memory, machine.device_cache, runtime.group,
+            runtime.device.type == "cuda", runtime.group,
         )  # fmt: skip
         step = build_step(
             self.space, cfg, self.info.image_size, runtime, self.weights.state, len(batches),
