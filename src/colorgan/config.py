@@ -230,13 +230,10 @@ class RenderParams(Section):
 
 
 class RuntimeParams(Section):
-    """How the machine is used. Only the number of devices can change a result."""
+    """How the machine is used; it changes no result."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
-    devices: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
-    """Training processes on this machine, one a GPU; `auto` is all GPUs, or 1 on the CPU. Dropout,
-    gan_gate and batch norm depend on the number."""
     num_workers: Workers
     """Processes that load batches; 0 loads in the training process."""
     preprocess_workers: Literal["auto"] | Workers
@@ -278,6 +275,8 @@ MOVED = {
     "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
     "train.decay_epochs": "is now train.decay_start, the share of the epochs after which it falls",
     "runtime.checkpoint_iterations": "was removed: delete it, and see runtime.checkpoint_minutes",
+    "runtime.devices": "was removed: delete it; torchrun starts a process for each GPU "
+    "(docs/training.md)",
     "runtime.pin_memory": "was removed: delete it; batches are page-locked for CUDA",
     "runtime.device_cache": "was removed: delete it; batches are read from disk",
     "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
