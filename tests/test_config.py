@@ -55,6 +55,7 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(
         ("lab.train.lrr", "lab.train.lrr is not a parameter; did you mean lr? the names here"),
         ("modle", "modle is not a parameter; did you mean model? the names here are rgb, lab, "),
         ("lab.train.sample_photos", "lab.train.sample_photos is now logging.sample_photos\n"),
+        ("rgb.stl10", "rgb.stl10 was removed: delete it; all parts of STL-10 are used, "),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_one_meant(write_params, colorgan, path, start) -> None:
@@ -98,7 +99,7 @@ def test_all_that_is_wrong_is_said_at_once_with_overrides_named_apart() -> None:
     assert last.startswith("params.yaml: 5 is not a parameter; the names here are rgb, lab, ")
 
 
-@pytest.mark.parametrize("path", ["train.lr", "rgb.limit", "rgb.stl10", "render", "lab"])
+@pytest.mark.parametrize("path", ["train.lr", "rgb.limit", "rgb.parquet", "render", "lab"])
 def test_a_missing_name_is_one_sentence_and_exit_code_2(project, colorgan, path) -> None:
     content = read_yaml(paths.PARAMS)
     *section, name = path.split(".")

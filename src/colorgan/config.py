@@ -41,15 +41,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Stl10Params(Section):
-    """The parts of STL-10 to use: 5,000 labelled photos, 8,000 for the test, 100,000 unlabelled."""
-
-    train: bool
-    test: bool
-    """These are always the test split."""
-    unlabeled: bool
-
-
 class ParquetParams(Section):
     """Names of the columns of Parquet files; an empty name means that there is no such column."""
 
@@ -68,7 +59,6 @@ class DataParams(Section):
     your own photos."""
     path: Text
     """File or folder with the photos, for `sample`, `folder` and `parquet`; watched by DVC."""
-    stl10: Stl10Params
     parquet: ParquetParams
     image_size: ImageSize
     """Side of the square arrays in pixels."""
@@ -270,6 +260,7 @@ class Params(Section):
 OVERRIDABLE = ("model", "train")
 """Shared sections of params.yaml that a space may override."""
 MOVED = {
+    "stl10": "was removed: delete it; all parts of STL-10 are used, and `limit` uses fewer photos",
     "model.color_queries": "was removed: delete it; networks are built without colour queries",
     **{f"train.{name}": f"is now logging.{name}" for name in LoggingParams.model_fields},
     "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
