@@ -230,8 +230,6 @@ class RuntimeParams(Section):
     """Processes that convert photos; `auto` is one a core where there are many photos."""
     checkpoint_minutes: Weight
     """Minutes between two checkpoints, from which a killed training resumes; 0: each iteration."""
-    progress: Literal["auto", "bar", "lines", "none"]
-    """`auto` shows a bar in a terminal and plain lines elsewhere."""
 
 
 class SpaceParams(Section):
@@ -266,6 +264,7 @@ MOVED = {
     "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
     "train.decay_epochs": "is now train.decay_start, the share of the epochs after which it falls",
     "runtime.checkpoint_iterations": "was removed: delete it, and see runtime.checkpoint_minutes",
+    "runtime.progress": "was removed: delete it; progress is a line every ten seconds",
     "runtime.devices": "was removed: delete it; torchrun starts a process for each GPU "
     "(docs/training.md)",
     "runtime.pin_memory": "was removed: delete it; batches are page-locked for CUDA",

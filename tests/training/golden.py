@@ -103,7 +103,7 @@ def _params() -> Params:
     content["model"] |= MODEL
     content["train"] |= TRAIN
     content["logging"] |= {"log_every": 1}
-    content["runtime"] |= {"device": "cpu", "num_workers": 0, "progress": "none"}
+    content["runtime"] |= {"device": "cpu", "num_workers": 0}
     return check_params(content)
 
 

@@ -72,7 +72,6 @@ def test_the_same_seed_gives_the_same_bytes_whatever_runtime_and_logging_say(
     assert results() == first
     for runtime in (
         {"runtime.num_workers": 2},
-        {"runtime.progress": "lines"},
         {"runtime.checkpoint_minutes": 0},
         {"train.val_every": 2, "logging.sample_every": 2},
     ):

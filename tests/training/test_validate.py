@@ -106,7 +106,7 @@ def test_weights_that_came_are_kept_where_nothing_better_comes(
 ) -> None:
     """From a model of one's own: the curve begins with it, at epoch 0; with its statistics."""
     scripted(monkeypatch, (0.5, 0.9, 0.8))
-    changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines"}
+    changes = {"train.init": "own", "train.keep": "best"}
     run_anew("lab", {**changes, "train.ema_decay": 0.5})
     table = pd.read_csv(paths.validation("lab"))
     assert table["epoch"].tolist() == [0, 1, 2]
@@ -137,8 +137,7 @@ def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better_also_after_a_sto
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines",
-               "runtime.checkpoint_minutes": 0}  # fmt: skip
+    changes = {"train.init": "own", "train.keep": "best", "runtime.checkpoint_minutes": 0}
     # Epochs 0, 1 and 2, then shares of 25, 50 and 75%; stopped, the mixes come again.
     scripted(monkeypatch, (3, 2.5, 2, 1.5, 1, float("nan"), 1.5, 1, 2))
     with pytest.raises(KeyboardInterrupt):

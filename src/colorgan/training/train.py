@@ -57,9 +57,9 @@ def train(params: Params, space_name: SpaceName) -> None:
         digest = digest_of(cfg, info.digest, weights.sha256 + weights.discriminator_sha256, runtime)
         run_dir = RunDir(paths.resume(f"train_{space_name}") / digest)
         is_rank_0 = runtime.group.rank == 0
-        mode = machine.progress if is_rank_0 else "none"
-        title = f"train {space_name}"
-        progress = TrainingProgress(mode, title, iterations, train.epochs, train.batch_size)
+        progress = TrainingProgress(
+            f"train {space_name}", iterations, train.epochs, train.batch_size, quiet=not is_rank_0
+        )
         training = Training(params, space, info, photos, val, weights, runtime, run_dir, progress)
         with run_dir.locked(space_name) if is_rank_0 else nullcontext():
             training.run()
@@ -132,7 +132,6 @@ class Training:
                 checkpoints = Checkpoints(self.run_dir.checkpoint, progress.title, minutes)
                 best = BestWeights(self.run_dir.best) if cfg.train.keep == "best" else None
                 val = spread(self.val, cfg.train.val_photos) if cfg.train.val_photos else self.val
-            stack.enter_context(progress)
             validator = Validator(val, cfg.train.batch_size, frechet=best is not None)
             trainer = Trainer(
                 self.params.logging, runtime, step, batches, validator, self.info.image_size,
