@@ -76,7 +76,7 @@ def test_the_file_of_an_earlier_version() -> None:
         "params.yaml: train.accumulation_steps was removed: delete it, and lower train.batch_size "
         "if a batch does not fit into memory",
         "params.yaml: train.log_every is now logging.log_every",
-        "params.yaml: train.noise was removed: delete it; training is as if it were off",
+        "params.yaml: train.noise was removed: delete it",
         "params.yaml: logging is missing: add it as in src/colorgan/presets/default.yaml",
     ]
 

@@ -91,7 +91,7 @@ class ModelParams(Section):
     """timm's name of the backbone of `encoder_unet`; with `hf-hub:` timm would ask the network."""
     encoder_weights: Name
     """Initial weights of the backbone: `efficientnet_lite0` (installed with colorgan, for
-    tf_efficientnet_lite0), `imagenet` (downloaded by timm), a safetensors file, or `none`."""
+    tf_efficientnet_lite0), a safetensors file with timm's names, or `none`."""
     decoder_blocks: Annotated[int, Field(ge=3, le=4)]
     """Blocks of its decoder: with 4 it predicts colours at half the side, with 3 at a quarter."""
     hints: bool
@@ -257,28 +257,23 @@ class Params(Section):
 
 OVERRIDABLE = ("model", "train")
 """Shared sections of params.yaml that a space may override."""
+REMOVED = (
+    "evaluate.chromatic", "evaluate.fid", "evaluate.hue_tolerance", "evaluate.lpips",
+    "model.color_queries", "runtime.device_cache", "runtime.pin_memory", "runtime.progress",
+    "train.discriminator_first", "train.gan_loss", "train.grad_clip", "train.noise",
+    "train.real_chroma", "train.sync_batchnorm",
+)  # fmt: skip
 MOVED = {
-    "stl10": "was removed: delete it; all parts of STL-10 are used, and `limit` uses fewer photos",
-    "model.color_queries": "was removed: delete it; networks are built without colour queries",
     **{f"train.{name}": f"is now logging.{name}" for name in LoggingParams.model_fields},
     "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
     "train.decay_epochs": "is now train.decay_start, the share of the epochs after which it falls",
     "runtime.checkpoint_iterations": "was removed: delete it, and see runtime.checkpoint_minutes",
-    "runtime.progress": "was removed: delete it; progress is a line every ten seconds",
-    "runtime.devices": "was removed: delete it; torchrun starts a process for each GPU "
-    "(docs/training.md)",
-    "runtime.pin_memory": "was removed: delete it; batches are page-locked for CUDA",
-    "runtime.device_cache": "was removed: delete it; batches are read from disk",
     "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
     "does not fit into memory",
-    "train.gan_loss": "was removed: delete it; the loss is binary cross-entropy, as in the paper",
-    **{
-        f"train.{name}": "was removed: delete it; training is as if it were off"
-        for name in ("discriminator_first", "grad_clip", "noise", "real_chroma", "sync_batchnorm")
-    },
-    **dict.fromkeys(("evaluate.fid", "evaluate.lpips"), "was removed: delete it"),
-    "evaluate.chromatic": "was removed: delete it; it is always 10",
-    "evaluate.hue_tolerance": "was removed: delete it; it is always 30",
+    "stl10": "was removed: delete it; all parts of STL-10 are used, and `limit` uses fewer photos",
+    "runtime.devices": "was removed: delete it; torchrun starts a process for each GPU "
+    "(docs/training.md)",
+    **dict.fromkeys(REMOVED, "was removed: delete it"),
 }
 """Parameters of earlier versions, and what is said of them."""
 
