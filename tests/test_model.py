@@ -7,6 +7,7 @@ import resource
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -68,18 +69,6 @@ def test_it_comes_back_as_it_was_saved(folder: Path, params: Params) -> None:
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_it_colours_each_photo_by_itself(folder: Path) -> None:
-    model = Model.load(folder)
-    input = torch.randint(0, 256, (3, SIDE, SIDE), dtype=torch.uint8)
-    together = model.colorize_batch(input)
-    assert together.shape == (3, SIDE, SIDE, 3)
-    assert together.dtype == torch.uint8
-    assert together.float().std() > 1
-    alone = torch.cat([model.colorize_batch(photo[None]) for photo in input])
-    assert (together.int() - alone.int()).abs().max() <= 1
-    assert torch.equal(together, model.colorize_batch(input))
-
-
 def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[..., Path]) -> None:
     split = open_split(write_arrays(folder.name, test=5), "test")
     model = Model.load(folder)
@@ -92,8 +81,11 @@ def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[.
     if folder.name == "rgb":
         assert (batches[1].truth == split.target[2:4]).all()
         assert (batches[1].gray[..., 0] == split.input[2:4]).all()
-    last = model.colorize_batch(torch.from_numpy(split.input[4:].copy()))
-    assert (batches[2].generated == last.numpy()).all()
+    # Each photo is coloured by itself.
+    (together,) = model.colorize_split(split, 5)
+    apart = np.concatenate([batch.generated for batch in batches])
+    assert apart.std() > 1
+    assert np.abs(together.generated.astype(int) - apart).max() <= 1
 
 
 @pytest.mark.parametrize(

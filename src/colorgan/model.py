@@ -152,11 +152,6 @@ class Model:
         output: tuple[Tensor, Tensor] = network(channels_last(input), hints)
         return output
 
-    def colorize_batch(self, input: Tensor) -> Tensor:
-        """Colour uint8 inputs `(N, H, W)` (gray or 8-bit L): uint8 sRGB `(N, H, W, 3)`."""
-        encoded = self.space.encode_input(input.to(self.device))
-        return pictures(self.space, encoded, self.predict(encoded))
-
     def colorize_split(self, split: Split, batch_size: int) -> Iterator[ColoredBatch]:
         """Colour the photos of a split in order, a batch at a time."""
         for start in range(0, len(split), batch_size):
