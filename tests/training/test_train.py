@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from colorgan import paths
-from colorgan.config import SPACES, Params, SpaceName
+from colorgan.config import SPACES
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.model import Model
@@ -32,9 +32,7 @@ def results() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_a_model_and_its_curves(
-    write_arrays: Callable[..., Path], run: Callable[..., None], space: SpaceName
-) -> None:
+def test_a_model_and_its_curves(write_arrays, run, space) -> None:
     write_arrays(space)
     run(space)
     assert sorted(results()) == [
@@ -101,9 +99,7 @@ def trained(write_arrays: Callable[..., Path], run: Callable[..., None]) -> byte
     ],
     ids=str,
 )
-def test_every_hyperparameter_tells(
-    trained: bytes, run: Callable[..., None], changes: dict[str, object]
-) -> None:
+def test_every_hyperparameter_tells(trained, run, changes) -> None:
     run("lab", changes)
     assert results()[f"models/lab/{WEIGHTS}"] != trained
 
@@ -140,9 +136,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_does_not_fit_the_photos_or_the_machine(
-    write_arrays: Callable[..., Path], run: Callable[..., None], name: str
-) -> None:
+def test_what_does_not_fit_the_photos_or_the_machine(write_arrays, run, name) -> None:
     """Refused before anything is trained or kept."""
     write_arrays("lab", train=8)
     value, what = REFUSALS[name]
@@ -153,9 +147,7 @@ def test_what_does_not_fit_the_photos_or_the_machine(
     assert not Path(".resume").exists()
 
 
-def test_arrays_of_another_image_size(
-    write_arrays: Callable[..., Path], run: Callable[..., None]
-) -> None:
+def test_arrays_of_another_image_size(write_arrays, run) -> None:
     write_arrays("lab")
     with pytest.raises(ColorganError) as refusal:
         run("lab", {"lab.image_size": 64})
@@ -165,9 +157,7 @@ def test_arrays_of_another_image_size(
     )
 
 
-def test_a_batch_that_cannot_be_shared(
-    write_arrays: Callable[..., Path], make_params: Callable[..., Params]
-) -> None:
+def test_a_batch_that_cannot_be_shared(write_arrays, make_params) -> None:
     info, cfg = read_info(write_arrays("lab")), make_params({"train.batch_size": 4}).lab
     with pytest.raises(ParamsError) as refusal:
         check_compatible(cfg, info, 10, torch.device("cpu"), 3)
@@ -178,11 +168,7 @@ def test_a_batch_that_cannot_be_shared(
     check_compatible(cfg, info, 10, torch.device("cpu"), 2)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(
-    write_arrays: Callable[..., Path],
-    run: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(write_arrays, run, monkeypatch) -> None:
     write_arrays("lab")
     run("lab")
     before = results()

@@ -44,9 +44,7 @@ def test_validation_figures(model: Model, write_arrays: Callable[..., Path]) -> 
     assert figures["colorfulness_gap"] < 0
 
 
-def test_a_grid_shows_photos_from_all_over_the_split(
-    model: Model, write_arrays: Callable[..., Path]
-) -> None:
+def test_a_grid_shows_photos_from_all_over_the_split(model, write_arrays) -> None:
     split = open_split(write_arrays("rgb", val=5), "val")
     sheet = np.asarray(sample_grid(model, split, 3))
     rows = sheet[-(3 * 36 + 4) :]
@@ -99,10 +97,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, ecf: Sequence[float]) -> None:
 
 
 def test_weights_that_came_are_kept_where_nothing_better_comes(
-    own: None,
-    run_anew: Run,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    own, run_anew, monkeypatch, capsys
 ) -> None:
     """From a model of one's own: the curve begins with it, at epoch 0; with its statistics."""
     scripted(monkeypatch, (0.5, 0.9, 0.8))
@@ -116,9 +111,7 @@ def test_weights_that_came_are_kept_where_nothing_better_comes(
     assert all(torch.equal(tensor, kept[name]) for name, tensor in first.items())
 
 
-def test_training_keeps_the_best_epoch(
-    write_arrays: Callable[..., Path], run_anew: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_keeps_the_best_epoch(write_arrays, run_anew, monkeypatch) -> None:
     write_arrays("lab", train=8)
     changes = {"train.epochs": 4, "train.decay_start": 1.0, "train.lr": 0.02}
     scripted(monkeypatch, (3, 1, 2, 4))
@@ -131,11 +124,7 @@ def test_training_keeps_the_best_epoch(
 
 
 def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better_also_after_a_stop(
-    own: None,
-    run: Run,
-    run_anew: Run,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    own, run, run_anew, monkeypatch, capsys
 ) -> None:
     changes = {"train.init": "own", "train.keep": "best", "runtime.checkpoint_minutes": 0}
     # Epochs 0, 1 and 2, then shares of 25, 50 and 75%; stopped, the mixes come again.
