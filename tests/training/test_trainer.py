@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from colorgan import paths
-from colorgan.data.arrays import Split
 from colorgan.model import WEIGHTS, Model
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
@@ -97,22 +96,6 @@ def test_validation_and_grids_come_when_due_and_at_the_end(write_arrays, run, no
         ("val/grid", epoch) for epoch in (0, 2, 4, 6, 7)
     ]
     assert len(notes.models) == 1
-
-
-@pytest.mark.parametrize(("asked", "rows"), [(0, [0, 1, 2, 3, 4]), (3, [0, 2, 4])])
-def test_so_many_validation_photos(write_arrays, run, monkeypatch, asked, rows) -> None:
-    write_arrays("lab", train=4, val=5)
-    used: list[Split] = []
-
-    measure = Validator.__call__
-
-    def observed(self: Validator, model: Model) -> dict[str, float]:
-        used.append(self.split)
-        return measure(self, model)
-
-    monkeypatch.setattr(Validator, "__call__", observed)
-    run("lab", {"train.val_photos": asked})
-    assert [split.index["id"].tolist() for split in used] == [[f"val{i}" for i in rows]] * 2
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
