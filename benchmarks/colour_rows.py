@@ -40,7 +40,7 @@ class Row:
 
 REFERENCE = ("model.ngf=64", "model.ndf=64", "train.keep=best")
 ENCODER = (
-    "model.generator=encoder_unet", "model.color_queries=0", "train.lr=0.001",
+    "model.generator=encoder_unet", "train.lr=0.001",
     "train.lr_schedule=cosine", "train.beta1=0.9", "train.beta2=0.99",
     "train.warmup_iterations=30", "train.ema_decay=0.998", "train.keep=best",
     "train.epochs=2", "train.decay_start=0",
@@ -77,7 +77,7 @@ ROWS = (
         (*NO_GAN, "train.lambda_perceptual=4", "train.perceptual_size=160")),
     Row("lab-queries-large", "`lab-seen-large`, 64 colour queries in the decoder",
         (*NO_GAN, "train.lambda_perceptual=4", "train.perceptual_size=160",
-         "model.color_queries=64")),
+         "model.color_queries=64"), elsewhere="the code of commit e13c380"),
     Row("lab-queries", "L1 and the perceptual loss, 64 colour queries in the decoder",
         (*NO_GAN, "train.lambda_perceptual=4"),
         elsewhere="EncoderUNet and ColorQueries of commit 783678a in the code of 90a7373"),

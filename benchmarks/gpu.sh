@@ -46,7 +46,7 @@ PY
 
 set_params lab.image_size=$size lab.limit=$limit model.ngf=$ngf model.ndf=$ngf train.batch_size=$batch \
   train.epochs=$epochs train.decay_start=0.5 train.gan_start=0 train.val_every=$epochs \
-  runtime.progress=none logging.log_every=1
+  logging.log_every=1
 python -m colorgan download lab >>"$work/log"
 python -m colorgan preprocess lab >>"$work/log"
 

@@ -43,7 +43,7 @@ from torch.optim import Adam, Optimizer
 from colorgan import io, presets
 from colorgan.config import Params, check_params
 from colorgan.data.arrays import INDEX_COLUMNS, DatasetInfo, open_split
-from colorgan.data.loader import ahead, open_batches
+from colorgan.data.loader import Batches
 from colorgan.runs import runtime as runtime_module
 from colorgan.runs.runtime import Runtime, choose_device, cpu_computes_bf16
 from colorgan.spaces import get_space
@@ -63,11 +63,10 @@ BASE: dict[str, Any] = {
     "train.cudnn_benchmark": False,
     "train.cudnn_deterministic": False,
     "train.allow_tf32": False,
-    "runtime.devices": 1,
     "runtime.num_workers": 0,
-    "runtime.pin_memory": False,
-    "runtime.device_cache": False,
-    # Not parameters of the project: fused Adam, denormals as zeros, glibc keeps freed memory.
+    # Not parameters of the project: page-locked batches, fused Adam, denormals as zeros, glibc
+    # keeps freed memory.
+    "pin_memory": False,
     "fused": False,
     "flush_denormal": False,
     "keep_memory": False,
@@ -77,8 +76,7 @@ TOGETHER = {
     "train.channels_last": True,
     "train.cudnn_benchmark": True,
     "train.allow_tf32": True,
-    "runtime.pin_memory": "auto",
-    "runtime.device_cache": "auto",
+    "pin_memory": True,
     "fused": True,
     "flush_denormal": True,
     "keep_memory": True,
@@ -87,8 +85,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "base": {},
     "base again (noise)": {},
     **{f"num_workers {n}": {"runtime.num_workers": n} for n in (2, 4, 8)},
-    "pin_memory": {"runtime.pin_memory": True},
-    "device_cache": {"runtime.device_cache": True},
+    "pin_memory": {"pin_memory": True},
     "cudnn_benchmark": {"train.cudnn_benchmark": True},
     "cudnn_deterministic": {"train.cudnn_deterministic": True},
     "allow_tf32": {"train.allow_tf32": True},
@@ -151,14 +148,12 @@ class Training:
                 optimizer_d=_default_adam(step.optimizer_d),
             )
         self._step, self._iteration = step, 0
-        self._batches = open_batches(
+        self._batches = Batches(
             open_split(folder, "train"),
             setting.batch_size,
             self._train.seed,
             params.runtime.num_workers,
-            self.runtime.device,
-            params.runtime.pin_memory,
-            params.runtime.device_cache,
+            values["pin_memory"] and self.runtime.device.type == "cuda",
             self.runtime.group,
         )
 
@@ -166,7 +161,8 @@ class Training:
         """Yield batches on the device without end."""
         epoch = 0
         while True:
-            yield from ahead(self._batches.epoch(epoch), self.runtime.device)
+            for batch in self._batches.epoch(epoch):
+                yield [x.to(self.runtime.device, non_blocking=True) for x in batch]
             epoch += 1
 
     def step(self, batch: Any) -> Tensor:

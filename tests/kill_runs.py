@@ -150,7 +150,7 @@ def make_place(
     `tables` is an MLflow store without runs. 64 px is the depth at which the U-Net drops out.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    own = {"lab.image_size": side, "train.jitter": 0.1, "runtime.progress": "lines"}
+    own = {"lab.image_size": side, "train.jitter": 0.1}
     dump_params({**own, **changes}, folder)
     random_arrays(folder / "data" / "processed" / "lab", "lab", train, 5, 1, side)
     shutil.copy(tables, folder / "mlflow.db")

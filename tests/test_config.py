@@ -32,7 +32,7 @@ REFUSED = [
     ("lab.train", 0, "is 0; it should be a section of parameters"),
     ("train", [1], "is [1]; it should be a section of parameters"),
     ("lab", None, "is None; it should be a section of parameters"),
-    ("runtime.devices", "all", "is 'all'; it should be 'auto' or a valid integer"),
+    ("runtime.preprocess_workers", "all", "is 'all'; it should be 'auto' or a valid integer"),
 ]
 
 
@@ -55,6 +55,7 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(
         ("lab.train.lrr", "lab.train.lrr is not a parameter; did you mean lr? the names here"),
         ("modle", "modle is not a parameter; did you mean model? the names here are rgb, lab, "),
         ("lab.train.sample_photos", "lab.train.sample_photos is now logging.sample_photos\n"),
+        ("rgb.stl10", "rgb.stl10 was removed: delete it; all parts of STL-10 are used, "),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_one_meant(write_params, colorgan, path, start) -> None:
@@ -75,7 +76,7 @@ def test_the_file_of_an_earlier_version() -> None:
         "params.yaml: train.accumulation_steps was removed: delete it, and lower train.batch_size "
         "if a batch does not fit into memory",
         "params.yaml: train.log_every is now logging.log_every",
-        "params.yaml: train.noise was removed: delete it; training is as if it were off",
+        "params.yaml: train.noise was removed: delete it",
         "params.yaml: logging is missing: add it as in src/colorgan/presets/default.yaml",
     ]
 
@@ -98,7 +99,7 @@ def test_all_that_is_wrong_is_said_at_once_with_overrides_named_apart() -> None:
     assert last.startswith("params.yaml: 5 is not a parameter; the names here are rgb, lab, ")
 
 
-@pytest.mark.parametrize("path", ["train.lr", "rgb.limit", "rgb.stl10", "render", "lab"])
+@pytest.mark.parametrize("path", ["train.lr", "rgb.limit", "rgb.parquet", "render", "lab"])
 def test_a_missing_name_is_one_sentence_and_exit_code_2(project, colorgan, path) -> None:
     content = read_yaml(paths.PARAMS)
     *section, name = path.split(".")

@@ -43,7 +43,7 @@ DECIDES_NOTHING = {
     "io": "writes what it is given",
     "paths": "names of files that are outs and deps of the stages",
     "runs.checkpoint": "gives back what it was given, to the bit",
-    "runs.progress": "shows a line in the terminal",
+    "runs.progress": "prints lines",
     "runs.run_dir": "keeps what it is given",
     "runs.stopping": "says when training stops, not what it computes",
     "tracking": "records a run",

@@ -7,6 +7,7 @@ import resource
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -68,18 +69,6 @@ def test_it_comes_back_as_it_was_saved(folder: Path, params: Params) -> None:
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_it_colours_each_photo_by_itself(folder: Path) -> None:
-    model = Model.load(folder)
-    input = torch.randint(0, 256, (3, SIDE, SIDE), dtype=torch.uint8)
-    together = model.colorize_batch(input)
-    assert together.shape == (3, SIDE, SIDE, 3)
-    assert together.dtype == torch.uint8
-    assert together.float().std() > 1
-    alone = torch.cat([model.colorize_batch(photo[None]) for photo in input])
-    assert (together.int() - alone.int()).abs().max() <= 1
-    assert torch.equal(together, model.colorize_batch(input))
-
-
 def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[..., Path]) -> None:
     split = open_split(write_arrays(folder.name, test=5), "test")
     model = Model.load(folder)
@@ -92,20 +81,25 @@ def test_a_split_is_coloured_in_its_order(folder: Path, write_arrays: Callable[.
     if folder.name == "rgb":
         assert (batches[1].truth == split.target[2:4]).all()
         assert (batches[1].gray[..., 0] == split.input[2:4]).all()
-    last = model.colorize_batch(torch.from_numpy(split.input[4:].copy()))
-    assert (batches[2].generated == last.numpy()).all()
+    # Each photo is coloured by itself.
+    (together,) = model.colorize_split(split, 5)
+    apart = np.concatenate([batch.generated for batch in batches])
+    assert apart.std() > 1
+    assert np.abs(together.generated.astype(int) - apart).max() <= 1
 
 
 @pytest.mark.parametrize(
-    ("version", "unknown"),
+    ("version", "unknown", "further"),
     [
-        (1, ("encoder", "encoder_weights", "discriminator", "color_queries", "hints")),
-        (3, ("color_queries", "hints")),
-        (5, ("hints",)),
+        (1, ("encoder", "encoder_weights", "discriminator", "hints"), {}),
+        (3, ("hints",), {}),
+        (5, ("hints",), {"color_queries": 0}),
+        (6, (), {"color_queries": 0}),
     ],
 )
-def test_a_config_of_an_earlier_version(folder, version, unknown) -> None:
+def test_a_config_of_an_earlier_version(folder, version, unknown, further) -> None:
     content = json.loads((folder / "config.json").read_text()) | {"version": version}
+    content["model"] |= further
     for name in unknown:
         del content["model"][name]
     (folder / "config.json").write_text(json.dumps(content))
@@ -138,6 +132,7 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
         ({"model": [1]}, "model is [1]; it should be a section of parameters"),
         ({"model.ngf": 100_000}, "model.ngf is 100000; it should be less than or equal to 1024"),
         ({"model.depth": 9}, "model.depth is not a parameter"),
+        ({"model.color_queries": 64}, "model.color_queries is not a parameter"),
     ],
 )
 def test_a_config_that_describes_no_model(folder, changes, sentence) -> None:

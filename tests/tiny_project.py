@@ -35,7 +35,7 @@ def tiny_params(changes: Mapping[str, Any]) -> dict[str, Any]:
     content["train"] |= {"batch_size": 4, "epochs": 2, "decay_start": 0.5}
     content["train"] |= {"amp": "off", "compile": "off"}
     content["logging"] |= {"log_every": 2, "sample_photos": 2}
-    content["runtime"] |= {"device": "cpu", "num_workers": 0, "progress": "none"}
+    content["runtime"] |= {"device": "cpu", "num_workers": 0}
     for path, value in changes.items():
         *sections, name = path.split(".")
         place = content

@@ -41,15 +41,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Stl10Params(Section):
-    """The parts of STL-10 to use: 5,000 labelled photos, 8,000 for the test, 100,000 unlabelled."""
-
-    train: bool
-    test: bool
-    """These are always the test split."""
-    unlabeled: bool
-
-
 class ParquetParams(Section):
     """Names of the columns of Parquet files; an empty name means that there is no such column."""
 
@@ -68,7 +59,6 @@ class DataParams(Section):
     your own photos."""
     path: Text
     """File or folder with the photos, for `sample`, `folder` and `parquet`; watched by DVC."""
-    stl10: Stl10Params
     parquet: ParquetParams
     image_size: ImageSize
     """Side of the square arrays in pixels."""
@@ -101,9 +91,7 @@ class ModelParams(Section):
     """timm's name of the backbone of `encoder_unet`; with `hf-hub:` timm would ask the network."""
     encoder_weights: Name
     """Initial weights of the backbone: `efficientnet_lite0` (installed with colorgan, for
-    tf_efficientnet_lite0), `imagenet` (downloaded by timm), a safetensors file, or `none`."""
-    color_queries: Annotated[int, Field(ge=0, le=1024)]
-    """Number of learnt colour queries in the decoder of `encoder_unet` (DDColor); 0 is none."""
+    tf_efficientnet_lite0), a safetensors file with timm's names, or `none`."""
     decoder_blocks: Annotated[int, Field(ge=3, le=4)]
     """Blocks of its decoder: with 4 it predicts colours at half the side, with 3 at a quarter."""
     hints: bool
@@ -232,25 +220,16 @@ class RenderParams(Section):
 
 
 class RuntimeParams(Section):
-    """How the machine is used. Only the number of devices can change a result."""
+    """How the machine is used; it changes no result."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
-    devices: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
-    """Training processes on this machine, one a GPU; `auto` is all GPUs, or 1 on the CPU. Dropout,
-    gan_gate and batch norm depend on the number."""
     num_workers: Workers
     """Processes that load batches; 0 loads in the training process."""
     preprocess_workers: Literal["auto"] | Workers
     """Processes that convert photos; `auto` is one a core where there are many photos."""
-    pin_memory: Literal["auto"] | bool
-    """Page-locked batches, for faster copies to a GPU; `auto` is on for CUDA."""
-    device_cache: Literal["auto"] | bool
-    """Keep all training photos in GPU memory; `auto` does if they fit into half of it."""
     checkpoint_minutes: Weight
     """Minutes between two checkpoints, from which a killed training resumes; 0: each iteration."""
-    progress: Literal["auto", "bar", "lines", "none"]
-    """`auto` shows a bar in a terminal and plain lines elsewhere."""
 
 
 class SpaceParams(Section):
@@ -278,6 +257,12 @@ class Params(Section):
 
 OVERRIDABLE = ("model", "train")
 """Shared sections of params.yaml that a space may override."""
+REMOVED = (
+    "evaluate.chromatic", "evaluate.fid", "evaluate.hue_tolerance", "evaluate.lpips",
+    "model.color_queries", "runtime.device_cache", "runtime.pin_memory", "runtime.progress",
+    "train.discriminator_first", "train.gan_loss", "train.grad_clip", "train.noise",
+    "train.real_chroma", "train.sync_batchnorm",
+)  # fmt: skip
 MOVED = {
     **{f"train.{name}": f"is now logging.{name}" for name in LoggingParams.model_fields},
     "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
@@ -285,14 +270,10 @@ MOVED = {
     "runtime.checkpoint_iterations": "was removed: delete it, and see runtime.checkpoint_minutes",
     "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
     "does not fit into memory",
-    "train.gan_loss": "was removed: delete it; the loss is binary cross-entropy, as in the paper",
-    **{
-        f"train.{name}": "was removed: delete it; training is as if it were off"
-        for name in ("discriminator_first", "grad_clip", "noise", "real_chroma", "sync_batchnorm")
-    },
-    **dict.fromkeys(("evaluate.fid", "evaluate.lpips"), "was removed: delete it"),
-    "evaluate.chromatic": "was removed: delete it; it is always 10",
-    "evaluate.hue_tolerance": "was removed: delete it; it is always 30",
+    "stl10": "was removed: delete it; all parts of STL-10 are used, and `limit` uses fewer photos",
+    "runtime.devices": "was removed: delete it; torchrun starts a process for each GPU "
+    "(docs/training.md)",
+    **dict.fromkeys(REMOVED, "was removed: delete it"),
 }
 """Parameters of earlier versions, and what is said of them."""
 

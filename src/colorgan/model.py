@@ -36,10 +36,9 @@ WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
 CONFIG_VERSION = 6
 # Parameters of the model since each version, with their values in older models.
-SINCE = {
+SINCE: dict[int, dict[str, Any]] = {
     2: {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none"},
     3: {"discriminator": "patch"},
-    4: {"color_queries": 0},
     5: {"decoder_blocks": 4},
     6: {"hints": False},
 }
@@ -64,7 +63,6 @@ def build_generator(space: Space, model: ModelParams, image_size: int) -> nn.Mod
                 *channels,
                 model.ngf,
                 model.encoder,
-                model.color_queries,
                 model.decoder_blocks,
                 model.hints,
             )
@@ -153,11 +151,6 @@ class Model:
         input, hints = input.to(self.device), hints.to(self.device)
         output: tuple[Tensor, Tensor] = network(channels_last(input), hints)
         return output
-
-    def colorize_batch(self, input: Tensor) -> Tensor:
-        """Colour uint8 inputs `(N, H, W)` (gray or 8-bit L): uint8 sRGB `(N, H, W, 3)`."""
-        encoded = self.space.encode_input(input.to(self.device))
-        return pictures(self.space, encoded, self.predict(encoded))
 
     def colorize_split(self, split: Split, batch_size: int) -> Iterator[ColoredBatch]:
         """Colour the photos of a split in order, a batch at a time."""
@@ -258,10 +251,13 @@ def _read_config(path: Path) -> ModelConfig:
         raise ColorganError(
             f"{path} is of version {shortened(version)}, this code reads {CONFIG_VERSION}"
         )
-    for later in range(version + 1, CONFIG_VERSION + 1):
+    if version < CONFIG_VERSION:
         config.setdefault("gain", 1.0)
-        if isinstance(config.get("model"), dict):
-            config["model"] = SINCE[later] | config["model"]
+    if isinstance(model := config.get("model"), dict):
+        for later in range(version + 1, CONFIG_VERSION + 1):
+            model = SINCE.get(later, {}) | model
+        # Models of versions 4 to 6 may say that they have no colour queries, which are gone.
+        config["model"] = {k: v for k, v in model.items() if (k, v) != ("color_queries", 0)}
     try:
         return ModelConfig.model_validate(config)
     except ValidationError as error:

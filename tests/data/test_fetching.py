@@ -63,13 +63,6 @@ def test_whole_and_only_once(server: Loopback, path: Path, capsys: pytest.Captur
     assert capsys.readouterr().err == ""
 
 
-def test_a_login_in_the_address_is_not_shown(server: Loopback, path: Path, capsys) -> None:
-    server.pages["/file"] = Page(CONTENT)
-    fetch_file(server.url("/file").replace("://", "://me:s3cr@"), path, MD5)
-    shown = server.url("/file").replace("://", "://***@")
-    assert capsys.readouterr().err == f"downloading {shown} (1.0 MB)\n"
-
-
 def test_a_file_or_folder_of_ones_own_is_named_by_a_path_or_an_address(
     tmp_path, monkeypatch
 ) -> None:

@@ -10,10 +10,10 @@ import torch
 
 from colorgan.data import loader
 from colorgan.data.arrays import Split, open_split
-from colorgan.data.loader import Batches, DeviceBatches, open_batches
+from colorgan.data.loader import Batches
 from colorgan.runs.runtime import Group
 
-CPU, ALONE = torch.device("cpu"), Group()
+ALONE = Group()
 
 
 @pytest.fixture
@@ -70,11 +70,10 @@ def alike(some: list[loader.Batch], others: list[loader.Batch]) -> bool:
 KINDS: dict[str, Callable[..., loader.Batches]] = {
     "read": lambda split, group=ALONE: Batches(split, 4, 1, group=group),
     "workers": lambda split, group=ALONE: Batches(split, 4, 1, 2, group=group),
-    "device": lambda split, group=ALONE: DeviceBatches(split, 4, 1, CPU, group),
 }
 
 
-@pytest.mark.parametrize(("kind", "world_size"), [("read", 2), ("device", 4)])
+@pytest.mark.parametrize(("kind", "world_size"), [("read", 2), ("workers", 4)])
 def test_the_parts_of_a_group_are_the_batches_of_one_process(split, kind, world_size) -> None:
     whole = batches(split, 3)
     of_ranks = []
@@ -100,23 +99,3 @@ def test_an_epoch_goes_on_from_any_batch(write_arrays: Callable[..., Path], kind
         assert alike(list(some.epoch(2, start)), whole[start:])
     # And the next one begins at its beginning.
     assert alike(list(some.epoch(3)), batches(split, 3))
-
-
-def test_arrays_are_copied_to_the_device_in_pieces(split, monkeypatch) -> None:
-    monkeypatch.setattr(loader, "PIECE", 3 * 32 * 32)
-    assert alike(list(KINDS["device"](split).epoch(0)), batches(split, 0))
-
-
-@pytest.mark.parametrize(
-    ("asked", "device", "spare", "cached"),
-    [(True, "cpu", 0, True), (False, "cuda", 1 << 30, False), ("auto", "cpu", 0, False),
-     ("auto", "cuda", 0, True), ("auto", "cuda", -2, False)],
-)  # fmt: skip
-def test_the_device_keeps_what_fits_in_half_of_its_memory(
-    split, monkeypatch, asked, device, spare, cached
-) -> None:
-    free = 2 * (split.input.nbytes + split.target.nbytes) + spare
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda of: (free, 1 << 40))
-    monkeypatch.setattr(loader, "DeviceBatches", lambda *given: "cached")
-    found = open_batches(split, 4, 1, 0, torch.device(device), False, asked, Group())
-    assert (found == "cached") is cached

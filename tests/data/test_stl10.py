@@ -16,7 +16,7 @@ from colorgan.color import UInt8Array
 from colorgan.config import DataParams, Params
 from colorgan.data.decode import RawPhoto
 from colorgan.data.sources import SOURCES, PhotoSet, fetching
-from colorgan.errors import ColorganError, ParamsError
+from colorgan.errors import ColorganError
 from loopback import Loopback, Page
 from stl10_archive import packed, stl10_files
 
@@ -64,14 +64,8 @@ def server(archive: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
 
 
 @pytest.fixture
-def choose(make_params: Callable[..., Params]) -> Callable[..., DataParams]:
-    """Return a function that makes parameters with these parts of STL-10."""
-
-    def make(*parts: str) -> DataParams:
-        chosen = {f"rgb.stl10.{part}": part in parts for part in COUNTS}
-        return make_params({"rgb.source": "stl10", **chosen}).rgb.data
-
-    return make
+def data(make_params: Callable[..., Params]) -> DataParams:
+    return make_params({"rgb.source": "stl10"}).rgb.data
 
 
 @pytest.fixture
@@ -101,7 +95,7 @@ def pixels(photo: RawPhoto) -> UInt8Array:
     return np.asarray(decoded.image)
 
 
-def test_agrees_with_torchvision(server, archive, members, photos, choose, tmp_path) -> None:
+def test_agrees_with_torchvision(server, archive, members, photos, data, tmp_path) -> None:
     def sums(files: list[list[str]]) -> list[list[str]]:
         return [[name, md5(members[name])] for name, _ in files]
 
@@ -111,7 +105,6 @@ def test_agrees_with_torchvision(server, archive, members, photos, choose, tmp_p
         train_list = sums(STL10.train_list)
         test_list = sums(STL10.test_list)
 
-    data = choose(*COUNTS)
     fetched(data, tmp_path / "ours")
     ours = SOURCES["stl10"].open_photos(data, tmp_path / "ours")
     assert len(ours) == sum(COUNTS.values())
@@ -131,18 +124,9 @@ def test_agrees_with_torchvision(server, archive, members, photos, choose, tmp_p
     assert len(Theirs(tmp_path / "ours", "train")) == COUNTS["train"]
 
 
-def test_parts(server, choose, tmp_path) -> None:
-    data = choose("train", "unlabeled")
-    files = ["class_names.txt", "train_X.bin", "train_y.bin", "unlabeled_X.bin"]
-    assert fetched(data, tmp_path / "raw") == {f"stl10_binary/{name}" for name in files}
-    photos = SOURCES["stl10"].open_photos(data, tmp_path / "raw")
-    assert len(photos) == 13
-    assert {photo.name.split("/")[0] for photo in everything(photos)} == {"train", "unlabeled"}
-
-
 @pytest.mark.parametrize("form", ["an archive", "with its top folder", "the files"])
 def test_a_copy_on_this_machine_needs_no_download(
-    members, choose, tmp_path, monkeypatch, form
+    members, data, tmp_path, monkeypatch, form
 ) -> None:
     own = tmp_path / "own"
     folder = own if form == "the files" else own / "stl10_binary"
@@ -156,19 +140,13 @@ def test_a_copy_on_this_machine_needs_no_download(
     for number, url in enumerate((own.as_uri(), str(own))):
         monkeypatch.setenv("COLORGAN_STL10_URL", url)
         raw = tmp_path / f"raw{number}"
-        assert len(fetched(choose(*COUNTS), raw)) == 6
-        assert len(SOURCES["stl10"].open_photos(choose(*COUNTS), raw)) == sum(COUNTS.values())
+        assert len(fetched(data, raw)) == 6
+        assert len(SOURCES["stl10"].open_photos(data, raw)) == sum(COUNTS.values())
     assert not (tmp_path / "cache").exists()
 
 
-def test_no_part(server: Loopback, choose: Callable[..., DataParams], tmp_path: Path) -> None:
-    with pytest.raises(ParamsError, match=r"stl10\.train, stl10\.test and stl10\.unlabeled"):
-        SOURCES["stl10"].fetch(choose(), tmp_path)
-    assert not server.log
-
-
-def test_rows_may_be_few(raw: Path, photos: UInt8Array, choose: Callable[..., DataParams]) -> None:
-    opened = SOURCES["stl10"].open_photos(choose(*COUNTS), raw)
+def test_rows_may_be_few(raw: Path, photos: UInt8Array, data: DataParams) -> None:
+    opened = SOURCES["stl10"].open_photos(data, raw)
     for rows in ([0], [17], [6, 7], [1, 4, 5, 12, 17], [], range(18)):
         read = list(opened.read(rows))
         assert len(read) == len(rows)
@@ -184,11 +162,11 @@ def test_rows_may_be_few(raw: Path, photos: UInt8Array, choose: Callable[..., Da
         ("train_y.bin", bytes([1, 2, 3, 4, 1, 1, 1]), "from 1 to 3, for there are so many classes"),
     ],
 )
-def test_files_that_are_not_right(raw, choose, name, content, words) -> None:
+def test_files_that_are_not_right(raw, data, name, content, words) -> None:
     path = raw / "stl10_binary" / name
     path.write_bytes(content)
     with pytest.raises(ColorganError) as error:
-        SOURCES["stl10"].open_photos(choose(*COUNTS), raw)
+        SOURCES["stl10"].open_photos(data, raw)
     assert words in str(error.value)
     assert str(path.parent) in str(error.value)
     assert "\n" not in str(error.value)

@@ -37,9 +37,7 @@ def search(
     return gain, reached, pictures, ciede2000_ecf(ciede2000(pictures, truth), reached)
 
 
-def test_the_strength_of_the_colours_does_not_matter(
-    lab: tuple[Tensor, Tensor], real_photos: UInt8Array
-) -> None:
+def test_the_strength_of_the_colours_does_not_matter(lab, real_photos) -> None:
     """Of a model that is right on average only: colours blurred, and a cast."""
     lightness, ab = lab
     ab = torch.nn.functional.avg_pool2d(ab, 9, 1, 4) + 0.02
@@ -53,9 +51,7 @@ def test_the_strength_of_the_colours_does_not_matter(
         assert score == pytest.approx(best, rel=0.005)
 
 
-def test_the_truth_is_best_and_gray_worst(
-    lab: tuple[Tensor, Tensor], real_photos: UInt8Array
-) -> None:
+def test_the_truth_is_best_and_gray_worst(lab, real_photos) -> None:
     gain, _, _, score = search(*lab, real_photos)
     assert gain == pytest.approx(SHARE, abs=0.05)
     assert score < 3

@@ -21,13 +21,11 @@ from colorgan.networks.backbones import (
 )
 from colorgan.networks.encoder_unet import OF_HINTS
 
-LITE = "tf_efficientnet_lite0"
 
-
-@pytest.fixture(scope="module", params=[0, 8], ids=["convolutions", "queries"])
-def network(request: pytest.FixtureRequest) -> EncoderUNet:
+@pytest.fixture(scope="module")
+def network() -> EncoderUNet:
     torch.manual_seed(0)
-    network = EncoderUNet(1, 2, ngf=8, color_queries=request.param)
+    network = EncoderUNet(1, 2, ngf=8)
     load_backbone(network.encoder, packaged_weights("efficientnet_lite0"), "the package")
     return network.eval()
 
@@ -49,7 +47,7 @@ def test_rgb_keeps_the_sharpness_of_its_input() -> None:
 
 
 def test_every_layer_learns() -> None:
-    network = EncoderUNet(1, 2, ngf=8, color_queries=8)
+    network = EncoderUNet(1, 2, ngf=8)
     network(torch.rand(2, 1, 64, 64)).square().mean().backward()
     assert all(p.grad is not None and p.grad.any() for p in network.parameters() if p.ndim == 4)
 
@@ -82,16 +80,16 @@ def test_weights_and_backbones_that_do_not_fit(
     monkeypatch.chdir(tmp_path)
     weights = packaged_weights("efficientnet_lite2")
     save_file(weights, "lite2.safetensors")
-    read = weights_of("lite2.safetensors", LITE)
+    read = weights_of("lite2.safetensors")
     assert all(torch.equal(read[name], weights[name]) for name in weights)
-    backbone = create_backbone(LITE, features_only=True, in_chans=1)
+    backbone = create_backbone("tf_efficientnet_lite0", features_only=True, in_chans=1)
     with pytest.raises(ColorganError, match=r"not hold the weights of this backbone: .* should be"):
         load_backbone(backbone, weights, "lite2.safetensors")
     with pytest.raises(ColorganError, match="encoder_weights is 'resnet', which is no file here"):
-        weights_of("resnet", LITE)
+        weights_of("resnet")
     Path("broken.safetensors").write_bytes(b"no")
     with pytest.raises(ColorganError, match=r"broken\.safetensors is not a safetensors file"):
-        weights_of("broken.safetensors", LITE)
+        weights_of("broken.safetensors")
     with pytest.raises(ColorganError, match="has no network 'lite9' that can be used so"):
         EncoderUNet(1, 2, encoder="lite9")
     with pytest.raises(ColorganError, match="'convnext_atto', whose feature maps are at 1/4, 1/8,"):

@@ -63,12 +63,7 @@ def test_without_batch_norm_a_photo_does_not_depend_on_its_batch(norm: str) -> N
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kind", [DownConv, UpConv])
 @pytest.mark.parametrize("side", [2, 6])
-def test_a_matrix_product_is_the_same_convolution(
-    monkeypatch: pytest.MonkeyPatch,
-    kind: type[DownConv] | type[UpConv],
-    layout: torch.memory_format,
-    side: int,
-) -> None:
+def test_a_matrix_product_is_the_same_convolution(monkeypatch, kind, layout, side) -> None:
     torch.manual_seed(0)
     layer = kind(3, 5, bias=side == 2).double()
     found = []

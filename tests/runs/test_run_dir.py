@@ -138,8 +138,7 @@ def test_what_makes_another_training(make_params, monkeypatch, tmp_path) -> None
 def test_another_training_begins_anew_and_the_old_one_can_resume(steps, run, capsys) -> None:
     assert steps.of(run, stop_at=5) == list(range(6))
     checkpoint = checkpoint_of(folders()[0])
-    other = {"runtime.progress": "lines", "train.lr": 0.0003}
-    assert steps.of(run, "lab", other) == list(range(10))
+    assert steps.of(run, "lab", {"train.lr": 0.0003}) == list(range(10))
     said = f"begins anew: {checkpoint} is of other parameters, data or code\n"
     assert f"train lab: {said}" in capsys.readouterr().out
     assert steps.of(run) == [6, 7, 8, 9]
@@ -185,7 +184,7 @@ def test_results_are_put_out_again_without_training(steps, run, capsys) -> None:
     for left in ("models/.lab.x.part", "models/.lab.x.old", "reports/lab/.losses.csv.7.part"):
         Path(left).mkdir(parents=True)
     capsys.readouterr()
-    assert steps.of(run, "lab", {"runtime.progress": "lines"}) == []
+    assert steps.of(run) == []
     assert outs() == before
     assert not [*Path().rglob("*.part"), *Path().rglob("*.old")]
     assert capsys.readouterr().out == (

@@ -40,9 +40,7 @@ def test_optimizers_are_those_of_the_parameters(make_step: Callable[..., Pix2Pix
     assert not step.scaler.is_enabled()
 
 
-def test_networks_that_are_traced_compute_the_same(
-    make_step: Callable[..., Pix2Pix], batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_networks_that_are_traced_compute_the_same(make_step, batch, monkeypatch) -> None:
     """As torch.compile sees them, without its compiler, which takes a minute."""
     torch_compile, asked = torch.compile, []
 
@@ -67,9 +65,7 @@ def test_networks_that_are_traced_compute_the_same(
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_training_against_the_projected_discriminator(
-    make_step: Callable[..., Pix2Pix], batch: Batch, space: str
-) -> None:
+def test_training_against_the_projected_discriminator(make_step, batch, space) -> None:
     step = make_step(space, 64, model__discriminator="projected")
     judges: nn.Module = step.discriminator.judges  # type: ignore[assignment]
     weights = [p for p in judges.parameters() if p.ndim > 1]

@@ -17,7 +17,7 @@ from colorgan import color, io, paths
 from colorgan.color import UInt8Array
 from colorgan.config import Params
 from colorgan.errors import ColorganError, ParamsError
-from colorgan.model import Model, build_generator, save_model
+from colorgan.model import Model, build_generator, pictures, save_model
 from colorgan.spaces import get_space
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
@@ -28,7 +28,6 @@ from servers import wait_for
 WEIGHTS = "generator.safetensors"
 ENCODER: dict[str, object] = {
     "model.generator": "encoder_unet", "model.ngf": 4, "model.encoder_weights": "none",
-    "model.color_queries": 3,
 }  # fmt: skip
 
 
@@ -54,12 +53,7 @@ def described(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> list
     return seen
 
 
-def test_training_begins_with_these_weights(
-    own: Path,
-    run: Callable[..., None],
-    described: list[RunDescription],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_training_begins_with_these_weights(own, run, described, monkeypatch) -> None:
     first: list[dict[str, Tensor]] = []
     train_step = Pix2Pix.train_step
 
@@ -80,13 +74,7 @@ def test_training_begins_with_these_weights(
     assert run_of_it.params["train.init"] == str(own)
 
 
-def test_other_weights_are_another_training(
-    own: Path,
-    run: Callable[..., None],
-    described: list[RunDescription],
-    make_params: Callable[..., Params],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_other_weights_are_another_training(own, run, described, make_params, monkeypatch) -> None:
     """Also where the folder keeps its name; its path may begin with the home folder's ~."""
     monkeypatch.setenv("HOME", str(own.parent.absolute()))
     run("lab", {"train.init": str(own)})
@@ -129,13 +117,7 @@ def came_along(
 
 @pytest.mark.parametrize("space", ["rgb", "lab"])
 def test_the_pretrained_weights_colour_in_both_spaces(
-    came_along: Path,
-    make_params: Callable[..., Params],
-    real_photos: UInt8Array,
-    described: list[RunDescription],
-    run: Callable[..., None],
-    write_arrays: Callable[..., Path],
-    space: str,
+    came_along, make_params, real_photos, described, run, write_arrays, space
 ) -> None:
     changes = ENCODER | {"train.init": "pretrained"}
     first = read_initial_weights(get_space(space), make_params(changes).space(space))
@@ -148,8 +130,9 @@ def test_the_pretrained_weights_colour_in_both_spaces(
     model = replace(Model.load(came_along), generator=generator.eval(),
                         space=get_space(space))  # fmt: skip
     input = np.stack([get_space(space).arrays(photo)[0] for photo in real_photos])
-    pictures = model.colorize_batch(torch.from_numpy(input)).numpy()
-    found = color.lab_from_rgb(pictures / 255.0).mean(axis=(0, 1, 2))
+    encoded = model.space.encode_input(torch.from_numpy(input))
+    shown = pictures(model.space, encoded, model.predict(encoded)).numpy()
+    found = color.lab_from_rgb(shown / 255.0).mean(axis=(0, 1, 2))
     # 0.1 and -0.2 of ab's scale; less where it leaves sRGB.
     assert 6 < found[1] < 14
     assert -26 < found[2] < -14
@@ -191,9 +174,7 @@ def test_neither_a_folder_nor_a_run(project: Path, make_params: Callable[..., Pa
     assert "\n" not in str(said)
 
 
-def test_the_model_of_a_recorded_run(
-    project: Path, write_arrays: Callable[..., Path], make_params: Callable[..., Params]
-) -> None:
+def test_the_model_of_a_recorded_run(project, write_arrays, make_params) -> None:
     """By its id and by its name; a run that came to nothing has none."""
     from colorgan.tracking import mlflow_log
     from colorgan.tracking.run import sync
@@ -219,9 +200,7 @@ def test_the_model_of_a_recorded_run(
     assert "is of train_lab; name a run of train_rgb" in str(said)
 
 
-def test_another_file_of_backbone_weights_is_another_training(
-    make_params: Callable[..., Params], tmp_path: Path
-) -> None:
+def test_another_file_of_backbone_weights_is_another_training(make_params, tmp_path) -> None:
     file = tmp_path / "backbone.safetensors"
     found = []
     for content in (b"one", b"other"):

@@ -85,9 +85,7 @@ def test_bf16_is_close_to_float32(make_step: Callable[..., Pix2Pix], batch: Batc
 DROPPING = {"side": 64, "model__dropout": 0.5}
 
 
-def test_dropout_depends_on_seed_and_iteration_alone(
-    make_step: Callable[..., Pix2Pix], batch: Batch
-) -> None:
+def test_dropout_depends_on_seed_and_iteration_alone(make_step, batch) -> None:
     def losses(iteration: int, seed: int = 1) -> list[float]:
         step = make_step(**DROPPING)
         step = replace(step, train=step.train.model_copy(update={"seed": seed}))
@@ -101,9 +99,7 @@ def test_dropout_depends_on_seed_and_iteration_alone(
     assert losses(7, seed=2)[2] != first[2]
 
 
-def test_the_discriminator_joins_after_the_first_epochs(
-    make_step: Callable[..., Pix2Pix], batch: Batch
-) -> None:
+def test_the_discriminator_joins_after_the_first_epochs(make_step, batch) -> None:
     step = make_step(train__gan_start=0.5, per_epoch=2)
     before_d, before_g = weights(step.discriminator), weights(step.generator)
     for iteration in range(2):
@@ -116,9 +112,7 @@ def test_the_discriminator_joins_after_the_first_epochs(
     assert not same(before_d, weights(step.discriminator))
 
 
-def test_a_discriminator_that_guesses_is_not_heard(
-    make_step: Callable[..., Pix2Pix], batch: Batch
-) -> None:
+def test_a_discriminator_that_guesses_is_not_heard(make_step, batch) -> None:
     """Only the L1 loss, whose weight is 0, is left for the generator."""
     for gate, moves in ((0.0, True), (100.0, True), (1e-6, False)):
         step = make_step(train__gan_gate=gate, train__lambda_l1=0)
@@ -127,9 +121,7 @@ def test_a_discriminator_that_guesses_is_not_heard(
         assert same(before, weights(step.generator)) != moves
 
 
-def test_the_discriminator_sees_generated_photos_with_more_chroma(
-    make_step: Callable[..., Pix2Pix], batch: Batch
-) -> None:
+def test_the_discriminator_sees_generated_photos_with_more_chroma(make_step, batch) -> None:
     seen: list[Tensor] = []
     step = make_step("rgb", train__fake_chroma=1.5)
     step.discriminator.register_forward_pre_hook(lambda network, given: seen.append(given[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 
 from colorgan import paths
-from colorgan.config import SPACES, Params, SpaceName
+from colorgan.config import SPACES
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.model import Model
@@ -33,9 +32,7 @@ def results() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_a_model_and_its_curves(
-    write_arrays: Callable[..., Path], run: Callable[..., None], space: SpaceName
-) -> None:
+def test_a_model_and_its_curves(write_arrays, run, space) -> None:
     write_arrays(space)
     run(space)
     assert sorted(results()) == [
@@ -73,8 +70,6 @@ def test_the_same_seed_gives_the_same_bytes_whatever_runtime_and_logging_say(
     assert results() == first
     for runtime in (
         {"runtime.num_workers": 2},
-        {"runtime.progress": "lines"},
-        {"runtime.device_cache": True},
         {"runtime.checkpoint_minutes": 0},
         {"train.val_every": 2, "logging.sample_every": 2},
     ):
@@ -82,33 +77,6 @@ def test_the_same_seed_gives_the_same_bytes_whatever_runtime_and_logging_say(
         assert results()[f"models/lab/{WEIGHTS}"] == first[f"models/lab/{WEIGHTS}"], runtime
     run_anew("lab", SIDE_64 | {"train.seed": 2})
     assert results()[f"models/lab/{WEIGHTS}"] != first[f"models/lab/{WEIGHTS}"]
-
-
-@pytest.fixture
-def trained(write_arrays: Callable[..., Path], run: Callable[..., None]) -> bytes:
-    """The weights of a training with the tiny parameters as they are."""
-    write_arrays("lab", val=0)
-    run("lab")
-    return results()[f"models/lab/{WEIGHTS}"]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"lab.train": {"lr": 0.1}},
-        {"lab.model": {"ngf": 3}},
-        {"model.norm": "instance"},
-        {"train.flip": False},
-        {"train.jitter": 0.2},
-        {"train.lr_schedule": "cosine"},
-    ],
-    ids=str,
-)
-def test_every_hyperparameter_tells(
-    trained: bytes, run: Callable[..., None], changes: dict[str, object]
-) -> None:
-    run("lab", changes)
-    assert results()[f"models/lab/{WEIGHTS}"] != trained
 
 
 def test_it_learns(write_arrays: Callable[..., Path], run: Callable[..., None]) -> None:
@@ -139,18 +107,11 @@ REFUSALS = {
         "train.amp is 'fp16', which needs a CUDA device (this one is cpu); it should be auto, bf16 "
         "or off",
     ),
-    "runtime.devices": (
-        1024,
-        "runtime.devices is 1024; it should be auto, or on this machine (cpu) at most "
-        f"{os.cpu_count()}",
-    ),
 }
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_does_not_fit_the_photos_or_the_machine(
-    write_arrays: Callable[..., Path], run: Callable[..., None], name: str
-) -> None:
+def test_what_does_not_fit_the_photos_or_the_machine(write_arrays, run, name) -> None:
     """Refused before anything is trained or kept."""
     write_arrays("lab", train=8)
     value, what = REFUSALS[name]
@@ -161,9 +122,7 @@ def test_what_does_not_fit_the_photos_or_the_machine(
     assert not Path(".resume").exists()
 
 
-def test_arrays_of_another_image_size(
-    write_arrays: Callable[..., Path], run: Callable[..., None]
-) -> None:
+def test_arrays_of_another_image_size(write_arrays, run) -> None:
     write_arrays("lab")
     with pytest.raises(ColorganError) as refusal:
         run("lab", {"lab.image_size": 64})
@@ -173,9 +132,7 @@ def test_arrays_of_another_image_size(
     )
 
 
-def test_a_batch_that_cannot_be_shared(
-    write_arrays: Callable[..., Path], make_params: Callable[..., Params]
-) -> None:
+def test_a_batch_that_cannot_be_shared(write_arrays, make_params) -> None:
     info, cfg = read_info(write_arrays("lab")), make_params({"train.batch_size": 4}).lab
     with pytest.raises(ParamsError) as refusal:
         check_compatible(cfg, info, 10, torch.device("cpu"), 3)
@@ -186,11 +143,7 @@ def test_a_batch_that_cannot_be_shared(
     check_compatible(cfg, info, 10, torch.device("cpu"), 2)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(
-    write_arrays: Callable[..., Path],
-    run: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(write_arrays, run, monkeypatch) -> None:
     write_arrays("lab")
     run("lab")
     before = results()

@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from colorgan import paths
-from colorgan.data.arrays import Split
 from colorgan.model import WEIGHTS, Model
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
@@ -58,11 +57,7 @@ def notes(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Notes:
     return notes
 
 
-def test_both_optimizers_follow_the_learning_rate(
-    write_arrays: Callable[..., Path],
-    run: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_both_optimizers_follow_the_learning_rate(write_arrays, run, monkeypatch) -> None:
     write_arrays("lab", train=8, val=0)
     rates: list[tuple[float, float]] = []
     train_step = Pix2Pix.train_step
@@ -78,9 +73,7 @@ def test_both_optimizers_follow_the_learning_rate(
     assert rates == [pytest.approx((rate, rate)) for rate in expected]
 
 
-def test_losses_are_logged_every_so_often_and_at_the_end(
-    write_arrays: Callable[..., Path], run_anew: Callable[..., None], notes: Notes
-) -> None:
+def test_losses_are_logged_every_so_often_and_at_the_end(write_arrays, run_anew, notes) -> None:
     """Five batches an epoch, two epochs: means over 4, 4 and the last 2 iterations."""
     write_arrays("lab", train=20, val=0)
     run_anew("lab", {"logging.log_every": 1})
@@ -95,9 +88,7 @@ def test_losses_are_logged_every_so_often_and_at_the_end(
             assert value == pytest.approx(np.mean([one[name] for one in part]), rel=1e-5)
 
 
-def test_validation_and_grids_come_when_due_and_at_the_end(
-    write_arrays: Callable[..., Path], run: Callable[..., None], notes: Notes
-) -> None:
+def test_validation_and_grids_come_when_due_and_at_the_end(write_arrays, run, notes) -> None:
     write_arrays("lab", train=4, val=3)
     run("lab", {"train.epochs": 7, "train.val_every": 3, "logging.sample_every": 2})
     assert notes.validated == [3, 6, 7]
@@ -107,34 +98,9 @@ def test_validation_and_grids_come_when_due_and_at_the_end(
     assert len(notes.models) == 1
 
 
-@pytest.mark.parametrize(("asked", "rows"), [(0, [0, 1, 2, 3, 4]), (3, [0, 2, 4])])
-def test_so_many_validation_photos(
-    write_arrays: Callable[..., Path],
-    run: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    asked: int,
-    rows: list[int],
-) -> None:
-    write_arrays("lab", train=4, val=5)
-    used: list[Split] = []
-
-    measure = Validator.__call__
-
-    def observed(self: Validator, model: Model) -> dict[str, float]:
-        used.append(self.split)
-        return measure(self, model)
-
-    monkeypatch.setattr(Validator, "__call__", observed)
-    run("lab", {"train.val_photos": asked})
-    assert [split.index["id"].tolist() for split in used] == [[f"val{i}" for i in rows]] * 2
-
-
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 def test_the_average_is_what_is_drawn_validated_and_kept(
-    write_arrays: Callable[..., Path],
-    run: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    decay: float,
+    write_arrays, run, monkeypatch, decay
 ) -> None:
     """Or, without one, the generator itself."""
     write_arrays("lab")

@@ -19,7 +19,7 @@ from colorgan.config import Params
 from colorgan.data.arrays import open_split
 from colorgan.model import WEIGHTS, Model, build_generator
 from colorgan.spaces import get_space
-from colorgan.training.validate import BestWeights, Validator, best_of, sample_grid
+from colorgan.training.validate import BestWeights, Validator, best_of, sample_grid, spread
 
 Run = Callable[..., None]
 
@@ -36,17 +36,15 @@ def test_validation_figures(model: Model, write_arrays: Callable[..., Path]) -> 
     split = open_split(write_arrays("rgb", val=5), "val")
     figures = Validator(split, 2, frechet=True)(model)
     assert figures == pytest.approx(Validator(split, 5, frechet=True)(model), rel=1e-3)
-    generated = model.colorize_batch(torch.from_numpy(split.input[:].copy())).numpy()
-    difference = generated.astype(float) - split.target
+    (batch,) = model.colorize_split(split, 5)
+    difference = batch.generated.astype(float) - split.target
     assert figures["l1"] == pytest.approx(np.abs(difference).mean(), rel=1e-3)
     mse = (difference**2).mean(axis=(1, 2, 3))
     assert figures["psnr"] == pytest.approx((10 * np.log10(255**2 / mse)).mean(), rel=1e-3)
     assert figures["colorfulness_gap"] < 0
 
 
-def test_a_grid_shows_photos_from_all_over_the_split(
-    model: Model, write_arrays: Callable[..., Path]
-) -> None:
+def test_a_grid_shows_photos_from_all_over_the_split(model, write_arrays) -> None:
     split = open_split(write_arrays("rgb", val=5), "val")
     sheet = np.asarray(sample_grid(model, split, 3))
     rows = sheet[-(3 * 36 + 4) :]
@@ -54,6 +52,12 @@ def test_a_grid_shows_photos_from_all_over_the_split(
         truth = rows[4 + 36 * i : 36 + 36 * i, 40:72]
         assert (truth == split.target[row]).all()
     assert sample_grid(model, split, 50).height > sheet.shape[0]
+
+
+def test_so_many_photos_from_all_over_the_split(write_arrays) -> None:
+    split = open_split(write_arrays("rgb", val=5), "val")
+    for asked, rows in ((3, [0, 2, 4]), (9, [0, 1, 2, 3, 4])):
+        assert spread(split, asked).index["id"].tolist() == [f"val{i}" for i in rows]
 
 
 def test_of_about_equal_weights_the_most_natural_are_kept(tmp_path: Path) -> None:
@@ -99,14 +103,11 @@ def scripted(monkeypatch: pytest.MonkeyPatch, ecf: Sequence[float]) -> None:
 
 
 def test_weights_that_came_are_kept_where_nothing_better_comes(
-    own: None,
-    run_anew: Run,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    own, run_anew, monkeypatch, capsys
 ) -> None:
     """From a model of one's own: the curve begins with it, at epoch 0; with its statistics."""
     scripted(monkeypatch, (0.5, 0.9, 0.8))
-    changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines"}
+    changes = {"train.init": "own", "train.keep": "best"}
     run_anew("lab", {**changes, "train.ema_decay": 0.5})
     table = pd.read_csv(paths.validation("lab"))
     assert table["epoch"].tolist() == [0, 1, 2]
@@ -116,9 +117,7 @@ def test_weights_that_came_are_kept_where_nothing_better_comes(
     assert all(torch.equal(tensor, kept[name]) for name, tensor in first.items())
 
 
-def test_training_keeps_the_best_epoch(
-    write_arrays: Callable[..., Path], run_anew: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_keeps_the_best_epoch(write_arrays, run_anew, monkeypatch) -> None:
     write_arrays("lab", train=8)
     changes = {"train.epochs": 4, "train.decay_start": 1.0, "train.lr": 0.02}
     scripted(monkeypatch, (3, 1, 2, 4))
@@ -131,14 +130,9 @@ def test_training_keeps_the_best_epoch(
 
 
 def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better_also_after_a_stop(
-    own: None,
-    run: Run,
-    run_anew: Run,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    own, run, run_anew, monkeypatch, capsys
 ) -> None:
-    changes = {"train.init": "own", "train.keep": "best", "runtime.progress": "lines",
-               "runtime.checkpoint_minutes": 0}  # fmt: skip
+    changes = {"train.init": "own", "train.keep": "best", "runtime.checkpoint_minutes": 0}
     # Epochs 0, 1 and 2, then shares of 25, 50 and 75%; stopped, the mixes come again.
     scripted(monkeypatch, (3, 2.5, 2, 1.5, 1, float("nan"), 1.5, 1, 2))
     with pytest.raises(KeyboardInterrupt):

@@ -10,9 +10,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -22,9 +20,6 @@ from colorgan.runs.runtime import Group
 
 Batch = tuple[Tensor, Tensor]
 """`(input (n, H, W), target (n, H, W, C))`, uint8: a quarter of the bytes of floats to copy."""
-
-PIECE = 64 << 20
-"""Bytes that are copied to a device at once."""
 
 
 class _Photos(Dataset[Batch]):
@@ -44,7 +39,8 @@ class Batches:
 
     Whole batches in a new order each epoch, the last incomplete one dropped. Which photos make a
     batch is a function of seed and epoch alone; each process takes its own part of every batch.
-    They are read from the memory-mapped arrays, by `num_workers` processes unless that is 0.
+    They are read from the memory-mapped arrays, by `num_workers` processes unless that is 0, and
+    with `pin_memory` into page-locked memory, from which a copy to a GPU does not block.
     """
 
     def __init__(
@@ -86,79 +82,6 @@ class Batches:
         with _signals_held_back():
             batches = iter(self._loader)
         yield from batches
-
-
-class DeviceBatches(Batches):
-    """Batches of arrays that lie whole in the memory of a device."""
-
-    def __init__(
-        self, split: Split, batch_size: int, seed: int, device: torch.device, group: Group
-    ) -> None:
-        super().__init__(split, batch_size, seed, group=group)
-        self._input = _on_device(split.input, device)
-        self._target = _on_device(split.target, device)
-        split.release()
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, cut out on the device."""
-        # The order of the whole epoch goes to the device at once: later copies would each wait.
-        batches = torch.tensor(self.rows(number, start), dtype=torch.int64)
-        for rows in batches.to(self._input.device):
-            yield self._input.index_select(0, rows), self._target.index_select(0, rows)
-
-
-def _on_device(array: np.ndarray[Any, np.dtype[np.uint8]], device: torch.device) -> Tensor:
-    """Copy a memory map to a device in pieces, so that the host never holds it whole."""
-    whole = torch.empty(array.shape, dtype=torch.uint8, device=device)
-    rows = max(1, PIECE // max(1, array[:1].nbytes))
-    for start in range(0, len(array), rows):
-        whole[start : start + rows] = torch.from_numpy(array[start : start + rows].copy())
-    return whole
-
-
-def open_batches(
-    split: Split, batch_size: int, seed: int, num_workers: int, device: torch.device,
-    pin_memory: str | bool, device_cache: str | bool, group: Group,
-) -> Batches:  # fmt: skip
-    """Return the training batches, from the device's own memory or read from disk.
-
-    `pin_memory` reads them into page-locked memory; `auto` does so for a GPU. `device_cache` is
-    true, false, or `auto`: true where the arrays take at most half of a GPU's free memory. The
-    batches are the same either way.
-    """
-    if pin_memory == "auto":
-        pin_memory = device.type == "cuda"
-    if device_cache == "auto":
-        size = split.input.nbytes + split.target.nbytes
-        device_cache = device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] / 2
-    if device_cache:
-        return DeviceBatches(split, batch_size, seed, device, group)
-    return Batches(split, batch_size, seed, num_workers, bool(pin_memory), group)
-
-
-def ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield batches on `device`, prefetching on a GPU: the next one is copied during a step."""
-    if device.type != "cuda":
-        for input, target in batches:
-            yield input.to(device), target.to(device)
-        return
-    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-
-    def copy(batch: Batch) -> tuple[Tensor, Tensor, torch.cuda.Event]:
-        with torch.cuda.stream(copies):
-            input, target = (tensor.to(device, non_blocking=True) for tensor in batch)
-            return input, target, copies.record_event()
-
-    coming = map(copy, batches)
-    following = next(coming, None)
-    while following is not None:
-        (input, target, copied), following = following, next(coming, None)
-        current = torch.cuda.current_stream(device)
-        current.wait_event(copied)
-        # Keeps the memory of the copies until the current stream is done with them.
-        input.record_stream(current)
-        target.record_stream(current)
-        yield input, target
 
 
 @contextmanager

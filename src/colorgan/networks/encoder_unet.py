@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from colorgan.errors import ParamsError
 from colorgan.networks.backbones import create_backbone
-from colorgan.networks.color_queries import ColorQueries
 from colorgan.networks.hint_branch import HintBranch
 from colorgan.networks.layers import quicken_depthwise
 
-OF_COLORS = ("last.weight", "last.bias", "queries.mix.weight")
+OF_COLORS = ("last.weight", "last.bias")
 """Parameters whose first dimension is the channels of the output."""
 OF_HINTS = "hints."
 """Beginning of the names of the parameters that a network without hints lacks."""
@@ -29,9 +28,8 @@ class EncoderUNet(nn.Module):
     enlarged: JPEG stores them no sharper. If input and output have the same channels (RGB), the
     output layer predicts a residual to gray, so that the output is as sharp as the input.
 
-    The 3 or 4 decoder blocks have 8, 4, 2 and 1 times `ngf` channels. `encoder` is timm's name;
-    `color_queries` is the number of learnt queries (`ColorQueries`), and with `hints` the network
-    takes colour hints (`HintBranch`).
+    The 3 or 4 decoder blocks have 8, 4, 2 and 1 times `ngf` channels. `encoder` is timm's name, and
+    with `hints` the network takes colour hints (`HintBranch`).
 
     Raises:
         ColorganError: timm has no such backbone, or it does not halve the side five times.
@@ -46,7 +44,6 @@ class EncoderUNet(nn.Module):
         out_channels: int,
         ngf: int = 32,
         encoder: str = "tf_efficientnet_lite0",
-        color_queries: int = 0,
         decoder_blocks: int = 4,
         hints: bool = False,
     ) -> None:
@@ -71,7 +68,6 @@ class EncoderUNet(nn.Module):
             self.up.append(_Up(before, skips.pop(), width))
             before = width
         self.last = nn.Conv2d(before, out_channels, 1)
-        self.queries = ColorQueries(color_queries, widths, out_channels) if color_queries else None
         self.hints = HintBranch([deepest, *widths[:3]]) if hints else None
         self.frozen = False
 
@@ -111,16 +107,12 @@ class EncoderUNet(nn.Module):
                 hints = x.new_zeros(len(x), 3, *x.shape[2:])
             deepest, *hinted = self.hints(hints)
             y = y + deepest
-        maps = []
         for up in self.up:
             y = up(y, skips.pop())
             if hinted:
                 y = y + hinted.pop(0)
-            maps.append(y)
         # In half precision neighbouring colours would be visible steps apart.
         colours = self.last(y).float()
-        if self.queries is not None:
-            colours = colours + self.queries(maps[:-1], y).float()
         colours = F.interpolate(colours, scale_factor=self.enlarge, mode="bilinear")
         return x + colours if self.adds else colours
 

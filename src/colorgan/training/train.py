@@ -12,13 +12,13 @@ from torch import Tensor
 from colorgan import io, paths
 from colorgan.config import Params, SpaceName, flat
 from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
-from colorgan.data.loader import open_batches
+from colorgan.data.loader import Batches
 from colorgan.model import WEIGHTS, Model, save_model
 from colorgan.runs.checkpoint import Checkpoints, Position
-from colorgan.runs.distributed import from_rank_0, launch, launched, process_group
+from colorgan.runs.distributed import from_rank_0, process_group
 from colorgan.runs.progress import TrainingProgress
 from colorgan.runs.run_dir import RunDir, digest_of
-from colorgan.runs.runtime import Group, Runtime, choose_device, choose_devices, compile_errors
+from colorgan.runs.runtime import Group, Runtime, choose_device, compile_errors
 from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import Space, get_space
 from colorgan.tracking.run import Recorder, open_recorder, record_finished
@@ -31,14 +31,10 @@ from colorgan.training.validate import BestWeights, Validator, best_of, score_of
 MIXED_SHARES = (0.25, 0.5, 0.75)
 
 
-def train(params: Params, space_name: SpaceName) -> int:
+def train(params: Params, space_name: SpaceName) -> None:
     """Train the networks of one space; writes models/<space> and reports/<space>/*.csv.
 
-    Resumes from a checkpoint of the same parameters, data and code. On several GPUs it starts a
-    process for each.
-
-    Returns:
-        The exit code: not 0 if a process that it started has failed, and said why.
+    Resumes from a checkpoint of the same parameters, data and code.
 
     Raises:
         ColorganError: there are no arrays yet, they do not fit the parameters, or training
@@ -52,13 +48,8 @@ def train(params: Params, space_name: SpaceName) -> int:
     info = read_info(folder)
     photos, val = open_split(folder, "train"), open_split(folder, "val")
     device = choose_device(params.runtime.device)
-    processes = choose_devices(params.runtime.devices, device)
-    if launched():
-        processes = Group.of_environment().world_size
-    check_compatible(cfg, info, len(photos), device, processes)
+    check_compatible(cfg, info, len(photos), device, Group.of_environment().world_size)
     weights = read_initial_weights(space, cfg)
-    if processes > 1 and not launched():
-        return launch(space_name, processes, device)
     with process_group(device):
         train, machine = cfg.train, params.runtime
         iterations = train.epochs * (len(photos) // train.batch_size)
@@ -66,13 +57,12 @@ def train(params: Params, space_name: SpaceName) -> int:
         digest = digest_of(cfg, info.digest, weights.sha256 + weights.discriminator_sha256, runtime)
         run_dir = RunDir(paths.resume(f"train_{space_name}") / digest)
         is_rank_0 = runtime.group.rank == 0
-        mode = machine.progress if is_rank_0 else "none"
-        title = f"train {space_name}"
-        progress = TrainingProgress(mode, title, iterations, train.epochs, train.batch_size)
+        progress = TrainingProgress(
+            f"train {space_name}", iterations, train.epochs, train.batch_size, quiet=not is_rank_0
+        )
         training = Training(params, space, info, photos, val, weights, runtime, run_dir, progress)
         with run_dir.locked(space_name) if is_rank_0 else nullcontext():
             training.run()
-    return 0
 
 
 @dataclass(frozen=True)
@@ -112,9 +102,9 @@ class Training:
         is_rank_0 = runtime.group.rank == 0
         checkpoint = self.run_dir.read_checkpoint(progress) if is_rank_0 else None
         checkpoint = from_rank_0(checkpoint, runtime.group)
-        batches = open_batches(
+        batches = Batches(
             self.photos, cfg.train.batch_size, cfg.train.seed, machine.num_workers,
-            runtime.device, machine.pin_memory, machine.device_cache, runtime.group,
+            runtime.device.type == "cuda", runtime.group,
         )  # fmt: skip
         step = build_step(
             self.space, cfg, self.info.image_size, runtime, self.weights.state, len(batches),
@@ -142,7 +132,6 @@ class Training:
                 checkpoints = Checkpoints(self.run_dir.checkpoint, progress.title, minutes)
                 best = BestWeights(self.run_dir.best) if cfg.train.keep == "best" else None
                 val = spread(self.val, cfg.train.val_photos) if cfg.train.val_photos else self.val
-            stack.enter_context(progress)
             validator = Validator(val, cfg.train.batch_size, frechet=best is not None)
             trainer = Trainer(
                 self.params.logging, runtime, step, batches, validator, self.info.image_size,

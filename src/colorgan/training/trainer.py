@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from colorgan.config import LoggingParams
-from colorgan.data.loader import Batches, ahead
+from colorgan.data.loader import Batches
 from colorgan.errors import ColorganError
 from colorgan.model import Model
 from colorgan.runs.checkpoint import Checkpoints, Position
@@ -78,13 +78,14 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, start: int) -> None:
         """Train on the batches of an epoch from batch `start`; the losses stay on the device."""
-        for batch in ahead(self.batches.epoch(epoch, start), self.runtime.device):
+        for batch in self.batches.epoch(epoch, start):
             iteration = self.position.iteration
             rate = learning_rate(iteration, len(self.batches), self.step.train)
             set_learning_rate(self.step.optimizer_g, rate)
             set_learning_rate(self.step.optimizer_d, rate * self.step.train.lr_d_factor)
+            input, target = (x.to(self.runtime.device, non_blocking=True) for x in batch)
             input, target = prepare_batch(
-                self.step.space, self.step.train, batch, iteration, self.runtime.group
+                self.step.space, self.step.train, (input, target), iteration, self.runtime.group
             )
             losses = self.step.train_step(input, target, iteration)
             self.position.since_log.append(mean_over_ranks(losses, self.runtime.group))

@@ -17,7 +17,7 @@ from PIL import Image
 from colorgan.config import DataParams
 from colorgan.data.decode import DecodedPhoto, RawPhoto
 from colorgan.data.sources.photo_list import PhotoList
-from colorgan.errors import ColorganError, ParamsError
+from colorgan.errors import ColorganError
 
 SIDE = 96
 PHOTO_BYTES = 3 * SIDE * SIDE
@@ -38,14 +38,14 @@ def _decode(content: bytes, side: int) -> DecodedPhoto:  # noqa: ARG001 - there 
     return DecodedPhoto(Image.fromarray(rows), "srgb", (SIDE, SIDE))
 
 
-def fetch(data: DataParams, folder: Path) -> None:
-    """Unpack the chosen parts into `stl10_binary/`, downloading the archive unless it is there.
+def fetch(data: DataParams, folder: Path) -> None:  # noqa: ARG001
+    """Unpack the photos into `stl10_binary/`, downloading the archive unless it is there.
 
     COLORGAN_STL10_URL names another address, or a local archive or its unpacked folder;
     COLORGAN_STL10_MD5 is the checksum of another archive. torchvision's class can read the raw
-    folder as its `root`, if all parts are chosen.
+    folder as its `root`.
     """
-    names = [CLASS_NAMES, *(name for part in _chosen(data) for name in FILES[part])]
+    names = [CLASS_NAMES, *(name for files in FILES.values() for name in files)]
     # Slow to import, and of torchvision only the address and the checksum are needed.
     from torchvision.datasets import STL10
 
@@ -66,7 +66,7 @@ def fetch(data: DataParams, folder: Path) -> None:
         extract_members(archive, [f"{FOLDER}/{name}" for name in names], folder)
 
 
-def open_photos(data: DataParams, folder: Path) -> PhotoList:
+def open_photos(data: DataParams, folder: Path) -> PhotoList:  # noqa: ARG001
     """Check the sizes of the files and all labels; pixels are not read."""
     home = folder / FOLDER
     classes = (home / CLASS_NAMES).read_text("ascii", "replace").splitlines()
@@ -77,17 +77,8 @@ def open_photos(data: DataParams, folder: Path) -> PhotoList:
         split = "test" if part == "test" else None
         return RawPhoto(content.tobytes(), f"{part}/{i:05d}", label, split, decoder=_decode)
 
-    labels = [(part, _read_labels(home, part, classes)) for part in _chosen(data)]
+    labels = [(part, _read_labels(home, part, classes)) for part in FILES]
     return PhotoList(read, [(part, i, x) for part, own in labels for i, x in enumerate(own)])
-
-
-def _chosen(data: DataParams) -> list[str]:
-    chosen = [part for part in FILES if getattr(data.stl10, part)]
-    if not chosen:
-        raise ParamsError(
-            "stl10.train, stl10.test and stl10.unlabeled are all false; at least one should be true"
-        )
-    return chosen
 
 
 def _read_labels(home: Path, name: str, classes: Sequence[str]) -> list[str]:
