@@ -63,7 +63,6 @@ NOT_AS_IT_STANDS = (
     "python -m colorgan cluster tune lab --trials 20",  # cluster/test_tune.py
     "make test",
     "docker compose ",
-    "torchrun --standalone ",  # runs/test_distributed.py
     "torchrun --nnodes 2 ",
     "python benchmarks/colour.py ",
     "pip install 'colorgan[cluster]'",
