@@ -63,6 +63,7 @@ BASE: dict[str, Any] = {
     "train.cudnn_benchmark": False,
     "train.cudnn_deterministic": False,
     "train.allow_tf32": False,
+    "runtime.devices": 1,
     "runtime.num_workers": 0,
     # Not parameters of the project: page-locked batches, fused Adam, denormals as zeros, glibc
     # keeps freed memory.

@@ -32,7 +32,7 @@ REFUSED = [
     ("lab.train", 0, "is 0; it should be a section of parameters"),
     ("train", [1], "is [1]; it should be a section of parameters"),
     ("lab", None, "is None; it should be a section of parameters"),
-    ("runtime.preprocess_workers", "all", "is 'all'; it should be 'auto' or a valid integer"),
+    ("runtime.devices", "all", "is 'all'; it should be 'auto' or a valid integer"),
 ]
 
 

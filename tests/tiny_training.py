@@ -33,7 +33,7 @@ def run(project, make_params, monkeypatch) -> Callable[..., None]:
         return Recorder(folder, iteration=iteration, epoch=epoch)
 
     def run(space: SpaceName = "lab", changes: dict[str, object] | None = None) -> None:
-        stage.train(make_params(changes or {}), space)
+        assert stage.train(make_params(changes or {}), space) == 0
 
     monkeypatch.setattr(stage, "open_recorder", recorder)
     monkeypatch.setattr(stage, "record_finished", lambda *_: None)

@@ -72,7 +72,7 @@ def train(space: Space) -> None:
     """Train the generator of a space against its discriminator; resume if it was stopped."""
     from colorgan.training.train import train as run
 
-    run(_params(), space)
+    raise typer.Exit(run(_params(), space))
 
 
 @app.command(rich_help_panel=STAGE)
@@ -370,7 +370,7 @@ def main() -> None:
         _fail(f"this command needs {package}, which is not installed: {install}", 1)
     except (KeyboardInterrupt, typer.Abort):
         if "RANK" in os.environ:
-            # torchrun, or Ray, says how its processes have ended.
+            # The process that launched this one prints the sentence.
             sys.exit(INTERRUPTED)
         _fail("interrupted; the last complete results are untouched", INTERRUPTED)
     except OSError as error:

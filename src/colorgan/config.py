@@ -91,7 +91,7 @@ class ModelParams(Section):
     """timm's name of the backbone of `encoder_unet`; with `hf-hub:` timm would ask the network."""
     encoder_weights: Name
     """Initial weights of the backbone: `efficientnet_lite0` (installed with colorgan, for
-    tf_efficientnet_lite0), a safetensors file with timm's names, or `none`."""
+    tf_efficientnet_lite0), `imagenet` (downloaded by timm), a safetensors file, or `none`."""
     decoder_blocks: Annotated[int, Field(ge=3, le=4)]
     """Blocks of its decoder: with 4 it predicts colours at half the side, with 3 at a quarter."""
     hints: bool
@@ -220,10 +220,13 @@ class RenderParams(Section):
 
 
 class RuntimeParams(Section):
-    """How the machine is used; it changes no result."""
+    """How the machine is used. Only the number of devices can change a result."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+    devices: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
+    """Training processes on this machine, one a GPU; `auto` is all GPUs, or 1 on the CPU. Dropout,
+    gan_gate and batch norm depend on the number."""
     num_workers: Workers
     """Processes that load batches; 0 loads in the training process."""
     preprocess_workers: Literal["auto"] | Workers
@@ -271,8 +274,6 @@ MOVED = {
     "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
     "does not fit into memory",
     "stl10": "was removed: delete it; all parts of STL-10 are used, and `limit` uses fewer photos",
-    "runtime.devices": "was removed: delete it; torchrun starts a process for each GPU "
-    "(docs/training.md)",
     **dict.fromkeys(REMOVED, "was removed: delete it"),
 }
 """Parameters of earlier versions, and what is said of them."""

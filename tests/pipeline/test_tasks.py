@@ -118,7 +118,7 @@ def test_what_is_there_is_shown_and_not_made_again(place: Project) -> None:
         "make repro",
         "dvc repro train_lab",
         "dvc repro preprocess@rgb preprocess@lab",
-        "dvc exp run -S runtime.device=cpu",
+        "dvc exp run -S runtime.devices=auto",
         "dvc exp show",
         "python -m colorgan preset",
         "python -m colorgan summary",

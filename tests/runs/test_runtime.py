@@ -25,27 +25,33 @@ def _flags_as_before() -> object:
     cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
-def machine(monkeypatch: pytest.MonkeyPatch, *there: str, bf16: bool = False) -> None:
-    """Let the machine have these devices."""
+def machine(
+    monkeypatch: pytest.MonkeyPatch, *there: str, bf16: bool = False, count: int = 4
+) -> None:
+    """Let the machine have these devices, `count` of each kind."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in there)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in there)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: count)
     monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda: bf16)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
 
 
 @pytest.mark.parametrize(
-    ("there", "device", "precision", "with_bf16"),
+    ("there", "device", "processes", "precision", "with_bf16"),
     [
-        (("cuda", "mps"), CUDA, "fp16", "bf16"),
-        (("mps",), MPS, "off", "off"),
-        ((), CPU, "off", "bf16"),
+        (("cuda", "mps"), CUDA, 4, "fp16", "bf16"),
+        (("mps",), MPS, 1, "off", "off"),
+        ((), CPU, 1, "off", "bf16"),
     ],
 )
 def test_auto_takes_the_fastest_of_what_there_is(
-    monkeypatch, there, device, precision, with_bf16
+    monkeypatch, there, device, processes, precision, with_bf16
 ) -> None:
     machine(monkeypatch, *there)
     assert (runtime.choose_device("auto"), runtime.choose_device("cpu")) == (device, CPU)
+    assert runtime.choose_devices("auto", device) == processes
+    assert runtime.choose_devices(processes, device) == processes
     assert runtime.choose_precision("auto", device) == precision
     machine(monkeypatch, *there, bf16=True)
     assert runtime.choose_precision("auto", device) == with_bf16
@@ -59,6 +65,8 @@ def test_what_the_machine_does_not_have_is_refused(monkeypatch: pytest.MonkeyPat
         "not have; it should be auto or one of cpu",
         lambda: runtime.choose_precision("fp16", MPS): "train.amp is 'fp16', which needs a CUDA "
         "device (this one is mps); it should be auto, bf16 or off",
+        lambda: runtime.choose_devices(5, CUDA): "runtime.devices is 5; it should be auto, or on "
+        "this machine (cuda) at most 4",
     }.items():
         with pytest.raises(ParamsError) as refusal:
             refused()

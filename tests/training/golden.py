@@ -90,7 +90,7 @@ def curve(space: SpaceName) -> pd.DataFrame:
     try:
         with _empty_project():
             photo_arrays(paths.processed(space), space, photos(), ["waves"] * PHOTOS, "train")
-            stage.train(_params(), space)
+            assert stage.train(_params(), space) == 0
             return pd.read_csv(paths.losses(space))
     finally:
         torch.set_num_threads(threads)
@@ -103,7 +103,7 @@ def _params() -> Params:
     content["model"] |= MODEL
     content["train"] |= TRAIN
     content["logging"] |= {"log_every": 1}
-    content["runtime"] |= {"device": "cpu", "num_workers": 0}
+    content["runtime"] |= {"device": "cpu", "devices": 1, "num_workers": 0}
     return check_params(content)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +107,11 @@ REFUSALS = {
         "fp16",
         "train.amp is 'fp16', which needs a CUDA device (this one is cpu); it should be auto, bf16 "
         "or off",
+    ),
+    "runtime.devices": (
+        1024,
+        "runtime.devices is 1024; it should be auto, or on this machine (cpu) at most "
+        f"{os.cpu_count()}",
     ),
 }
 

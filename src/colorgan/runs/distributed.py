@@ -1,7 +1,12 @@
-"""Several processes that train together, as torchrun starts them: what they exchange."""
+"""Several processes that train together: starting them, and what they exchange."""
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import sys
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from colorgan.errors import say
 from colorgan.runs.runtime import Group
 
 T = TypeVar("T")
@@ -19,6 +25,55 @@ T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)
 # How gloo and NCCL say that another process has ended.
 PEER_ENDED = ("by peer", "Broken pipe", "remote process exit")
+
+
+def launched() -> bool:
+    """Whether torchrun, or the stage itself, has started this process as one of a group."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def launch(space: str, n_processes: int, device: torch.device) -> int:
+    """Run `colorgan train <space>` in several processes on this machine, as torchrun does.
+
+    Returns the exit code: 0, or that of a process that failed, which has said why.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    if device.type == "cpu":
+        # Each process would start as many threads as there are cores.
+        threads = (os.cpu_count() or n_processes) // n_processes
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # Each process says itself what the user should know; each logger of torch has its own level.
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=n_processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        # A stopped process finishes its iteration or validation and writes a checkpoint.
+        shutdown_timeout=120,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "colorgan", "train", space)
+    except ChildFailedError as error:
+        # The others end because of a killed process, which itself has said nothing.
+        code = min(failure.exitcode for failure in error.failures.values())
+        if code > 0:
+            return code
+        name = signal.Signals(-code).name
+        say(f"train {space}: a process was ended by {name}; the same command resumes")
+        return 128 - code
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
+    return 0
 
 
 @contextmanager
@@ -38,7 +93,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     except RuntimeError as error:
         if not any(text in str(error) for text in PEER_ENDED):
             raise
-        # That process, or torchrun, says why.
+        # That process, or the launcher, says why.
         raise SystemExit(1) from None
     finally:
         dist.destroy_process_group()

@@ -39,6 +39,22 @@ def choose_device(name: str, asked: str = "params.yaml: runtime.device") -> torc
     return torch.device(there[0] if name == "auto" else name)
 
 
+def choose_devices(wanted: str | int, device: torch.device) -> int:
+    """Return how many processes train on this machine; `auto` takes all GPUs, and one CPU.
+
+    ParamsError if more are asked for than there are GPUs or CPU cores.
+    """
+    there = {"cuda": torch.cuda.device_count(), "cpu": os.cpu_count() or 1}.get(device.type, 1)
+    if wanted == "auto":
+        return there if device.type == "cuda" else 1
+    if int(wanted) > there:
+        raise ParamsError(
+            f"params.yaml: runtime.devices is {wanted}; it should be auto, or on this machine "
+            f"({device.type}) at most {there}"
+        )
+    return int(wanted)
+
+
 def choose_precision(amp: str, device: torch.device) -> Precision:
     """Return the precision of autocast; `auto` takes what the device is fast at.
 

@@ -15,10 +15,10 @@ from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
 from colorgan.data.loader import Batches
 from colorgan.model import WEIGHTS, Model, save_model
 from colorgan.runs.checkpoint import Checkpoints, Position
-from colorgan.runs.distributed import from_rank_0, process_group
+from colorgan.runs.distributed import from_rank_0, launch, launched, process_group
 from colorgan.runs.progress import TrainingProgress
 from colorgan.runs.run_dir import RunDir, digest_of
-from colorgan.runs.runtime import Group, Runtime, choose_device, compile_errors
+from colorgan.runs.runtime import Group, Runtime, choose_device, choose_devices, compile_errors
 from colorgan.runs.stopping import StopSignal
 from colorgan.spaces import Space, get_space
 from colorgan.tracking.run import Recorder, open_recorder, record_finished
@@ -31,10 +31,14 @@ from colorgan.training.validate import BestWeights, Validator, best_of, score_of
 MIXED_SHARES = (0.25, 0.5, 0.75)
 
 
-def train(params: Params, space_name: SpaceName) -> None:
+def train(params: Params, space_name: SpaceName) -> int:
     """Train the networks of one space; writes models/<space> and reports/<space>/*.csv.
 
-    Resumes from a checkpoint of the same parameters, data and code.
+    Resumes from a checkpoint of the same parameters, data and code. On several GPUs it starts a
+    process for each.
+
+    Returns:
+        The exit code: not 0 if a process that it started has failed, and said why.
 
     Raises:
         ColorganError: there are no arrays yet, they do not fit the parameters, or training
@@ -48,8 +52,13 @@ def train(params: Params, space_name: SpaceName) -> None:
     info = read_info(folder)
     photos, val = open_split(folder, "train"), open_split(folder, "val")
     device = choose_device(params.runtime.device)
-    check_compatible(cfg, info, len(photos), device, Group.of_environment().world_size)
+    processes = choose_devices(params.runtime.devices, device)
+    if launched():
+        processes = Group.of_environment().world_size
+    check_compatible(cfg, info, len(photos), device, processes)
     weights = read_initial_weights(space, cfg)
+    if processes > 1 and not launched():
+        return launch(space_name, processes, device)
     with process_group(device):
         train, machine = cfg.train, params.runtime
         iterations = train.epochs * (len(photos) // train.batch_size)
@@ -63,6 +72,7 @@ def train(params: Params, space_name: SpaceName) -> None:
         training = Training(params, space, info, photos, val, weights, runtime, run_dir, progress)
         with run_dir.locked(space_name) if is_rank_0 else nullcontext():
             training.run()
+    return 0
 
 
 @dataclass(frozen=True)
