@@ -21,6 +21,8 @@ from colorgan.networks.backbones import (
 )
 from colorgan.networks.encoder_unet import OF_HINTS
 
+LITE = "tf_efficientnet_lite0"
+
 
 @pytest.fixture(scope="module")
 def network() -> EncoderUNet:
@@ -80,16 +82,16 @@ def test_weights_and_backbones_that_do_not_fit(
     monkeypatch.chdir(tmp_path)
     weights = packaged_weights("efficientnet_lite2")
     save_file(weights, "lite2.safetensors")
-    read = weights_of("lite2.safetensors")
+    read = weights_of("lite2.safetensors", LITE)
     assert all(torch.equal(read[name], weights[name]) for name in weights)
-    backbone = create_backbone("tf_efficientnet_lite0", features_only=True, in_chans=1)
+    backbone = create_backbone(LITE, features_only=True, in_chans=1)
     with pytest.raises(ColorganError, match=r"not hold the weights of this backbone: .* should be"):
         load_backbone(backbone, weights, "lite2.safetensors")
     with pytest.raises(ColorganError, match="encoder_weights is 'resnet', which is no file here"):
-        weights_of("resnet")
+        weights_of("resnet", LITE)
     Path("broken.safetensors").write_bytes(b"no")
     with pytest.raises(ColorganError, match=r"broken\.safetensors is not a safetensors file"):
-        weights_of("broken.safetensors")
+        weights_of("broken.safetensors", LITE)
     with pytest.raises(ColorganError, match="has no network 'lite9' that can be used so"):
         EncoderUNet(1, 2, encoder="lite9")
     with pytest.raises(ColorganError, match="'convnext_atto', whose feature maps are at 1/4, 1/8,"):

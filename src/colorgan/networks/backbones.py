@@ -1,4 +1,4 @@
-"""timm backbones and their ImageNet weights: from a package or from a file."""
+"""timm backbones and their ImageNet weights: from a package, from timm's hub, or from a file."""
 
 from __future__ import annotations
 
@@ -61,23 +61,42 @@ def frozen_backbone(name: str, **options: Any) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def weights_of(source: str) -> dict[str, Tensor]:
-    """Return the weights that `model.encoder_weights` names.
+def weights_of(source: str, backbone: str) -> dict[str, Tensor]:
+    """Return the weights that `model.encoder_weights` names; `backbone` is `model.encoder`.
 
     Raises:
-        ColorganError: the weights cannot be read.
+        ColorganError: the weights cannot be read or downloaded.
     """
     if source in PACKAGED:
         return packaged_weights(source)
+    if source == "imagenet":
+        return _downloaded(backbone)
     if not Path(source).is_file():
         raise ParamsError(
             f"params.yaml: model.encoder_weights is {source!r}, which is no file here; it should "
-            f"be none, {', '.join(PACKAGED)}, or a safetensors file, such as timm's on its hub"
+            f"be none, imagenet, {', '.join(PACKAGED)}, or a safetensors file"
         )
     try:
         return load_file(source)
     except SafetensorError as error:
         raise ColorganError(f"{source} is not a safetensors file ({error})") from None
+
+
+def _downloaded(backbone: str) -> dict[str, Tensor]:
+    """Return the weights of timm's hub; what its client has in its cache needs no connection."""
+    import timm
+
+    try:
+        # Not by create_backbone, which would take a failed download for an unknown name.
+        network: nn.Module = timm.create_model(backbone, pretrained=True, in_chans=1)
+        return network.state_dict()
+    except Exception as error:  # the client raises many types
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ColorganError(
+            f"model.encoder_weights is imagenet, but the weights of {backbone} could not be "
+            f"downloaded ({reason[:200]}): run once with a connection to the internet, or set it "
+            "to efficientnet_lite0, which is installed with colorgan"
+        ) from None
 
 
 def load_backbone(backbone: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:

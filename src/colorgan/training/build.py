@@ -133,7 +133,7 @@ def _networks(
     if not isinstance(generator, EncoderUNet):
         initialise(generator)
     elif weights is None and model.encoder_weights != "none":
-        backbone = weights_of(model.encoder_weights)
+        backbone = weights_of(model.encoder_weights, model.encoder)
         load_backbone(generator.encoder, backbone, model.encoder_weights)
     if isinstance(discriminator, PatchGAN):
         initialise(discriminator)
