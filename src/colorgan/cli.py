@@ -151,12 +151,14 @@ def verify(
     ] = "",
 ) -> None:
     """Train a recorded run again in a git worktree and compare the weights."""
+    from colorgan.verify import DECIDES_BITS
     from colorgan.verify import verify as check
 
-    differences = check(space, run)
-    for sentence in differences or ["the retrained generator agrees, bit for bit"]:
-        typer.echo(sentence)
-    raise typer.Exit(int(bool(differences)))
+    difference = check(space, run)
+    typer.echo(difference or "the retrained generator agrees, bit for bit")
+    if difference:
+        typer.echo(DECIDES_BITS)
+    raise typer.Exit(int(bool(difference)))
 
 
 @app.command(rich_help_panel=TOOLS)
