@@ -21,7 +21,7 @@ from colorgan.inference.backends import Network, load_network
 from colorgan.inference.formats import WRITTEN_AS, ColoredPage, pages, write
 from colorgan.inference.hint_files import with_hints
 from colorgan.inference.hints import Hint
-from colorgan.inference.image import Picture
+from colorgan.inference.image import Picture, turn_back
 from colorgan.inference.metadata import srgb_profile
 from colorgan.inference.prepare import PreparedInput, prepare_input
 from colorgan.inference.recombine import recombine
@@ -162,7 +162,7 @@ class Colorizer:
     def colorize_pictures(
         self, pictures: Sequence[Picture], saturation: float = 1.0, hints: Sequence[Hint] = ()
     ) -> list[UInt8Array]:
-        """Return the pictures in colour, sRGB `(H, W, 3)`, not turned upright."""
+        """Return the pictures in colour, sRGB `(H, W, 3)`."""
         # Written so that NaN is refused too.
         if not 0 <= saturation <= MAX_SATURATION:
             raise ValueError(f"saturation should be a number from 0 to {MAX_SATURATION:g}")
@@ -229,7 +229,7 @@ def _like_source(source: Any, picture: Picture, colored: UInt8Array) -> Image.Im
     pixels = colored if picture.alpha is None else np.dstack((colored, picture.alpha))
     if not isinstance(source, Image.Image):
         return pixels
-    image = Image.fromarray(pixels)
+    image = Image.fromarray(turn_back(pixels, picture.orientation))
     image.info = {k: v for k, v in source.info.items() if k in ("exif", "dpi", "xmp")}
     if "icc_profile" in source.info:
         image.info["icc_profile"] = srgb_profile()

@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from colorgan.color import UInt8Array
-from colorgan.data.decode import UnreadablePhoto, opened, turn_upright
-from colorgan.inference.image import Picture, uint8
+from colorgan.data.decode import UnreadablePhoto, opened
+from colorgan.inference.image import Picture, turn_back, uint8
 from colorgan.inference.metadata import Metadata, directory
 
 Comparison = Literal["side", "slider"]
 ColoredPage = tuple[Picture, UInt8Array, Metadata]
-"""A page, its colours in sRGB `(H, W, 3)`, not turned upright, and its metadata."""
+"""A page, its colours in sRGB `(H, W, 3)`, and its metadata."""
 
 SUFFIX_OF = {
     "JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "AVIF": ".avif",
@@ -73,7 +73,7 @@ def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: i
     """Write coloured pages with the alpha and metadata of their sources.
 
     JPEG and BMP have no alpha: the picture is laid over white. BMP has no orientation: the picture
-    is turned upright. Only a TIFF holds several pages. `quality` is for JPEG, WebP and AVIF.
+    stays upright. Only a TIFF holds several pages. `quality` is for JPEG, WebP and AVIF.
 
     Raises:
         ValueError: a picture is too large for the format.
@@ -84,9 +84,7 @@ def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: i
     picture, colored, metadata = next(iter(pages))
     if max(colored.shape) > LONGEST_SIDE.get(format, max(colored.shape)):
         raise ValueError(f"the longest side of a {format} is {LONGEST_SIDE[format]} pixels")
-    pixels = _with_alpha(picture, colored, format)
-    if format == "BMP":
-        pixels = turn_upright(pixels, picture.orientation)
+    pixels = _as_stored(picture, colored, format)
     options = SAVE_OPTIONS.get(format, {}) | metadata.save_options(format)
     if format in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = quality
@@ -94,7 +92,7 @@ def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: i
 
 
 def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str) -> bytes:
-    """Return a file that shows the picture before and after, both upright.
+    """Return a file that shows the picture before and after.
 
     `side` is a JPEG with both side by side, `slider` a self-contained HTML page with the title.
     """
@@ -115,7 +113,7 @@ def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str)
 
 
 def previews(picture: Picture, colored: UInt8Array) -> list[bytes]:
-    """Return before and after as JPEGs for a page, upright, at most LONGEST_ON_PAGE long."""
+    """Return before and after as JPEGs for a page, at most LONGEST_ON_PAGE long."""
     return list(map(_jpeg, _before_and_after(picture, colored, LONGEST_ON_PAGE)))
 
 
@@ -127,7 +125,7 @@ def _write_tiff(file: IO[bytes], pages: Iterable[ColoredPage]) -> None:
     file.write(b"II*\0\0\0\0\0")
     link = 4  # where the place of the next page is noted
     for picture, colored, metadata in pages:
-        pixels = np.ascontiguousarray(_with_alpha(picture, colored, "TIFF"))
+        pixels = np.ascontiguousarray(_as_stored(picture, colored, "TIFF"))
         height, width, channels = pixels.shape
         n_rows = max(1, STRIP_BYTES // (width * channels))
         strips = [
@@ -151,20 +149,20 @@ def _write_tiff(file: IO[bytes], pages: Iterable[ColoredPage]) -> None:
         link = start + 2 + 12 * len(tags)
 
 
-def _with_alpha(picture: Picture, colored: UInt8Array, format: str) -> UInt8Array:
-    if picture.alpha is None:
-        return colored
-    if format in HOLDS_ALPHA:
-        return np.dstack((colored, picture.alpha))
-    image = Image.new("RGB", colored.shape[1::-1], "white")
-    image.paste(Image.fromarray(colored), mask=Image.fromarray(picture.alpha))
-    return np.asarray(image)
+def _as_stored(picture: Picture, colored: UInt8Array, format: str) -> UInt8Array:
+    if picture.alpha is not None and format in HOLDS_ALPHA:
+        colored = np.dstack((colored, picture.alpha))
+    elif picture.alpha is not None:
+        image = Image.new("RGB", colored.shape[1::-1], "white")
+        image.paste(Image.fromarray(colored), mask=Image.fromarray(picture.alpha))
+        colored = np.asarray(image)
+    return colored if format == "BMP" else turn_back(colored, picture.orientation)
 
 
 def _before_and_after(picture: Picture, colored: UInt8Array, longest: int) -> list[Image.Image]:
     images = []
     for pixels in (uint8(picture.pixels), colored):
-        image = Image.fromarray(turn_upright(pixels, picture.orientation)).convert("RGB")
+        image = Image.fromarray(pixels).convert("RGB")
         image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
         images.append(image)
     return images

@@ -1,10 +1,10 @@
-"""Prepare the network's input from a picture: find its border, resize, turn upright, pad."""
+"""Prepare the network's input from a picture: find its border, resize, pad."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,11 @@ from colorgan.color import (
     unit_from_uint8,
     within_srgb,
 )
-from colorgan.data.decode import turn_upright
 from colorgan.errors import ColorganError
 from colorgan.inference.hints import MOST_HINTS, Hint
-from colorgan.inference.image import Picture, Pixels, turn_back
+from colorgan.inference.image import Picture, Pixels
 from colorgan.spaces import Space
 
-Turn = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
 REACH = 2
 """Pixels of the small copy around a hint's own that have its colour too."""
 MAX_ASPECT = 4
@@ -52,7 +50,7 @@ class Box(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """A hint inside a box of a picture as stored: fractions of the box, a and b `(2,)`."""
+    """A hint inside a box of a picture: fractions of the box, a and b `(2,)`."""
 
     x: float
     y: float
@@ -68,14 +66,13 @@ class PreparedInput:
     """A picture as the network takes it.
 
     Attributes:
-        small: the resized picture inside `box`, in 0..1, as stored: `(h, w, 3)` or gray `(h, w)`.
-        input: `(I, H, W)` in [-1, 1]: `small` upright, in the middle of its own mirror image, its
-            sides multiples of what the network takes.
+        small: the resized picture inside `box`, in 0..1: `(h, w, 3)` or gray `(h, w)`.
+        input: `(I, H, W)` in [-1, 1]: `small` in the middle of its own mirror image, its sides
+            multiples of what the network takes.
         top: rows of `input` above the picture.
         left: columns of `input` left of the picture.
-        orientation: EXIF orientation of the picture.
         box: the picture without its border.
-        size: width and height of the picture as seen.
+        size: width and height of the picture.
         spots: colour hints.
     """
 
@@ -83,7 +80,6 @@ class PreparedInput:
     input: FloatArray
     top: int
     left: int
-    orientation: int
     box: Box
     size: tuple[int, int]
     spots: Sequence[Spot] = ()
@@ -99,12 +95,10 @@ class PreparedInput:
         return replace(self, spots=tuple(map(self._spot, hints)))
 
     def _spot(self, hint: Hint) -> Spot:
-        x, y = _turned(turn_upright, self.orientation, *hint.fractions(*self.size))
-        width, height = self.size if self.orientation < 5 else self.size[::-1]
-        box = self.box
+        (x, y), (width, height), box = hint.fractions(*self.size), self.size, self.box
         spot = Spot(
-            float(x * width - box.left) / (box.right - box.left),
-            float(y * height - box.top) / (box.bottom - box.top),
+            (x * width - box.left) / (box.right - box.left),
+            (y * height - box.top) / (box.bottom - box.top),
             hint.ab(),
         )
         if not (0 <= spot.x <= 1 and 0 <= spot.y <= 1):
@@ -117,16 +111,11 @@ class PreparedInput:
         The colours are inside sRGB at the lightness of their places.
         """
         height, width = self.small.shape[:2]
-        lightness = lightness_from_srgb(self.small)
-        stored = np.array([spot.pixel(width, height) for spot in self.spots]).T
-        lab = np.column_stack((lightness[tuple(stored)], [spot.ab for spot in self.spots]))
+        pixels = np.array([spot.pixel(width, height) for spot in self.spots])
+        lightness = lightness_from_srgb(self.small)[tuple(pixels.T)]
+        lab = np.column_stack((lightness, [spot.ab for spot in self.spots]))
         ab = within_srgb(lab.astype(np.float32))[:, 1:]
-        width, height = (width, height) if self.orientation < 5 else (height, width)
-        places = []
-        for spot in self.spots:
-            seen = Spot(*_turned(turn_back, self.orientation, spot.x, spot.y), spot.ab)
-            row, column = seen.pixel(width, height)
-            places.append((row + self.top, column + self.left))
+        places = pixels + np.array((self.top, self.left))
         return np.column_stack((places, ab)).astype(np.float32)
 
     def hint_input(self, places: FloatArray) -> FloatArray:
@@ -140,10 +129,9 @@ class PreparedInput:
         return hints
 
     def ab(self, predicted: FloatArray) -> FloatArray:
-        """Crop and turn a and b of `input`, `(H, W, 2)`, to the picture as stored, `(h, w, 2)`."""
-        height, width = turn_upright(self.small, self.orientation).shape[:2]
-        cut = predicted[self.top : self.top + height, self.left : self.left + width]
-        return turn_back(cut, self.orientation)
+        """Crop a and b of `input`, `(H, W, 2)`, to those of `small`, `(h, w, 2)`."""
+        height, width = self.small.shape[:2]
+        return predicted[self.top : self.top + height, self.left : self.left + width]
 
 
 def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> PreparedInput:
@@ -154,22 +142,14 @@ def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> P
     """
     box = find_border(picture)
     small = _resized(picture.pixels[box.top : box.bottom, box.left : box.right], side)
-    input = _stretched(space.network_input(turn_upright(small, picture.orientation)))
+    input = _stretched(space.network_input(small))
     padding = []
     for length in input.shape[1:]:
         missing = -length % multiple
         padding.append((missing // 2, missing - missing // 2))
     padded = np.pad(input, ((0, 0), *padding), mode="symmetric")
     (top, _), (left, _) = padding
-    return PreparedInput(small, padded, top, left, picture.orientation, box, picture.size)
-
-
-def _turned(turn: Turn, orientation: int, x: float, y: float) -> tuple[float, float]:
-    """Return where a place of the turned picture lies in that before `turn`, both as fractions."""
-    corners = turn(np.array([[(0, 0), (1, 0)], [(0, 1), (1, 1)]], np.float32), orientation)
-    origin, right, down = corners[0, 0], corners[0, 1], corners[1, 0]
-    turned_x, turned_y = origin + x * (right - origin) + y * (down - origin)
-    return float(turned_x), float(turned_y)
+    return PreparedInput(small, padded, top, left, box, picture.size)
 
 
 def small_size(width: int, height: int, side: int) -> tuple[int, int]:
