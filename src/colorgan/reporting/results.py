@@ -13,7 +13,7 @@ from rich.table import Table
 
 from colorgan import paths
 from colorgan.errors import ColorganError
-from colorgan.evaluation.metrics import HUE_TOLERANCE
+from colorgan.reporting.measures import COLORFULNESS, MEASURES, SHIFTS
 
 Numbers = Mapping[str, float | None]
 
@@ -21,26 +21,9 @@ EVALUATE = "run `dvc repro evaluate` (or `python -m colorgan evaluate`) first"
 TRAIN = "run `dvc repro train_{0}` (or `python -m colorgan train {0}`) first"
 TEXT_COLUMNS = ("space", "id", "label")
 
-TABLE = (
-    ("PSNR\ndB ↑", "psnr", "{:.2f}"),
-    ("SSIM\n↑", "ssim", "{:.3f}"),
-    ("CIEDE\n2000 ↓", "ciede2000", "{:.2f}"),
-    ("FD ↓\nLite2", "frechet_lite2", "{:.1f}"),
-    ("gain", "gain", "{:.2f}"),
-    ("CIEDE\nECF ↓", "ciede2000_ecf", "{:.2f}"),
-    ("FD ↓\nECF", "frechet_lite2_ecf", "{:.1f}"),
-    ("colour-\nfulness", "colorfulness", "{:.1f}"),
-    ("gap\n↓", "colorfulness_gap", "{:.1f}"),
-    (f"hue to\n{HUE_TOLERANCE:g}° ↑", "hue_share", "{:.1%}"),
-    ("shift\na", "shift_a", "{:+.1f}"),
-    ("shift\nb", "shift_b", "{:+.1f}"),
-)
-"""Heading, key in metrics.json and format of each column."""
-ABOUT_ECF = (
+ABOUT = (
     "ECF: at equal colourfulness, with so much gain of the predicted colours that they\n"
-    "are 85% as colourful as the truth."
-)
-ABOUT_FRECHET = (
+    "are 85% as colourful as the truth.\n"
     "FD Lite2: Fréchet distance on features of EfficientNet-Lite2; on another scale\n"
     "than FID. It is too large on few photos: compare it only on the same photos."
 )
@@ -122,36 +105,28 @@ def metrics_table() -> Table:
     """
     scores = read_scores()
     present = {key for score in scores.values() for key in score.generated}
-    columns = [column for column in TABLE if column[1] in present]
+    columns = [measure for measure in (*MEASURES, *SHIFTS) if measure.key in present]
     caption = [
         f"{space}: {score.photos} photos, colourfulness of the truth "
-        + _cell(score.truth["colorfulness"], "{:.1f}")
+        + COLORFULNESS.show(score.truth["colorfulness"])
         for space, score in scores.items()
     ]
-    if "ciede2000_ecf" in present:
-        caption.append(ABOUT_ECF)
-    if "frechet_lite2" in present:
-        caption.append(ABOUT_FRECHET)
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
         padding=(0, 1, 0, 0),
-        caption="\n".join(caption),
+        caption="\n".join((*caption, ABOUT)),
         caption_justify="left",
     )
     table.add_column("picture", no_wrap=True)
-    for heading, _, _ in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+    for measure in columns:
+        table.add_column(measure.short, justify="right", no_wrap=True)
     for space, score in scores.items():
         for kind, numbers in (("generated", score.generated), ("gray", score.gray)):
-            cells = (_cell(numbers.get(key), form) for _, key, form in columns)
+            cells = (measure.bare(numbers.get(measure.key)) for measure in columns)
             table.add_row(f"{space} {kind}", *cells, end_section=kind == "gray")
     return table
-
-
-def _cell(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
 
 
 def read_table(path: Path, remedy: str, *columns: str) -> pd.DataFrame:
