@@ -56,7 +56,5 @@ def test_metrics_that_cannot_be_used_say_what_to_run(project: Path) -> None:
         printed()
     for text in ("{", "[1]", '{"rgb": {"photos": 1}}'):
         paths.METRICS.write_text(text)
-        with pytest.raises(
-            ColorganError, match=r"metrics.json does not hold .*: run `dvc repro eval"
-        ):
+        with pytest.raises(ColorganError, match=r"metrics.json cannot be used.*: run `dvc repro"):
             printed()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,18 +65,13 @@ def read_results(spaces: Sequence[str]) -> dict[str, Results]:
         ColorganError: a file is missing, unreadable, or lacks a space or a column; names the file
             and the command that writes it.
     """
-    scores = read_scores(spaces)
-    per_photo = read_table(
-        paths.PER_PHOTO, EVALUATE, "photo", "id", "psnr", "ssim", "ciede2000", "gray_ciede2000"
-    )
-    per_class = read_table(paths.PER_CLASS, EVALUATE, "label", "n", "ciede2000")
-    hues = read_table(paths.HUES, EVALUATE, "hue", "truth", "generated")
+    scores, of_photo = read_scores(spaces), ("photo", "id", "psnr", "ssim", "ciede2000")
     return {
         space: Results(
-            scores=scores[space],
-            per_photo=_of_space(per_photo, space, paths.PER_PHOTO),
-            per_class=_of_space(per_class, space, paths.PER_CLASS),
-            hues=_of_space(hues, space, paths.HUES),
+            scores[space],
+            read_table(paths.PER_PHOTO, EVALUATE, *of_photo, "gray_ciede2000", space=space),
+            read_table(paths.PER_CLASS, EVALUATE, "label", "n", "ciede2000", space=space),
+            read_table(paths.HUES, EVALUATE, "hue", "truth", "generated", space=space),
             losses=read_table(paths.losses(space), TRAIN.format(space), "iteration"),
             validation=read_table(paths.validation(space), TRAIN.format(space), "epoch"),
         )
@@ -85,16 +81,11 @@ def read_results(spaces: Sequence[str]) -> dict[str, Results]:
 
 def read_scores(spaces: Sequence[str] = ()) -> dict[str, Scores]:
     """Read the entries of `spaces` in metrics.json, or all of them."""
-    try:
+    scores = {}
+    with _reading(paths.METRICS, EVALUATE):
         content = json.loads(paths.METRICS.read_text(encoding="utf-8"))
-        return {space: Scores(**content[space]) for space in spaces or content.keys()}
-    except FileNotFoundError:
-        wrong = "does not exist"
-    except KeyError as error:
-        wrong = f"has nothing about {error.args[0]}"
-    except (ValueError, TypeError, AttributeError) as error:
-        wrong = f"does not hold what `evaluate` writes ({error})"
-    raise ColorganError(f"{paths.METRICS} {wrong}: {EVALUATE}")
+        scores = {space: Scores(**content[space]) for space in spaces or content.keys()}
+    return scores
 
 
 def metrics_table() -> Table:
@@ -129,27 +120,32 @@ def metrics_table() -> Table:
     return table
 
 
-def read_table(path: Path, remedy: str, *columns: str) -> pd.DataFrame:
-    """Read a CSV file that has `columns`; numbers as float, an empty field as NaN.
+def read_table(path: Path, remedy: str, *columns: str, space: str = "") -> pd.DataFrame:
+    """Read the rows of a space, or all, of a CSV file that has `columns`.
 
-    Ids and labels are taken as they are: a class called NA is not a missing value.
+    Numbers are float, an empty field NaN. Ids and labels are taken as they are: a class called NA
+    is not a missing value.
     """
-    try:
+    with _reading(path, remedy):
         table = pd.read_csv(path, converters=dict.fromkeys(TEXT_COLUMNS, str))
         numbers = [name for name in table.columns if name not in TEXT_COLUMNS]
         table = table.astype(dict.fromkeys(numbers, float))
-    except FileNotFoundError:
-        raise ColorganError(f"{path} does not exist: {remedy}") from None
-    except (OSError, ValueError) as error:
-        raise ColorganError(f"{path} cannot be read ({error}): {remedy}") from None
-    for name in columns:
-        if name not in table:
-            raise ColorganError(f"{path} lacks the column {name}: {remedy}")
+        table[list(columns)]  # KeyError if one is missing
+        if space:
+            table = table[table["space"] == space].reset_index(drop=True)
+            if table.empty:
+                raise KeyError(space)
     return table
 
 
-def _of_space(table: pd.DataFrame, space: str, path: Path) -> pd.DataFrame:
-    rows = table[table["space"] == space].reset_index(drop=True)
-    if rows.empty:
-        raise ColorganError(f"{path} has nothing about {space}: {EVALUATE}")
-    return rows
+@contextmanager
+def _reading(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what goes wrong into a sentence with the command that writes the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ColorganError(f"{path} does not exist: {remedy}") from None
+    except KeyError as error:
+        raise ColorganError(f"{path} has nothing about {error.args[0]}: {remedy}") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ColorganError(f"{path} cannot be used ({error}): {remedy}") from None
