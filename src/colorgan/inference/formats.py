@@ -47,8 +47,7 @@ MOST_OF_TIFF = 2**32 - 2**24
 SLIDER_PAGE = Path(__file__).with_name("slider.html")
 GAP = 8
 """Pixels between the pictures side by side."""
-LONGEST_SIDE_BY_SIDE = 32_000
-LONGEST_ON_PAGE = 1600
+LONGEST_COMPARED = {"side": 32_000, "slider": 1600}
 
 
 def pages(content: bytes, start: int = 0) -> Iterator[tuple[Picture, Metadata]]:
@@ -96,15 +95,19 @@ def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str)
 
     `side` is a JPEG with both side by side, `slider` a self-contained HTML page with the title.
     """
+    images = []
+    for pixels in (uint8(picture.pixels), colored):
+        image = Image.fromarray(pixels).convert("RGB")
+        image.thumbnail((LONGEST_COMPARED[kind],) * 2, Image.Resampling.LANCZOS)
+        images.append(image)
+    before, after = images
     if kind == "side":
-        before, after = _before_and_after(picture, colored, LONGEST_SIDE_BY_SIDE)
         both = Image.new("RGB", (2 * before.width + GAP, before.height), "white")
         both.paste(before, (0, 0))
         both.paste(after, (before.width + GAP, 0))
-        return _jpeg(both)
+        return jpeg(both)
     before_uri, after_uri = (
-        "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-        for jpeg in previews(picture, colored)
+        "data:image/jpeg;base64," + base64.b64encode(jpeg(image)).decode() for image in images
     )
     template = Template(SLIDER_PAGE.read_text("utf-8"))
     page = template.substitute(title=html.escape(title), before=before_uri, after=after_uri)
@@ -112,9 +115,11 @@ def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str)
     return page.encode("utf-8", "replace")
 
 
-def previews(picture: Picture, colored: UInt8Array) -> list[bytes]:
-    """Return before and after as JPEGs for a page, at most LONGEST_ON_PAGE long."""
-    return list(map(_jpeg, _before_and_after(picture, colored, LONGEST_ON_PAGE)))
+def jpeg(image: Image.Image) -> bytes:
+    """Return an image as JPEG, to be looked at."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
 
 
 def _write_tiff(file: IO[bytes], pages: Iterable[ColoredPage]) -> None:
@@ -157,18 +162,3 @@ def _as_stored(picture: Picture, colored: UInt8Array, format: str) -> UInt8Array
         image.paste(Image.fromarray(colored), mask=Image.fromarray(picture.alpha))
         colored = np.asarray(image)
     return colored if format == "BMP" else turn_back(colored, picture.orientation)
-
-
-def _before_and_after(picture: Picture, colored: UInt8Array, longest: int) -> list[Image.Image]:
-    images = []
-    for pixels in (uint8(picture.pixels), colored):
-        image = Image.fromarray(pixels).convert("RGB")
-        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-        images.append(image)
-    return images
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=92, subsampling=0)
-    return buffer.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import secrets
 import threading
@@ -20,7 +19,7 @@ from colorgan import paths
 from colorgan.config import SPACES, Section, first_problem
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import MAX_SATURATION, ColoredFile, Colorizer
-from colorgan.inference.formats import SUFFIX_OF, WRITTEN_AS, pages
+from colorgan.inference.formats import SUFFIX_OF, WRITTEN_AS, jpeg, pages
 from colorgan.inference.hint_files import parse_hints
 from colorgan.inference.hints import Hint
 from colorgan.inference.image import Picture, uint8
@@ -193,13 +192,6 @@ def gray_jpeg(path: Path) -> bytes:
     """Return a picture in gray as JPEG."""
     with Image.open(path) as image:
         return jpeg(image.convert("L"))
-
-
-def jpeg(image: Image.Image) -> bytes:
-    """Return an image as JPEG for the page."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=90, subsampling=0)
-    return buffer.getvalue()
 
 
 def _file_name(name: str, ending: str) -> str:
