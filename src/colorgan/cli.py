@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, get_args
 
 import typer
 
+from colorgan.cli_cluster import Format, Saturation
 from colorgan.cli_cluster import app as cluster_app
 from colorgan.errors import ColorganError, redact
 
@@ -189,13 +190,8 @@ def colorize(
         Path, typer.Option("--out", "-o", help="Folder; for a single picture also a file")
     ],
     model: Model = "pretrained",
-    format: Annotated[
-        Literal["keep", "jpeg", "png", "webp", "tiff", "bmp", "avif"],
-        typer.Option(help="Format of the results; `keep` is that of each picture"),
-    ] = "keep",
-    saturation: Annotated[
-        float, typer.Option(min=0.0, max=4.0, help="1 as predicted, 0 gray, 1.3 stronger")
-    ] = 1.0,
+    format: Format = "keep",
+    saturation: Saturation = 1.0,
     compare: Annotated[
         Literal["side", "slider"] | None,
         typer.Option(help="Write before and after too: `side` by side, or a `slider` page"),
