@@ -199,7 +199,6 @@ def colorize(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results (never an input)")
     ] = False,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG and WebP")] = 95,
     side: Annotated[
         int, typer.Option(min=0, max=4096, help="Shorter side of the network's copy; 0 its own")
     ] = 0,
@@ -232,7 +231,7 @@ def colorize(
     hints += map(Hint.parse, hint or ())
     options = Options(
         hints=hints, format=kind, saturation=saturation, comparison=compare, overwrite=overwrite,
-        batch_size=batch_size, max_megapixels=max_megapixels, quality=quality,
+        batch_size=batch_size, max_megapixels=max_megapixels,
     )  # fmt: skip
     colorizer = Colorizer.load(model, device, side)
     for number in (signal.SIGINT, signal.SIGTERM):

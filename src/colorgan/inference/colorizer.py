@@ -118,7 +118,6 @@ class Colorizer:
         *,
         saturation: float = 1.0,
         format: str = "",
-        quality: int = 95,
         hints: Sequence[Hint] = (),
     ) -> ColoredFile:
         """Colour an encoded picture, which keeps its size, lightness, format and metadata.
@@ -127,7 +126,6 @@ class Colorizer:
             content: the file.
             saturation: factor of the predicted chroma, 0 to MAX_SATURATION.
             format: of formats.SUFFIX_OF; empty keeps that of the picture.
-            quality: of JPEG and WebP, 1 to 100.
             hints: colours of places of the first page; the file keeps them in its XMP.
 
         Raises:
@@ -140,7 +138,7 @@ class Colorizer:
         format = format or WRITTEN_AS.get(metadata.format, metadata.format)
         further = self.colored_pages(content, saturation, start=1)
         buffer = BytesIO()
-        write(buffer, chain([first], further), format, quality)
+        write(buffer, chain([first], further), format)
         notes, lost = metadata.notes(format), metadata.lost(format)
         if lost:
             notes.append(f"not kept, for want of a place in {format}: {', '.join(lost)}")

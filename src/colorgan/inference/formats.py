@@ -37,8 +37,9 @@ WRITTEN_AS = {"MPO": "JPEG", "HEIF": "JPEG", "GIF": "PNG", "JPEG2000": "PNG", "P
 HOLDS_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"subsampling": 0, "optimize": True},
-    "WEBP": {"method": 4, "exact": True},
+    "JPEG": {"quality": 95, "subsampling": 0, "optimize": True},
+    "WEBP": {"quality": 95, "method": 4, "exact": True},
+    "AVIF": {"quality": 95},
 }
 STRIP_BYTES = 1 << 20
 MOST_OF_TIFF = 2**32 - 2**24
@@ -68,11 +69,11 @@ def pages(content: bytes, start: int = 0) -> Iterator[tuple[Picture, Metadata]]:
             yield picture, Metadata.from_page(page, len(found) - number)
 
 
-def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: int) -> None:
+def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str) -> None:
     """Write coloured pages with the alpha and metadata of their sources.
 
     JPEG and BMP have no alpha: the picture is laid over white. BMP has no orientation: the picture
-    stays upright. Only a TIFF holds several pages. `quality` is for JPEG, WebP and AVIF.
+    stays upright. Only a TIFF holds several pages.
 
     Raises:
         ValueError: a picture is too large for the format.
@@ -85,8 +86,6 @@ def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: i
         raise ValueError(f"the longest side of a {format} is {LONGEST_SIDE[format]} pixels")
     pixels = _as_stored(picture, colored, format)
     options = SAVE_OPTIONS.get(format, {}) | metadata.save_options(format)
-    if format in ("JPEG", "WEBP", "AVIF"):
-        options["quality"] = quality
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, format, **options)
 
 

@@ -81,10 +81,10 @@ def read_results(spaces: Sequence[str]) -> dict[str, Results]:
 
 def read_scores(spaces: Sequence[str] = ()) -> dict[str, Scores]:
     """Read the entries of `spaces` in metrics.json, or all of them."""
-    scores = {}
+    scores: dict[str, Scores] = {}
     with _reading(paths.METRICS, EVALUATE):
         content = json.loads(paths.METRICS.read_text(encoding="utf-8"))
-        scores = {space: Scores(**content[space]) for space in spaces or content.keys()}
+        scores |= {space: Scores(**content[space]) for space in spaces or content.keys()}
     return scores
 
 
