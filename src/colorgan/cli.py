@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import sys
-from collections import defaultdict
+from collections import Counter
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, get_args
@@ -240,14 +240,8 @@ def colorize(
     lines = [f"{len(outcome.colored)} coloured, in {out}"]
     if outcome.skipped:
         lines.append(f"{outcome.skipped} were there already; --overwrite makes them anew")
-    details: dict[str, list[str]] = defaultdict(list)
-    for file in outcome.left_out:
-        reason, _, detail = file.reason.partition(": ")
-        details[reason].append(detail)
-    for reason, found in details.items():
-        shown = sorted({*found} - {""})
-        which = f" ({', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''})" if shown else ""
-        lines.append(f"{len(found)} left out: {reason}{which}")
+    reasons = Counter(file.reason for file in outcome.left_out)
+    lines += [f"{count} left out: {reason}" for reason, count in reasons.items()]
     lines += [f"{note.source}: {note.reason}" for note in outcome.notes]
     if outcome.lost:
         lines.append(f"not kept, for want of a place: {', '.join(sorted(outcome.lost))}")

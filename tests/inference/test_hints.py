@@ -271,7 +271,7 @@ def test_a_file_beside_a_picture_is_used_and_said(
     assert f"in/b.png: 10000 hints are too many; it should be up to {MOST_HINTS}" in said.err
     assert "in/d.png: in/d.hints.json is no file of hints, but a pipe" in said.err
     # Of the four files the one that no picture goes with.
-    assert "1 left out: suffix not read (.json)" in said.out
+    assert "1 left out: suffix not read: .json" in said.out
     assert off(np.asarray(photo), np.asarray(Image.open("out/a.png")), Hint(40, 150, GREEN)) < 3
     assert np.ptp(np.asarray(Image.open("out/c.png")).astype(int), axis=-1).max() <= 1
     # What the command says counts instead.

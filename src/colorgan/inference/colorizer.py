@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from colorgan.inference.recombine import recombine
 from colorgan.inference.spread_hints import spread_hints
 
 MAX_SATURATION = 4.0
+P = TypeVar("P", Image.Image, npt.NDArray[Any])
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,11 @@ class Colorizer:
         return cls(load_network(model, device), side)
 
     @overload
-    def colorize(
-        self, picture: Image.Image, *, saturation: float = 1.0, hints: Sequence[Hint] = ()
-    ) -> Image.Image: ...
-    @overload
-    def colorize(
-        self, picture: npt.NDArray[Any], *, saturation: float = 1.0, hints: Sequence[Hint] = ()
-    ) -> UInt8Array: ...
+    def colorize(self, picture: P, *, saturation: float = 1.0, hints: Sequence[Hint] = ()) -> P: ...
     @overload
     def colorize(
         self, picture: Sequence[Any], *, saturation: float = 1.0, hints: Sequence[Hint] = ()
-    ) -> list[Image.Image | UInt8Array]: ...
+    ) -> list[Any]: ...
 
     def colorize(self, picture: Any, *, saturation: float = 1.0, hints: Sequence[Hint] = ()) -> Any:
         """Colour a picture or several.
