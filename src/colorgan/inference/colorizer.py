@@ -177,7 +177,7 @@ class Colorizer:
         same_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
         predicted: dict[int, FloatArray] = {}
         for i, one in enumerate(inputs):
-            if one.spots:
+            if len(one.spots):
                 predicted[i] = self._predict_hinted(one)
             else:
                 same_size[one.input.shape].append(i)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from colorgan.inference.hints import MOST_HINTS, Hint
 from colorgan.inference.image import Picture, Pixels
 from colorgan.spaces import Space
 
+NO_SPOTS = np.zeros((0, 4), np.float32)
 REACH = 2
 """Pixels of the small copy around a hint's own that have its colour too."""
 MAX_ASPECT = 4
@@ -49,18 +50,6 @@ class Box(NamedTuple):
     right: int
 
 
-class Spot(NamedTuple):
-    """A hint inside a box of a picture: fractions of the box, a and b `(2,)`."""
-
-    x: float
-    y: float
-    ab: FloatArray
-
-    def pixel(self, width: int, height: int) -> tuple[int, int]:
-        """Return row and column in a copy of this size."""
-        return min(int(self.y * height), height - 1), min(int(self.x * width), width - 1)
-
-
 @dataclass(frozen=True)
 class PreparedInput:
     """A picture as the network takes it.
@@ -73,7 +62,7 @@ class PreparedInput:
         left: columns of `input` left of the picture.
         box: the picture without its border.
         size: width and height of the picture.
-        spots: colour hints.
+        spots: colour hints `(N, 4)`: y and x as fractions of `box`, a and b.
     """
 
     small: FloatArray
@@ -82,7 +71,7 @@ class PreparedInput:
     left: int
     box: Box
     size: tuple[int, int]
-    spots: Sequence[Spot] = ()
+    spots: FloatArray
 
     def with_hints(self, hints: Sequence[Hint]) -> PreparedInput:
         """Return the input with these colour hints in place of its own.
@@ -92,31 +81,26 @@ class PreparedInput:
         """
         if len(hints) > MOST_HINTS:
             raise ColorganError(f"{len(hints)} hints are too many; it should be up to {MOST_HINTS}")
-        return replace(self, spots=tuple(map(self._spot, hints)))
-
-    def _spot(self, hint: Hint) -> Spot:
-        (x, y), (width, height), box = hint.fractions(*self.size), self.size, self.box
-        spot = Spot(
-            (x * width - box.left) / (box.right - box.left),
-            (y * height - box.top) / (box.bottom - box.top),
-            hint.ab(),
-        )
-        if not (0 <= spot.x <= 1 and 0 <= spot.y <= 1):
-            raise ColorganError(f"hint {hint}: in the border of the picture, which stays gray")
-        return spot
+        spots = np.zeros((len(hints), 4), np.float32)
+        (width, height), box = self.size, self.box
+        for spot, hint in zip(spots, hints, strict=True):
+            x, y = hint.fractions(width, height)
+            x = (x * width - box.left) / (box.right - box.left)
+            y = (y * height - box.top) / (box.bottom - box.top)
+            if not (0 <= x <= 1 and 0 <= y <= 1):
+                raise ColorganError(f"hint {hint}: in the border of the picture, which stays gray")
+            spot[:] = y, x, *hint.ab()
+        return replace(self, spots=spots)
 
     def hint_places(self) -> FloatArray:
         """Return the hints as `(N, 4)`: row and column in `input`, and a and b there.
 
         The colours are inside sRGB at the lightness of their places.
         """
-        height, width = self.small.shape[:2]
-        pixels = np.array([spot.pixel(width, height) for spot in self.spots])
+        pixels = spot_pixels(self.spots, self.small)
         lightness = lightness_from_srgb(self.small)[tuple(pixels.T)]
-        lab = np.column_stack((lightness, [spot.ab for spot in self.spots]))
-        ab = within_srgb(lab.astype(np.float32))[:, 1:]
-        places = pixels + np.array((self.top, self.left))
-        return np.column_stack((places, ab)).astype(np.float32)
+        ab = within_srgb(np.column_stack((lightness, self.spots[:, 2:])))[:, 1:]
+        return np.column_stack((pixels + np.array((self.top, self.left)), ab)).astype(np.float32)
 
     def hint_input(self, places: FloatArray) -> FloatArray:
         """Return `hint_places` as the network takes them, `(3, H, W)`: ab / 110 and a mask."""
@@ -134,6 +118,12 @@ class PreparedInput:
         return predicted[self.top : self.top + height, self.left : self.left + width]
 
 
+def spot_pixels(spots: FloatArray, picture: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Return row and column `(N, 2)` of `spots` in a picture of any size of their box."""
+    shape = picture.shape[:2]
+    return np.minimum((spots[:, :2] * shape).astype(np.intp), np.subtract(shape, 1))
+
+
 def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> PreparedInput:
     """Resize a picture to `side` pixels on the shorter side and make the network's input of it.
 
@@ -149,7 +139,7 @@ def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> P
         padding.append((missing // 2, missing - missing // 2))
     padded = np.pad(input, ((0, 0), *padding), mode="symmetric")
     (top, _), (left, _) = padding
-    return PreparedInput(small, padded, top, left, box, picture.size)
+    return PreparedInput(small, padded, top, left, box, picture.size, NO_SPOTS)
 
 
 def small_size(width: int, height: int, side: int) -> tuple[int, int]:
