@@ -123,13 +123,9 @@ HINT = {"x": 0.5, "y": 0.5, "colour": "#2e6b3f"}
     ("asked", "said"),
     [
         ({"model": "models/pretrained"}, "there is no model"),
-        ({"saturation": "x"}, "saturation is 'x'"),
         ({"saturation": 5}, "saturation is 5"),
-        ({"hints": [HINT | {"x": 1.5}]}, "x should be a whole number of pixels"),
         ({"hints": [HINT | {"x": 60}]}, "outside of the picture, which has 60 x 60 pixels"),
-        ({"hints": [HINT | {"colour": "dragon"}]}, "the colour should be #rrggbb"),
         ({"hints": [HINT] * 10_000}, "10000 hints are too many"),
-        ({"version": 2}, "version is 2"),
         ({"hints": None}, "hints is None"),
     ],
 )
