@@ -24,7 +24,7 @@ from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
 from colorgan.tracking import lineage
 from colorgan.tracking.store import sqlite_uri
-from colorgan.verify import UNEXPLAINED, likely_reasons, verify
+from colorgan.verify import verify
 
 MAIN = Path("src/colorgan/__main__.py")
 # Trains: copies the generator that `value` names, and says what it was given.
@@ -132,10 +132,9 @@ def test_other_weights_are_told_by_how_much(record, store, untouched, colorgan) 
     run_id = record(1.5)
     said = colorgan("verify", "lab", "--run", run_id)
     assert said.code == 1
-    assert said.out.splitlines()[-2:] == [
-        "the retrained generator differs by up to 0.5, in a, whose weights reach 1.5",
-        UNEXPLAINED,
-    ]
+    assert said.out.splitlines()[-2] == (
+        "the retrained generator differs by up to 0.5, in a, whose weights reach 1.5"
+    )
     assert "by up to 0.5" in store.get_run(run_id).data.tags["verified"]
     assert untouched()
 
@@ -170,12 +169,12 @@ def test_sigterm_ends_the_training_and_removes_the_worktree(record, untouched, p
 def test_a_run_is_found_by_name_and_by_the_model_here(record: Callable[..., str]) -> None:
     record(1.0, name="batch-32 / train_lab")
     record(1.5)
-    assert verify("lab", "batch-32") == []
+    assert verify("lab", "batch-32") == ""
     with pytest.raises(ColorganError, match="no run of train_lab in MLflow made models/lab/"):
         verify("lab")
     paths.model("lab").mkdir(parents=True)
     save_file(weights(1.0), paths.model("lab") / "generator.safetensors")
-    assert verify("lab") == []
+    assert verify("lab") == ""
 
 
 def test_what_cannot_be_repeated_is_refused(record, store, untouched) -> None:
@@ -218,22 +217,10 @@ def test_a_run_is_repeated_with_its_changes_and_first_weights(
         Path("note.txt").write_text("new, and no code")
         run_id = record(init=init)
         Path("note.txt").unlink()
-    assert verify("lab", run_id) == []
+    assert verify("lab", run_id) == ""
     out = capfd.readouterr().out
     assert "with uncommitted changes" in out
     assert "begins with" in out
     assert "index.csv" in out, "the arrays are there"
     assert store.get_run(run_id).data.tags["verified"] == "bit for bit"
     assert untouched()
-
-
-def test_what_may_explain_a_difference() -> None:
-    packages = "Python 3.11.1\nLinux-6\n\npandas==2.2\ntorch==2.11.0\n"
-    newer = packages.replace("2.11.0", "2.12.0").replace("2.2", "2.3")
-    tags = {"device": "cpu", "device_name": "x86_64, 2 threads", "precision": "bf16"}
-    assert likely_reasons(tags, tags, packages, packages) == [UNEXPLAINED]
-    other = {**tags, "device_name": "x86_64, 4 threads"}
-    assert likely_reasons(tags, other, packages, newer) == [
-        "possible reason: device_name x86_64, 2 threads then, x86_64, 4 threads now",
-        "possible reason: packages torch==2.11.0 then, torch==2.12.0 now",
-    ]

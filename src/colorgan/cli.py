@@ -6,13 +6,14 @@ import errno
 import os
 import signal
 import sys
-from collections import defaultdict
+from collections import Counter
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, get_args
 
 import typer
 
+from colorgan.cli_cluster import Format, Saturation
 from colorgan.cli_cluster import app as cluster_app
 from colorgan.errors import ColorganError, redact
 
@@ -151,12 +152,14 @@ def verify(
     ] = "",
 ) -> None:
     """Train a recorded run again in a git worktree and compare the weights."""
+    from colorgan.verify import DECIDES_BITS
     from colorgan.verify import verify as check
 
-    differences = check(space, run)
-    for sentence in differences or ["the retrained generator agrees, bit for bit"]:
-        typer.echo(sentence)
-    raise typer.Exit(int(bool(differences)))
+    difference = check(space, run)
+    typer.echo(difference or "the retrained generator agrees, bit for bit")
+    if difference:
+        typer.echo(DECIDES_BITS)
+    raise typer.Exit(int(bool(difference)))
 
 
 @app.command(rich_help_panel=TOOLS)
@@ -187,13 +190,8 @@ def colorize(
         Path, typer.Option("--out", "-o", help="Folder; for a single picture also a file")
     ],
     model: Model = "pretrained",
-    format: Annotated[
-        Literal["keep", "jpeg", "png", "webp", "tiff", "bmp", "avif"],
-        typer.Option(help="Format of the results; `keep` is that of each picture"),
-    ] = "keep",
-    saturation: Annotated[
-        float, typer.Option(min=0.0, max=4.0, help="1 as predicted, 0 gray, 1.3 stronger")
-    ] = 1.0,
+    format: Format = "keep",
+    saturation: Saturation = 1.0,
     compare: Annotated[
         Literal["side", "slider"] | None,
         typer.Option(help="Write before and after too: `side` by side, or a `slider` page"),
@@ -201,7 +199,6 @@ def colorize(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results (never an input)")
     ] = False,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG and WebP")] = 95,
     side: Annotated[
         int, typer.Option(min=0, max=4096, help="Shorter side of the network's copy; 0 its own")
     ] = 0,
@@ -234,7 +231,7 @@ def colorize(
     hints += map(Hint.parse, hint or ())
     options = Options(
         hints=hints, format=kind, saturation=saturation, comparison=compare, overwrite=overwrite,
-        batch_size=batch_size, max_megapixels=max_megapixels, quality=quality,
+        batch_size=batch_size, max_megapixels=max_megapixels,
     )  # fmt: skip
     colorizer = Colorizer.load(model, device, side)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -243,14 +240,8 @@ def colorize(
     lines = [f"{len(outcome.colored)} coloured, in {out}"]
     if outcome.skipped:
         lines.append(f"{outcome.skipped} were there already; --overwrite makes them anew")
-    details: dict[str, list[str]] = defaultdict(list)
-    for file in outcome.left_out:
-        reason, _, detail = file.reason.partition(": ")
-        details[reason].append(detail)
-    for reason, found in details.items():
-        shown = sorted({*found} - {""})
-        which = f" ({', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''})" if shown else ""
-        lines.append(f"{len(found)} left out: {reason}{which}")
+    reasons = Counter(file.reason for file in outcome.left_out)
+    lines += [f"{count} left out: {reason}" for reason, count in reasons.items()]
     lines += [f"{note.source}: {note.reason}" for note in outcome.notes]
     if outcome.lost:
         lines.append(f"not kept: {', '.join(sorted(outcome.lost))}")

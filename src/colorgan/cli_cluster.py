@@ -19,6 +19,13 @@ Workers = Annotated[
     int,
     typer.Option(min=0, help="Processes at once; 0 is one a GPU, or a core where there is none"),
 ]
+Format = Annotated[
+    Literal["keep", "jpeg", "png", "webp", "tiff", "bmp", "avif"],
+    typer.Option(help="Format of the results; `keep` is that of each picture"),
+]
+Saturation = Annotated[
+    float, typer.Option(min=0.0, max=4.0, help="1 as predicted, 0 gray, 1.3 stronger")
+]
 SHOWN = 20
 """So many failures are printed; the manifest has them all."""
 
@@ -33,13 +40,8 @@ def colorize(
     ],
     out: Annotated[str, typer.Argument(metavar="OUT", help="Another folder or URI, new or begun")],
     model: Annotated[str, typer.Option(help="As of colorgan colorize")] = "pretrained",
-    format: Annotated[
-        Literal["keep", "jpeg", "png", "webp", "tiff", "bmp", "avif"],
-        typer.Option(help="Format of the results; `keep` is that of each picture"),
-    ] = "keep",
-    saturation: Annotated[
-        float, typer.Option(min=0.0, max=4.0, help="1 as predicted, 0 gray, 1.3 stronger")
-    ] = 1.0,
+    format: Format = "keep",
+    saturation: Saturation = 1.0,
     workers: Workers = 0,
     address: Address = "",
 ) -> None:

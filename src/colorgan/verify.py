@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,23 +20,18 @@ from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError
 from colorgan.model import WEIGHTS
 from colorgan.runs.runtime import choose_device
-from colorgan.tracking import lineage
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 from colorgan.tracking.store import experiment_name, sqlite_uri
 
 NEW_FILE = b"new, not in git: "
 """Begins the lines that `lineage.git_state` adds to git's diff."""
-DECIDES_BITS = ("device_name", "devices", "precision", "compile", "init.generator_sha256")
-"""Tags of a run that decide the last bits of its weights."""
-UNEXPLAINED = (
-    "device and packages are the same; a GPU repeats a run only with train.cudnn_deterministic: "
-    "true and train.cudnn_benchmark: false"
+DECIDES_BITS = (
+    "the last bits depend on the device, its number of threads, the precision and the packages: "
+    "compare device_name, precision and environment.txt of the run in MLflow with this machine"
 )
-COMPUTES = ("Python ", "torch==", "numpy==", "triton==", "nvidia-")
-"""Begins the lines of environment.txt that may decide the last bits too."""
 
 
-def verify(space: SpaceName, wanted: str = "") -> list[str]:
+def verify(space: SpaceName, wanted: str = "") -> str:
     """Train a run again in a git worktree, and compare the generators.
 
     The worktree lies in `.resume` and is always removed. The result becomes the tag `verified` of
@@ -47,7 +42,7 @@ def verify(space: SpaceName, wanted: str = "") -> list[str]:
         wanted: id or name of the run; empty for the run that made models/<space>.
 
     Returns:
-        Sentences about how the weights differ and why; empty if they are the same bit for bit.
+        How the weights differ; empty if they are the same bit for bit.
     """
     runs = TrainingRuns()
     run = _find_run(runs, space, wanted)
@@ -61,11 +56,11 @@ def verify(space: SpaceName, wanted: str = "") -> list[str]:
             _link_first_weights(runs, run, project)
             _link_arrays(space, run, project, env)
             _train(space, project, env)
-            differences = _compare(runs, run, recorded, space, project)
+            difference = _compare(runs, run, recorded, project / paths.model(space) / WEIGHTS)
     # A store that is away now must not cost the answer.
     with suppress(ColorganError):
-        runs.tag(run, "verified", differences[0] if differences else "bit for bit")
-    return differences
+        runs.tag(run, "verified", difference or "bit for bit")
+    return difference
 
 
 def _find_run(runs: TrainingRuns, space: str, wanted: str) -> TrainingRun:
@@ -196,26 +191,17 @@ def _train(space: SpaceName, project: Path, env: dict[str, str]) -> None:
         raise error
 
 
-def _compare(
-    runs: TrainingRuns, run: TrainingRun, recorded: Path, space: SpaceName, project: Path
-) -> list[str]:
-    """Return how the worktree's generator differs from the recorded one, and likely reasons."""
-    weights = project / paths.model(space) / WEIGHTS
+def _compare(runs: TrainingRuns, run: TrainingRun, recorded: Path, weights: Path) -> str:
+    """Return how a retrained generator differs from the recorded one."""
     if io.sha256(weights) == run.generator_sha256:
-        return []
+        return ""
     kept = runs.artifact(run, f"model/{WEIGHTS}", recorded)
-    how = "; MLflow has no copy of the recorded weights to compare with"
     if kept and io.sha256(kept) == run.generator_sha256:
-        how = f" {weights_difference(kept, weights)}"
-    packages = runs.artifact(run, "environment.txt", recorded)
-    then = packages.read_text(encoding="utf-8") if packages else ""
-    now: Mapping[str, str] = {}
-    with suppress(ColorganError):
-        there = TrainingRuns(sqlite_uri(project / "mlflow.db"))
-        if repeated := there.made(run.tags["stage"], io.sha256(weights)):
-            now = repeated.tags
-    reasons = likely_reasons(run.tags, now, then, lineage.environment())
-    return [f"the retrained generator differs{how}", *reasons]
+        return f"the retrained generator differs {weights_difference(kept, weights)}"
+    return (
+        "the retrained generator differs; MLflow has no copy of the recorded weights to compare "
+        "with"
+    )
 
 
 def weights_difference(recorded: Path, retrained: Path) -> str:
@@ -227,22 +213,3 @@ def weights_difference(recorded: Path, retrained: Path) -> str:
     name = max(gaps, key=gaps.__getitem__)
     reach = np.abs(ours[name]).max()
     return f"by up to {gaps[name]:.3g}, in {name}, whose weights reach {reach:.3g}"
-
-
-def likely_reasons(
-    then: Mapping[str, str], now: Mapping[str, str], packages_then: str, packages_now: str
-) -> list[str]:
-    """Return what may explain a difference: tags and packages that changed since the run."""
-    reasons = [
-        f"possible reason: {tag} {then[tag]} then, {now[tag]} now"
-        for tag in DECIDES_BITS
-        if tag in then and tag in now and then[tag] != now[tag]
-    ]
-    before, after = (
-        {line for line in text.splitlines() if line.startswith(COMPUTES)}
-        for text in (packages_then, packages_now)
-    )
-    if before and before != after:
-        was, is_now = (", ".join(sorted(lines)) for lines in (before - after, after - before))
-        reasons.append(f"possible reason: packages {was} then, {is_now} now")
-    return reasons or [UNEXPLAINED]

@@ -10,7 +10,6 @@ import pytest
 from imagecodecs import jpeg2k_encode
 from PIL import Image, ImageOps
 
-from colorgan.data.decode import turn_upright
 from colorgan.errors import ColorganError
 from colorgan.inference.image import Picture, turn_back
 
@@ -20,11 +19,12 @@ RGB = np.stack((RAMP, RAMP[::-1], RAMP[:, ::-1]), axis=-1)
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientations_are_turned_as_pillow_turns_them(orientation: int) -> None:
-    lying = Image.fromarray(RGB)
+    lying = Image.fromarray(np.dstack((RGB, RAMP)))
     lying.getexif()[0x0112] = orientation
-    upright = turn_upright(RGB, orientation)
-    assert (upright == np.asarray(ImageOps.exif_transpose(lying))).all()
-    assert (turn_back(upright, orientation) == RGB).all()
+    picture = Picture.from_image(lying)
+    upright = np.asarray(ImageOps.exif_transpose(lying))
+    assert (np.dstack((picture.pixels, picture.alpha)) == upright).all()
+    assert (turn_back(upright, picture.orientation) == np.asarray(lying)).all()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_a_folder_keeps_its_structure(colorize: Colorize) -> None:
     said = colorize("scans", "-o", "out")
     assert (said.code, said.err) == (0, "")
     assert said.out == (
-        "colorize: 4 coloured, in out\ncolorize: 1 left out: suffix not read (.txt)\n"
+        "colorize: 4 coloured, in out\ncolorize: 1 left out: suffix not read: .txt\n"
     )
     assert names_in("out") == ["1950/D.JPG", "1950/Sommer am Meer/c.tif", "1950/b.jpg", "a.png"]
     assert all(chroma(pixels(Path("out") / name)) > 5 for name in names_in("out"))
@@ -47,11 +47,12 @@ def test_every_file_is_coloured_counted_or_named(colorize: Colorize) -> None:
     assert said.code == 1
     assert names_in("out") == ["a.png", "far/b.png", "link.png", "same far/b.png"]
     assert sorted(said.out.splitlines()) == [
-        "colorize: 1 left out: a folder of the system (@eaDir)",
+        "colorize: 1 left out: a folder of the system: @eaDir",
         "colorize: 1 left out: a hidden file",
-        "colorize: 1 left out: a hidden folder (.thumbnails)",
-        "colorize: 2 left out: a link to a folder above it (loop)",
-        "colorize: 3 left out: suffix not read (.mp4, .txt)",
+        "colorize: 1 left out: a hidden folder: .thumbnails",
+        "colorize: 1 left out: suffix not read: .mp4",
+        "colorize: 2 left out: a link to a folder above it: loop",
+        "colorize: 2 left out: suffix not read: .txt",
         "colorize: 4 coloured, in out",
     ]
     assert said.err.splitlines() == [

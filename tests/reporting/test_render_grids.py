@@ -125,12 +125,9 @@ def test_results_that_do_not_fit_are_named_and_the_older_report_stays(
         stage.render_grids(params, ["rgb"])
     paths.PER_PHOTO.write_text(measured)
     paths.HUES.write_text("space,hue,truth\nrgb,5,0.1\n")
-    with pytest.raises(ColorganError, match=r"hues\.csv lacks the column generated"):
+    with pytest.raises(ColorganError, match=r"hues\.csv has nothing about .*generated"):
         stage.render_grids(params, ["rgb"])
     paths.METRICS.write_text("{}")
     with pytest.raises(ColorganError, match=r"metrics\.json has nothing about rgb: run `dvc repro"):
-        stage.render_grids(params, ["rgb"])
-    paths.METRICS.write_text('{"rgb": {"photos": 7}}')
-    with pytest.raises(ColorganError, match=r"metrics\.json does not hold what `evaluate` writes"):
         stage.render_grids(params, ["rgb"])
     assert _digests() == first

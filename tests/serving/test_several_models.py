@@ -63,7 +63,7 @@ def choose(browser: webdriver.Chrome, model: str) -> None:
     menu.find_element(By.CSS_SELECTOR, f"input[value='{model}']").click()
 
 
-def test_four_models_one_after_the_other(
+def test_four_models_one_after_the_other_and_one_that_cannot_be_loaded(
     browser: webdriver.Chrome, address: str, runs: dict[str, str], photo: Path, downloads: Path
 ) -> None:
     wait = open_page(browser, address, PORTRAIT)
@@ -85,14 +85,6 @@ def test_four_models_one_after_the_other(
     browser.find_element(By.ID, "download").click()
     file = downloads / f"old photo_colored_{run[:8]}.png"
     wait.until(lambda b: file.is_file())
-
-
-def test_a_model_that_cannot_be_loaded_is_named_and_another_goes_on(
-    browser: webdriver.Chrome, address: str, runs: dict[str, str], photo: Path
-) -> None:
-    wait = open_page(browser, address, PORTRAIT)
-    browser.find_element(By.ID, "file").send_keys(str(photo))
-    wait.until(lambda b: settled(b, 1))
     choose(browser, f"runs:/{runs['gone']}")
     wait.until(lambda b: "has no model in MLflow" in message(b))
     choose(browser, "lab")

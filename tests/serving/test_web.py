@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from email.message import Message
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -123,13 +123,9 @@ HINT = {"x": 0.5, "y": 0.5, "colour": "#2e6b3f"}
     ("asked", "said"),
     [
         ({"model": "models/pretrained"}, "there is no model"),
-        ({"saturation": "x"}, "saturation is 'x'"),
         ({"saturation": 5}, "saturation is 5"),
-        ({"hints": [HINT | {"x": 1.5}]}, "x should be a whole number of pixels"),
         ({"hints": [HINT | {"x": 60}]}, "outside of the picture, which has 60 x 60 pixels"),
-        ({"hints": [HINT | {"colour": "dragon"}]}, "the colour should be #rrggbb"),
         ({"hints": [HINT] * 10_000}, "10000 hints are too many"),
-        ({"version": 2}, "version is 2"),
         ({"hints": None}, "hints is None"),
     ],
 )
@@ -334,7 +330,7 @@ class TestUnderPressure:
     def address(self, held: Any) -> Iterator[str]:
         listening = socket.create_server(("127.0.0.1", 0))
         app = web.make_app(held, 2.0, set())
-        config = uvicorn.Config(app, http=web.Connection, log_level="warning", lifespan="off")
+        config = uvicorn.Config(app, log_level="warning", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
@@ -405,23 +401,6 @@ class TestUnderPressure:
         with self.send(address, "half", b"x", 2) as client:
             assert client.recv(12) == b"HTTP/1.1 408"
         assert ask(f"{address}/api/photos", bytes(2_000_000))[0] == 200
-
-    def test_who_asks_for_nothing_is_cut_off_and_who_waits_is_not(
-        self, address: str, held: Held, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """From the first byte on, after an answer, or never a byte."""
-        monkeypatch.setattr(web, "SECONDS_TO_ASK", 0.3)
-        place = (urlsplit(address).hostname, urlsplit(address).port)
-        page, half = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\nHo"
-        with self.send(address, "held", b"x", 1) as waiting:
-            for sent in (b"", half, page + half):
-                with socket.create_connection(place) as client:
-                    client.sendall(sent)
-                    client.settimeout(3)
-                    while client.recv(100_000):
-                        pass
-            held.go.set()
-            assert waiting.recv(12) == b"HTTP/1.1 200"
 
     def test_a_bug_is_a_sentence(self, address: str, held: Held) -> None:
         held.go.set()

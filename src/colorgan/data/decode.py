@@ -19,7 +19,6 @@ from functools import lru_cache
 from typing import IO, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from colorgan.color import UInt8Array
@@ -336,16 +335,6 @@ def _check_size(size: tuple[int, int]) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and size[0] * size[1] > limit:
         raise Image.DecompressionBombError
-
-
-def turn_upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Turn pixels `(H, W)` or `(H, W, C)`, uint8 or float32, as a file stores them, upright."""
-    if orientation not in UPRIGHT:
-        return np.ascontiguousarray(pixels)
-    if pixels.ndim == 3:
-        planes = np.moveaxis(pixels, -1, 0)
-        return np.stack([turn_upright(plane, orientation) for plane in planes], axis=-1)
-    return np.asarray(Image.fromarray(pixels).transpose(UPRIGHT[orientation]))
 
 
 def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:

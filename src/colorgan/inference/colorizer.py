@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,14 @@ from colorgan.inference.backends import Network, load_network
 from colorgan.inference.formats import WRITTEN_AS, ColoredPage, pages, write
 from colorgan.inference.hint_files import with_hints
 from colorgan.inference.hints import Hint
-from colorgan.inference.image import Picture
+from colorgan.inference.image import Picture, turn_back
 from colorgan.inference.metadata import srgb_profile
 from colorgan.inference.prepare import PreparedInput, prepare_input
 from colorgan.inference.recombine import recombine
 from colorgan.inference.spread_hints import spread_hints
 
 MAX_SATURATION = 4.0
+P = TypeVar("P", Image.Image, npt.NDArray[Any])
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,11 @@ class Colorizer:
         return cls(load_network(model, device), side)
 
     @overload
-    def colorize(
-        self, picture: Image.Image, *, saturation: float = 1.0, hints: Sequence[Hint] = ()
-    ) -> Image.Image: ...
-    @overload
-    def colorize(
-        self, picture: npt.NDArray[Any], *, saturation: float = 1.0, hints: Sequence[Hint] = ()
-    ) -> UInt8Array: ...
+    def colorize(self, picture: P, *, saturation: float = 1.0, hints: Sequence[Hint] = ()) -> P: ...
     @overload
     def colorize(
         self, picture: Sequence[Any], *, saturation: float = 1.0, hints: Sequence[Hint] = ()
-    ) -> list[Image.Image | UInt8Array]: ...
+    ) -> list[Any]: ...
 
     def colorize(self, picture: Any, *, saturation: float = 1.0, hints: Sequence[Hint] = ()) -> Any:
         """Colour a picture or several.
@@ -118,7 +113,6 @@ class Colorizer:
         *,
         saturation: float = 1.0,
         format: str = "",
-        quality: int = 95,
         hints: Sequence[Hint] = (),
     ) -> ColoredFile:
         """Colour an encoded picture, which keeps its size, lightness, format and metadata.
@@ -127,7 +121,6 @@ class Colorizer:
             content: the file.
             saturation: factor of the predicted chroma, 0 to MAX_SATURATION.
             format: of formats.SUFFIX_OF; empty keeps that of the picture.
-            quality: of JPEG and WebP, 1 to 100.
             hints: colours of places of the first page; the file keeps them in its XMP.
 
         Raises:
@@ -140,7 +133,7 @@ class Colorizer:
         format = format or WRITTEN_AS.get(metadata.format, metadata.format)
         further = self.colored_pages(content, saturation, start=1)
         buffer = BytesIO()
-        write(buffer, chain([first], further), format, quality)
+        write(buffer, chain([first], further), format)
         notes, lost = metadata.notes(format), metadata.lost(format)
         if lost:
             notes.append(f"not kept in {format}: {', '.join(lost)}")
@@ -162,7 +155,7 @@ class Colorizer:
     def colorize_pictures(
         self, pictures: Sequence[Picture], saturation: float = 1.0, hints: Sequence[Hint] = ()
     ) -> list[UInt8Array]:
-        """Return the pictures in colour, sRGB `(H, W, 3)`, not turned upright."""
+        """Return the pictures in colour, sRGB `(H, W, 3)`."""
         # Written so that NaN is refused too.
         if not 0 <= saturation <= MAX_SATURATION:
             raise ValueError(f"saturation should be a number from 0 to {MAX_SATURATION:g}")
@@ -184,7 +177,7 @@ class Colorizer:
         same_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
         predicted: dict[int, FloatArray] = {}
         for i, one in enumerate(inputs):
-            if one.spots:
+            if len(one.spots):
                 predicted[i] = self._predict_hinted(one)
             else:
                 same_size[one.input.shape].append(i)
@@ -229,7 +222,7 @@ def _like_source(source: Any, picture: Picture, colored: UInt8Array) -> Image.Im
     pixels = colored if picture.alpha is None else np.dstack((colored, picture.alpha))
     if not isinstance(source, Image.Image):
         return pixels
-    image = Image.fromarray(pixels)
+    image = Image.fromarray(turn_back(pixels, picture.orientation))
     image.info = {k: v for k, v in source.info.items() if k in ("exif", "dpi", "xmp")}
     if "icc_profile" in source.info:
         image.info["icc_profile"] = srgb_profile()

@@ -57,7 +57,6 @@ class Options:
     overwrite: bool = False
     batch_size: int = 8
     max_megapixels: float = 200.0
-    quality: int = 95
     hints: Sequence[Hint] = ()
 
 
@@ -215,7 +214,7 @@ class _Run:
                     content = plan.source.read_bytes()
                     further = self._colorizer.colored_pages(content, options.saturation, start=1)
                 with self._aside(target) as aside, aside.open("wb") as file:
-                    write(file, chain(first, further), plan.format, options.quality)
+                    write(file, chain(first, further), plan.format)
             outcome.colored[plan.source] = target
             notes = filter(None, [opened.note, *metadata.notes(plan.format)])
             outcome.notes += [Failure(plan.source, note) for note in notes]

@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from colorgan.color import UInt8Array
-from colorgan.data.decode import UnreadablePhoto, opened, turn_upright
-from colorgan.inference.image import Picture, uint8
+from colorgan.data.decode import UnreadablePhoto, opened
+from colorgan.inference.image import Picture, turn_back, uint8
 from colorgan.inference.metadata import UPRIGHT_ONLY, Metadata, directory
 
 Comparison = Literal["side", "slider"]
 ColoredPage = tuple[Picture, UInt8Array, Metadata]
-"""A page, its colours in sRGB `(H, W, 3)`, not turned upright, and its metadata."""
+"""A page, its colours in sRGB `(H, W, 3)`, and its metadata."""
 
 SUFFIX_OF = {
     "JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "AVIF": ".avif",
@@ -37,8 +37,9 @@ WRITTEN_AS = {"MPO": "JPEG", "HEIF": "JPEG", "GIF": "PNG", "JPEG2000": "PNG", "P
 HOLDS_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
 LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"subsampling": 0, "optimize": True},
-    "WEBP": {"method": 4, "exact": True},
+    "JPEG": {"quality": 95, "subsampling": 0, "optimize": True},
+    "WEBP": {"quality": 95, "method": 4, "exact": True},
+    "AVIF": {"quality": 95},
 }
 STRIP_BYTES = 1 << 20
 MOST_OF_TIFF = 2**32 - 2**24
@@ -47,8 +48,7 @@ MOST_OF_TIFF = 2**32 - 2**24
 SLIDER_PAGE = Path(__file__).with_name("slider.html")
 GAP = 8
 """Pixels between the pictures side by side."""
-LONGEST_SIDE_BY_SIDE = 32_000
-LONGEST_ON_PAGE = 1600
+LONGEST_COMPARED = {"side": 32_000, "slider": 1600}
 
 
 def pages(content: bytes, start: int = 0) -> Iterator[tuple[Picture, Metadata]]:
@@ -69,11 +69,11 @@ def pages(content: bytes, start: int = 0) -> Iterator[tuple[Picture, Metadata]]:
             yield picture, Metadata.from_page(page, content, len(found) - number)
 
 
-def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: int) -> None:
+def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str) -> None:
     """Write coloured pages with the alpha and metadata of their sources.
 
-    JPEG and BMP have no alpha: the picture is laid over white. A BMP or AVIF is turned
-    upright. Only a TIFF holds several pages. `quality` is for JPEG, WebP and AVIF.
+    JPEG and BMP have no alpha: the picture is laid over white. In a BMP or an AVIF it stays
+    upright. Only a TIFF holds several pages.
 
     Raises:
         ValueError: a picture is too large for the format.
@@ -84,29 +84,29 @@ def write(file: IO[bytes], pages: Iterable[ColoredPage], format: str, quality: i
     picture, colored, metadata = next(iter(pages))
     if max(colored.shape) > LONGEST_SIDE.get(format, max(colored.shape)):
         raise ValueError(f"the longest side of a {format} is {LONGEST_SIDE[format]} pixels")
-    pixels = _with_alpha(picture, colored, format)
-    if format in UPRIGHT_ONLY:
-        pixels = turn_upright(pixels, picture.orientation)
+    pixels = _as_stored(picture, colored, format)
     options = SAVE_OPTIONS.get(format, {}) | metadata.save_options(format)
-    if format in ("JPEG", "WEBP", "AVIF"):
-        options["quality"] = quality
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, format, **options)
 
 
 def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str) -> bytes:
-    """Return a file that shows the picture before and after, both upright.
+    """Return a file that shows the picture before and after.
 
     `side` is a JPEG with both side by side, `slider` a self-contained HTML page with the title.
     """
+    images = []
+    for pixels in (uint8(picture.pixels), colored):
+        image = Image.fromarray(pixels).convert("RGB")
+        image.thumbnail((LONGEST_COMPARED[kind],) * 2, Image.Resampling.LANCZOS)
+        images.append(image)
+    before, after = images
     if kind == "side":
-        before, after = _before_and_after(picture, colored, LONGEST_SIDE_BY_SIDE)
         both = Image.new("RGB", (2 * before.width + GAP, before.height), "white")
         both.paste(before, (0, 0))
         both.paste(after, (before.width + GAP, 0))
-        return _jpeg(both)
+        return jpeg(both)
     before_uri, after_uri = (
-        "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-        for jpeg in previews(picture, colored)
+        "data:image/jpeg;base64," + base64.b64encode(jpeg(image)).decode() for image in images
     )
     template = Template(SLIDER_PAGE.read_text("utf-8"))
     page = template.substitute(title=html.escape(title), before=before_uri, after=after_uri)
@@ -114,9 +114,11 @@ def compare(kind: Comparison, picture: Picture, colored: UInt8Array, title: str)
     return page.encode("utf-8", "replace")
 
 
-def previews(picture: Picture, colored: UInt8Array) -> list[bytes]:
-    """Return before and after as JPEGs for a page, upright, at most LONGEST_ON_PAGE long."""
-    return list(map(_jpeg, _before_and_after(picture, colored, LONGEST_ON_PAGE)))
+def jpeg(image: Image.Image) -> bytes:
+    """Return an image as JPEG, to be looked at."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
 
 
 def _write_tiff(file: IO[bytes], pages: Iterable[ColoredPage]) -> None:
@@ -127,7 +129,7 @@ def _write_tiff(file: IO[bytes], pages: Iterable[ColoredPage]) -> None:
     file.write(b"II*\0\0\0\0\0")
     link = 4  # where the place of the next page is noted
     for picture, colored, metadata in pages:
-        pixels = np.ascontiguousarray(_with_alpha(picture, colored, "TIFF"))
+        pixels = np.ascontiguousarray(_as_stored(picture, colored, "TIFF"))
         height, width, channels = pixels.shape
         n_rows = max(1, STRIP_BYTES // (width * channels))
         strips = [
@@ -151,26 +153,11 @@ def _write_tiff(file: IO[bytes], pages: Iterable[ColoredPage]) -> None:
         link = start + 2 + 12 * len(tags)
 
 
-def _with_alpha(picture: Picture, colored: UInt8Array, format: str) -> UInt8Array:
-    if picture.alpha is None:
-        return colored
-    if format in HOLDS_ALPHA:
-        return np.dstack((colored, picture.alpha))
-    image = Image.new("RGB", colored.shape[1::-1], "white")
-    image.paste(Image.fromarray(colored), mask=Image.fromarray(picture.alpha))
-    return np.asarray(image)
-
-
-def _before_and_after(picture: Picture, colored: UInt8Array, longest: int) -> list[Image.Image]:
-    images = []
-    for pixels in (uint8(picture.pixels), colored):
-        image = Image.fromarray(turn_upright(pixels, picture.orientation)).convert("RGB")
-        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-        images.append(image)
-    return images
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=92, subsampling=0)
-    return buffer.getvalue()
+def _as_stored(picture: Picture, colored: UInt8Array, format: str) -> UInt8Array:
+    if picture.alpha is not None and format in HOLDS_ALPHA:
+        colored = np.dstack((colored, picture.alpha))
+    elif picture.alpha is not None:
+        image = Image.new("RGB", colored.shape[1::-1], "white")
+        image.paste(Image.fromarray(colored), mask=Image.fromarray(picture.alpha))
+        colored = np.asarray(image)
+    return colored if format in UPRIGHT_ONLY else turn_back(colored, picture.orientation)

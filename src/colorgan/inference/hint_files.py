@@ -35,19 +35,13 @@ IN_XMP = re.compile(PROPERTY.replace(b"%b", b"(.*?)"), re.DOTALL)
 Length = Annotated[int, Field(ge=1)]
 
 
-class _HintEntry(Section, extra="ignore"):
-    x: int | float
-    y: int | float
-    colour: str | tuple[float, float]
-
-
 class _HintFile(Section, extra="ignore"):
     """The JSON: places are as in `Hint`, pixels those of a picture of this width and height."""
 
     version: Literal[1]
     width: Length
     height: Length
-    hints: list[_HintEntry]
+    hints: list[Hint]
 
 
 def beside(picture: Path) -> Path:
@@ -75,10 +69,8 @@ def parse_hints(content: bytes, name: str) -> list[Hint]:
     """Read hints from the JSON of a hints file, which messages call `name`."""
     try:
         told = _HintFile.model_validate_json(content)
-        return [
-            Hint(*Hint(one.x, one.y, one.colour).fractions(told.width, told.height), one.colour)
-            for one in told.hints
-        ]
+        size = told.width, told.height
+        return [Hint(*hint.fractions(*size), hint.colour) for hint in told.hints]
     except ValidationError as error:
         kind = error.errors()[0]["type"]
         why = "it is not JSON" if kind == "json_invalid" else first_problem(error)

@@ -30,8 +30,8 @@ class Hint:
         ColorganError: the place or the colour is none.
     """
 
-    x: float
-    y: float
+    x: int | float
+    y: int | float
     colour: str | tuple[float, float]
 
     def __post_init__(self) -> None:

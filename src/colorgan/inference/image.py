@@ -1,4 +1,4 @@
-"""Open an image of any mode, or an array, as a `Picture`: its pixels, alpha and orientation."""
+"""Open an image of any mode, or an array, as a `Picture`: its pixels, upright, and alpha."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image, Jpeg2KImagePlugin, TiffImagePlugin
 
 from colorgan.color import FloatArray, UInt8Array, uint8_from_unit
 from colorgan.data import decode
-from colorgan.data.decode import GRAY_MODES, Page, turn_upright
+from colorgan.data.decode import GRAY_MODES, UPRIGHT, Page
 from colorgan.data.tiff import OVERSHOOT
 from colorgan.errors import ColorganError
 
@@ -27,13 +27,13 @@ OPPOSITE = {6: 8, 8: 6}
 
 @dataclass(frozen=True)
 class Picture:
-    """An image to colour, its pixels as the file stores them, not turned upright.
+    """An image to colour, upright.
 
     Attributes:
         pixels: sRGB `(H, W, 3)` uint8; or gray `(H, W)`, uint8, or float32 in 0..1 where the file
             has more than 8 bits a channel.
         alpha: `(H, W)` uint8, or None.
-        orientation: of EXIF, 1 to 8.
+        orientation: of EXIF, 1 to 8: how the file stores the pixels, see `turn_back`.
     """
 
     pixels: Pixels
@@ -42,15 +42,15 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height as seen."""
+        """Width and height."""
         height, width = self.pixels.shape[:2]
-        return (height, width) if 5 <= self.orientation <= 8 else (width, height)
+        return width, height
 
     @classmethod
     def from_page(cls, page: Page) -> Picture:
         """Decode a page of a file; ColorganError if its values have no known range."""
         image, alpha = page.load()
-        return cls(_srgb(image), alpha, page.orientation)
+        return cls._upright(image, alpha, page.orientation)
 
     @classmethod
     def from_image(cls, image: Image.Image) -> Picture:
@@ -65,6 +65,14 @@ class Picture:
         orientation = 1 if image.format == "TIFF" else decode.orientation(image)
         image.load()
         image, alpha = decode.split_alpha(image)
+        return cls._upright(image, alpha, orientation)
+
+    @classmethod
+    def _upright(cls, image: Image.Image, alpha: UInt8Array | None, orientation: int) -> Picture:
+        if orientation in UPRIGHT:
+            turn = UPRIGHT[orientation]
+            image = image.transpose(turn)
+            alpha = alpha if alpha is None else np.asarray(Image.fromarray(alpha).transpose(turn))
         return cls(_srgb(image), alpha, orientation)
 
     @classmethod
@@ -109,9 +117,12 @@ def _is_read_wrongly(image: Image.Image) -> bool:
     return False
 
 
-def turn_back(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+def turn_back(pixels: UInt8Array, orientation: int) -> UInt8Array:
     """Turn upright pixels back to how a file of this EXIF orientation stores them."""
-    return turn_upright(pixels, OPPOSITE.get(orientation, orientation))
+    if orientation not in UPRIGHT:
+        return pixels
+    turn = UPRIGHT[OPPOSITE.get(orientation, orientation)]
+    return np.asarray(Image.fromarray(pixels).transpose(turn))
 
 
 def uint8(pixels: Pixels) -> UInt8Array:

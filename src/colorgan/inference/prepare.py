@@ -1,8 +1,8 @@
-"""Prepare the network's input from a picture: find its border, resize, turn upright, pad."""
+"""Prepare the network's input from a picture: find its border, resize, pad."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,13 +17,12 @@ from colorgan.color import (
     unit_from_uint8,
     within_srgb,
 )
-from colorgan.data.decode import turn_upright
 from colorgan.errors import ColorganError
 from colorgan.inference.hints import MOST_HINTS, Hint
-from colorgan.inference.image import Picture, Pixels, turn_back
+from colorgan.inference.image import Picture, Pixels
 from colorgan.spaces import Space
 
-Turn = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
+NO_SPOTS = np.zeros((0, 4), np.float32)
 REACH = 2
 """Pixels of the small copy around a hint's own that have its colour too."""
 MAX_ASPECT = 4
@@ -51,42 +50,28 @@ class Box(NamedTuple):
     right: int
 
 
-class Spot(NamedTuple):
-    """A hint inside a box of a picture as stored: fractions of the box, a and b `(2,)`."""
-
-    x: float
-    y: float
-    ab: FloatArray
-
-    def pixel(self, width: int, height: int) -> tuple[int, int]:
-        """Return row and column in a copy of this size."""
-        return min(int(self.y * height), height - 1), min(int(self.x * width), width - 1)
-
-
 @dataclass(frozen=True)
 class PreparedInput:
     """A picture as the network takes it.
 
     Attributes:
-        small: the resized picture inside `box`, in 0..1, as stored: `(h, w, 3)` or gray `(h, w)`.
-        input: `(I, H, W)` in [-1, 1]: `small` upright, in the middle of its own mirror image, its
-            sides multiples of what the network takes.
+        small: the resized picture inside `box`, in 0..1: `(h, w, 3)` or gray `(h, w)`.
+        input: `(I, H, W)` in [-1, 1]: `small` in the middle of its own mirror image, its sides
+            multiples of what the network takes.
         top: rows of `input` above the picture.
         left: columns of `input` left of the picture.
-        orientation: EXIF orientation of the picture.
         box: the picture without its border.
-        size: width and height of the picture as seen.
-        spots: colour hints.
+        size: width and height of the picture.
+        spots: colour hints `(N, 4)`: y and x as fractions of `box`, a and b.
     """
 
     small: FloatArray
     input: FloatArray
     top: int
     left: int
-    orientation: int
     box: Box
     size: tuple[int, int]
-    spots: Sequence[Spot] = ()
+    spots: FloatArray
 
     def with_hints(self, hints: Sequence[Hint]) -> PreparedInput:
         """Return the input with these colour hints in place of its own.
@@ -96,38 +81,26 @@ class PreparedInput:
         """
         if len(hints) > MOST_HINTS:
             raise ColorganError(f"{len(hints)} hints are too many; it should be up to {MOST_HINTS}")
-        return replace(self, spots=tuple(map(self._spot, hints)))
-
-    def _spot(self, hint: Hint) -> Spot:
-        x, y = _turned(turn_upright, self.orientation, *hint.fractions(*self.size))
-        width, height = self.size if self.orientation < 5 else self.size[::-1]
-        box = self.box
-        spot = Spot(
-            float(x * width - box.left) / (box.right - box.left),
-            float(y * height - box.top) / (box.bottom - box.top),
-            hint.ab(),
-        )
-        if not (0 <= spot.x <= 1 and 0 <= spot.y <= 1):
-            raise ColorganError(f"hint {hint}: in the border of the picture, which stays gray")
-        return spot
+        spots = np.zeros((len(hints), 4), np.float32)
+        (width, height), box = self.size, self.box
+        for spot, hint in zip(spots, hints, strict=True):
+            x, y = hint.fractions(width, height)
+            x = (x * width - box.left) / (box.right - box.left)
+            y = (y * height - box.top) / (box.bottom - box.top)
+            if not (0 <= x <= 1 and 0 <= y <= 1):
+                raise ColorganError(f"hint {hint}: in the border of the picture, which stays gray")
+            spot[:] = y, x, *hint.ab()
+        return replace(self, spots=spots)
 
     def hint_places(self) -> FloatArray:
         """Return the hints as `(N, 4)`: row and column in `input`, and a and b there.
 
         The colours are inside sRGB at the lightness of their places.
         """
-        height, width = self.small.shape[:2]
-        lightness = lightness_from_srgb(self.small)
-        stored = np.array([spot.pixel(width, height) for spot in self.spots]).T
-        lab = np.column_stack((lightness[tuple(stored)], [spot.ab for spot in self.spots]))
-        ab = within_srgb(lab.astype(np.float32))[:, 1:]
-        width, height = (width, height) if self.orientation < 5 else (height, width)
-        places = []
-        for spot in self.spots:
-            seen = Spot(*_turned(turn_back, self.orientation, spot.x, spot.y), spot.ab)
-            row, column = seen.pixel(width, height)
-            places.append((row + self.top, column + self.left))
-        return np.column_stack((places, ab)).astype(np.float32)
+        pixels = spot_pixels(self.spots, self.small)
+        lightness = lightness_from_srgb(self.small)[tuple(pixels.T)]
+        ab = within_srgb(np.column_stack((lightness, self.spots[:, 2:])))[:, 1:]
+        return np.column_stack((pixels + np.array((self.top, self.left)), ab)).astype(np.float32)
 
     def hint_input(self, places: FloatArray) -> FloatArray:
         """Return `hint_places` as the network takes them, `(3, H, W)`: ab / 110 and a mask."""
@@ -140,10 +113,15 @@ class PreparedInput:
         return hints
 
     def ab(self, predicted: FloatArray) -> FloatArray:
-        """Crop and turn a and b of `input`, `(H, W, 2)`, to the picture as stored, `(h, w, 2)`."""
-        height, width = turn_upright(self.small, self.orientation).shape[:2]
-        cut = predicted[self.top : self.top + height, self.left : self.left + width]
-        return turn_back(cut, self.orientation)
+        """Crop a and b of `input`, `(H, W, 2)`, to those of `small`, `(h, w, 2)`."""
+        height, width = self.small.shape[:2]
+        return predicted[self.top : self.top + height, self.left : self.left + width]
+
+
+def spot_pixels(spots: FloatArray, picture: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Return row and column `(N, 2)` of `spots` in a picture of any size of their box."""
+    shape = picture.shape[:2]
+    return np.minimum((spots[:, :2] * shape).astype(np.intp), np.subtract(shape, 1))
 
 
 def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> PreparedInput:
@@ -154,22 +132,14 @@ def prepare_input(picture: Picture, space: Space, side: int, multiple: int) -> P
     """
     box = find_border(picture)
     small = _resized(picture.pixels[box.top : box.bottom, box.left : box.right], side)
-    input = _stretched(space.network_input(turn_upright(small, picture.orientation)))
+    input = _stretched(space.network_input(small))
     padding = []
     for length in input.shape[1:]:
         missing = -length % multiple
         padding.append((missing // 2, missing - missing // 2))
     padded = np.pad(input, ((0, 0), *padding), mode="symmetric")
     (top, _), (left, _) = padding
-    return PreparedInput(small, padded, top, left, picture.orientation, box, picture.size)
-
-
-def _turned(turn: Turn, orientation: int, x: float, y: float) -> tuple[float, float]:
-    """Return where a place of the turned picture lies in that before `turn`, both as fractions."""
-    corners = turn(np.array([[(0, 0), (1, 0)], [(0, 1), (1, 1)]], np.float32), orientation)
-    origin, right, down = corners[0, 0], corners[0, 1], corners[1, 0]
-    turned_x, turned_y = origin + x * (right - origin) + y * (down - origin)
-    return float(turned_x), float(turned_y)
+    return PreparedInput(small, padded, top, left, box, picture.size, NO_SPOTS)
 
 
 def small_size(width: int, height: int, side: int) -> tuple[int, int]:

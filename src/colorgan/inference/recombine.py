@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +13,7 @@ from scipy.ndimage import uniform_filter
 from colorgan import color
 from colorgan.color import FloatArray, UInt8Array
 from colorgan.inference.image import Picture, Pixels
-from colorgan.inference.prepare import Box, Spot
+from colorgan.inference.prepare import NO_SPOTS, Box, spot_pixels
 
 RADIUS = 2
 """Radius of the guided filter's window, in pixels of the small copy."""
@@ -84,7 +83,7 @@ def recombine(
     ab: FloatArray,
     saturation: float = 1.0,
     box: Box | None = None,
-    spots: Sequence[Spot] = (),
+    spots: FloatArray = NO_SPOTS,
 ) -> UInt8Array:
     """Colour a picture: its own L with the a and b predicted for its small copy.
 
@@ -96,13 +95,13 @@ def recombine(
         ab: a and b of the small copy, `(h, w, 2)`.
         saturation: factor of the chroma; 0 is gray.
         box: the part of the picture that `small` shows, all of it if None; the rest stays gray.
-        spots: places in the box that have a and b of their own, whatever the saturation.
+        spots: hints of a `PreparedInput`: places that have their a and b, whatever the saturation.
     """
     height, width = picture.pixels.shape[:2]
     box = box or Box(0, height, 0, width)
     lightness = color.lightness_from_srgb(small)
     chroma = GuidedChroma(lightness, ab * np.float32(saturation))
-    if spots:
+    if len(spots):
         shown = picture.pixels[box.top : box.bottom, box.left : box.right]
         _keep_spots(chroma, lightness, spots, shown)
     colored = np.empty((height, width, 3), np.uint8)
@@ -125,19 +124,19 @@ def recombine(
 
 
 def _keep_spots(
-    chroma: GuidedChroma, lightness: FloatArray, spots: Sequence[Spot], shown: Pixels
+    chroma: GuidedChroma, lightness: FloatArray, spots: FloatArray, shown: Pixels
 ) -> None:
     """Correct the colours so that spots of the picture `shown` have their own.
 
     What is missing at a spot is spread to near places of a similar lightness.
     """
-    pixels = np.array([spot.pixel(*shown.shape[1::-1]) for spot in spots])
+    pixels = spot_pixels(spots, shown)
     own = color.lightness_from_srgb(shown[tuple(pixels.T)][None])[0]
-    wanted = color.within_srgb(np.column_stack((own, [spot.ab for spot in spots])))[:, 1:]
+    wanted = color.within_srgb(np.column_stack((own, spots[:, 2:])))[:, 1:]
     sizes = zip(pixels.T, shown.shape[:2], lightness.shape, strict=True)
     down, across = (bilinear_weights(*each) for each in sizes)
     windows, responses = [], []
-    for row, column in (spot.pixel(*lightness.shape[::-1]) for spot in spots):
+    for row, column in spot_pixels(spots, lightness):
         lines = slice(max(0, row - HINT_FAR), row + HINT_FAR + 1)
         columns = slice(max(0, column - HINT_FAR), column + HINT_FAR + 1)
         near = lightness[lines, columns]

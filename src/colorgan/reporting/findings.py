@@ -11,17 +11,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from colorgan.evaluation.metrics import CHROMATIC
-from colorgan.reporting.measures import (
-    CIEDE2000,
-    COLORFULNESS,
-    COLORFULNESS_GAP,
-    FRECHET_LITE2,
-    HUE_SHARE,
-    PSNR,
-    SSIM,
-    hue_name,
-    number,
-)
+from colorgan.reporting.measures import CIEDE2000, COLORFULNESS, hue_name, number
 from colorgan.reporting.results import Results, Scores
 
 FEW_PHOTOS = 100
@@ -63,14 +53,6 @@ def compare_spaces(results: Mapping[str, Results]) -> list[str]:
     names = (first.upper(), second.upper())
     both = ours.per_photo.merge(theirs.per_photo, on="id", suffixes=("_1", "_2"))
     sentences = [_nearer(names, both[["ciede2000_1", "ciede2000_2"]].dropna())]
-    ahead: dict[str, list[str]] = {name: [] for name in names}
-    for measure in (PSNR, SSIM, FRECHET_LITE2, COLORFULNESS_GAP, HUE_SHARE):
-        values = [scores.generated.get(measure.key) for scores in (ours.scores, theirs.scores)]
-        better = measure.better(*values)
-        if better is not None:
-            winner, loser = map(measure.show, values if better else values[::-1])
-            ahead[names[0 if better else 1]].append(f"{measure.label} ({winner} against {loser})")
-    sentences += [f"{name} is better in {_listed(told)}." for name, told in ahead.items() if told]
     if not len(both) == ours.scores.photos == theirs.scores.photos:
         sentences.append(
             f"The test sets are not the same photos ({len(both)} are in both): measures over all "

@@ -25,6 +25,7 @@ class Measure:
     Attributes:
         key: its name in metrics.json.
         label: its name in a sentence.
+        short: heading of its column in the terminal, on two lines.
         unit: what follows the number, with its own space.
         digits: decimals shown.
         higher_is_better: None if neither direction is better.
@@ -33,6 +34,7 @@ class Measure:
 
     key: str
     label: str
+    short: str
     unit: str = ""
     digits: int = 2
     higher_is_better: bool | None = None
@@ -69,16 +71,23 @@ class Measure:
         return (value > other) == self.higher_is_better
 
 
-PSNR = Measure("psnr", "PSNR", " dB", 2, True)
-SSIM = Measure("ssim", "SSIM", "", 3, True)
-CIEDE2000 = Measure("ciede2000", "CIEDE2000", "", 2, False)
-COLORFULNESS = Measure("colorfulness", "colourfulness", "", 1)
-COLORFULNESS_GAP = Measure("colorfulness_gap", "colourfulness gap", "", 1, False)
-HUE_SHARE = Measure("hue_share", "share of right hues", "%", 1, True, 100)
-GAIN = Measure("gain", "gain of equal colourfulness (ECF)", "", 2)
-CIEDE2000_ECF = Measure("ciede2000_ecf", "CIEDE2000 at ECF", "", 2, False)
-FRECHET_LITE2_ECF = Measure("frechet_lite2_ecf", "Fréchet distance (Lite2) at ECF", "", 1, False)
-FRECHET_LITE2 = Measure("frechet_lite2", "Fréchet distance (Lite2)", "", 1, False)
+PSNR = Measure("psnr", "PSNR", "PSNR\ndB ↑", " dB", 2, True)
+SSIM = Measure("ssim", "SSIM", "SSIM\n↑", "", 3, True)
+CIEDE2000 = Measure("ciede2000", "CIEDE2000", "CIEDE\n2000 ↓", "", 2, False)
+COLORFULNESS = Measure("colorfulness", "colourfulness", "colour-\nfulness", "", 1)
+MEASURES = (
+    PSNR,
+    SSIM,
+    CIEDE2000,
+    Measure("frechet_lite2", "Fréchet distance (Lite2)", "FD ↓\nLite2", "", 1, False),
+    Measure("gain", "gain of equal colourfulness (ECF)", "gain"),
+    Measure("ciede2000_ecf", "CIEDE2000 at ECF", "CIEDE\nECF ↓", "", 2, False),
+    Measure("frechet_lite2_ecf", "Fréchet distance (Lite2) at ECF", "FD ↓\nECF", "", 1, False),
+    COLORFULNESS,
+    Measure("colorfulness_gap", "colourfulness gap", "gap\n↓", "", 1, False),
+    Measure("hue_share", "share of right hues", "hue\n% ↑", "%", 1, True, 100),
+)
+SHIFTS = tuple(Measure(f"shift_{axis}", f"shift {axis}", f"shift\n{axis}", "", 1) for axis in "ab")
 
 HUES: tuple[tuple[str, int, int], ...] = (
     ("pink", -20, 10),

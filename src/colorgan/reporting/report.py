@@ -14,18 +14,6 @@ from colorgan.reporting import findings, measures
 from colorgan.reporting.measures import number, readable
 from colorgan.reporting.results import Results
 
-MEASURES = (
-    measures.PSNR,
-    measures.SSIM,
-    measures.CIEDE2000,
-    measures.COLORFULNESS,
-    measures.COLORFULNESS_GAP,
-    measures.HUE_SHARE,
-    measures.FRECHET_LITE2,
-    measures.GAIN,
-    measures.CIEDE2000_ECF,
-    measures.FRECHET_LITE2_ECF,
-)
 CLASS_MEASURES = (
     measures.PSNR,
     measures.SSIM,
@@ -55,7 +43,7 @@ def render(params: Params, results: Mapping[str, Results], images: Mapping[str, 
         scores=scores,
         verdict=findings.compare_spaces(results),
         sample_size=findings.sample_size(scores),
-        measures=[measure for measure in MEASURES if measure.key in computed],
+        measures=[measure for measure in measures.MEASURES if measure.key in computed],
         colorfulness=measures.COLORFULNESS,
         axes=findings.AXES,
         findings={space: findings_by_heading(result) for space, result in results.items()},

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from colorgan import paths
 from colorgan.errors import ColorganError
-from colorgan.evaluation.metrics import HUE_TOLERANCE
+from colorgan.reporting.measures import COLORFULNESS, MEASURES, SHIFTS
 
 Numbers = Mapping[str, float | None]
 
@@ -21,26 +22,9 @@ EVALUATE = "run `dvc repro evaluate` (or `python -m colorgan evaluate`) first"
 TRAIN = "run `dvc repro train_{0}` (or `python -m colorgan train {0}`) first"
 TEXT_COLUMNS = ("space", "id", "label")
 
-TABLE = (
-    ("PSNR\ndB ↑", "psnr", "{:.2f}"),
-    ("SSIM\n↑", "ssim", "{:.3f}"),
-    ("CIEDE\n2000 ↓", "ciede2000", "{:.2f}"),
-    ("FD ↓\nLite2", "frechet_lite2", "{:.1f}"),
-    ("gain", "gain", "{:.2f}"),
-    ("CIEDE\nECF ↓", "ciede2000_ecf", "{:.2f}"),
-    ("FD ↓\nECF", "frechet_lite2_ecf", "{:.1f}"),
-    ("colour-\nfulness", "colorfulness", "{:.1f}"),
-    ("gap\n↓", "colorfulness_gap", "{:.1f}"),
-    (f"hue to\n{HUE_TOLERANCE:g}° ↑", "hue_share", "{:.1%}"),
-    ("shift\na", "shift_a", "{:+.1f}"),
-    ("shift\nb", "shift_b", "{:+.1f}"),
-)
-"""Heading, key in metrics.json and format of each column."""
-ABOUT_ECF = (
+ABOUT = (
     "ECF: at equal colourfulness, with so much gain of the predicted colours that they\n"
-    "are 85% as colourful as the truth."
-)
-ABOUT_FRECHET = (
+    "are 85% as colourful as the truth.\n"
     "FD Lite2: Fréchet distance on features of EfficientNet-Lite2; on another scale\n"
     "than FID. It is too large on few photos: compare it only on the same photos."
 )
@@ -81,18 +65,13 @@ def read_results(spaces: Sequence[str]) -> dict[str, Results]:
         ColorganError: a file is missing, unreadable, or lacks a space or a column; names the file
             and the command that writes it.
     """
-    scores = read_scores(spaces)
-    per_photo = read_table(
-        paths.PER_PHOTO, EVALUATE, "photo", "id", "psnr", "ssim", "ciede2000", "gray_ciede2000"
-    )
-    per_class = read_table(paths.PER_CLASS, EVALUATE, "label", "n", "ciede2000")
-    hues = read_table(paths.HUES, EVALUATE, "hue", "truth", "generated")
+    scores, of_photo = read_scores(spaces), ("photo", "id", "psnr", "ssim", "ciede2000")
     return {
         space: Results(
-            scores=scores[space],
-            per_photo=_of_space(per_photo, space, paths.PER_PHOTO),
-            per_class=_of_space(per_class, space, paths.PER_CLASS),
-            hues=_of_space(hues, space, paths.HUES),
+            scores[space],
+            read_table(paths.PER_PHOTO, EVALUATE, *of_photo, "gray_ciede2000", space=space),
+            read_table(paths.PER_CLASS, EVALUATE, "label", "n", "ciede2000", space=space),
+            read_table(paths.HUES, EVALUATE, "hue", "truth", "generated", space=space),
             losses=read_table(paths.losses(space), TRAIN.format(space), "iteration"),
             validation=read_table(paths.validation(space), TRAIN.format(space), "epoch"),
         )
@@ -102,16 +81,11 @@ def read_results(spaces: Sequence[str]) -> dict[str, Results]:
 
 def read_scores(spaces: Sequence[str] = ()) -> dict[str, Scores]:
     """Read the entries of `spaces` in metrics.json, or all of them."""
-    try:
+    scores: dict[str, Scores] = {}
+    with _reading(paths.METRICS, EVALUATE):
         content = json.loads(paths.METRICS.read_text(encoding="utf-8"))
-        return {space: Scores(**content[space]) for space in spaces or content.keys()}
-    except FileNotFoundError:
-        wrong = "does not exist"
-    except KeyError as error:
-        wrong = f"has nothing about {error.args[0]}"
-    except (ValueError, TypeError, AttributeError) as error:
-        wrong = f"does not hold what `evaluate` writes ({error})"
-    raise ColorganError(f"{paths.METRICS} {wrong}: {EVALUATE}")
+        scores |= {space: Scores(**content[space]) for space in spaces or content.keys()}
+    return scores
 
 
 def metrics_table() -> Table:
@@ -122,59 +96,56 @@ def metrics_table() -> Table:
     """
     scores = read_scores()
     present = {key for score in scores.values() for key in score.generated}
-    columns = [column for column in TABLE if column[1] in present]
+    columns = [measure for measure in (*MEASURES, *SHIFTS) if measure.key in present]
     caption = [
         f"{space}: {score.photos} photos, colourfulness of the truth "
-        + _cell(score.truth["colorfulness"], "{:.1f}")
+        + COLORFULNESS.show(score.truth["colorfulness"])
         for space, score in scores.items()
     ]
-    if "ciede2000_ecf" in present:
-        caption.append(ABOUT_ECF)
-    if "frechet_lite2" in present:
-        caption.append(ABOUT_FRECHET)
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
         padding=(0, 1, 0, 0),
-        caption="\n".join(caption),
+        caption="\n".join((*caption, ABOUT)),
         caption_justify="left",
     )
     table.add_column("picture", no_wrap=True)
-    for heading, _, _ in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
+    for measure in columns:
+        table.add_column(measure.short, justify="right", no_wrap=True)
     for space, score in scores.items():
         for kind, numbers in (("generated", score.generated), ("gray", score.gray)):
-            cells = (_cell(numbers.get(key), form) for _, key, form in columns)
+            cells = (measure.bare(numbers.get(measure.key)) for measure in columns)
             table.add_row(f"{space} {kind}", *cells, end_section=kind == "gray")
     return table
 
 
-def _cell(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
+def read_table(path: Path, remedy: str, *columns: str, space: str = "") -> pd.DataFrame:
+    """Read the rows of a space, or all, of a CSV file that has `columns`.
 
-
-def read_table(path: Path, remedy: str, *columns: str) -> pd.DataFrame:
-    """Read a CSV file that has `columns`; numbers as float, an empty field as NaN.
-
-    Ids and labels are taken as they are: a class called NA is not a missing value.
+    Numbers are float, an empty field NaN. Ids and labels are taken as they are: a class called NA
+    is not a missing value.
     """
-    try:
+    with _reading(path, remedy):
         table = pd.read_csv(path, converters=dict.fromkeys(TEXT_COLUMNS, str))
         numbers = [name for name in table.columns if name not in TEXT_COLUMNS]
         table = table.astype(dict.fromkeys(numbers, float))
-    except FileNotFoundError:
-        raise ColorganError(f"{path} does not exist: {remedy}") from None
-    except (OSError, ValueError) as error:
-        raise ColorganError(f"{path} cannot be read ({error}): {remedy}") from None
-    for name in columns:
-        if name not in table:
-            raise ColorganError(f"{path} lacks the column {name}: {remedy}")
+        table[list(columns)]  # KeyError if one is missing
+        if space:
+            table = table[table["space"] == space].reset_index(drop=True)
+            if table.empty:
+                raise KeyError(space)
     return table
 
 
-def _of_space(table: pd.DataFrame, space: str, path: Path) -> pd.DataFrame:
-    rows = table[table["space"] == space].reset_index(drop=True)
-    if rows.empty:
-        raise ColorganError(f"{path} has nothing about {space}: {EVALUATE}")
-    return rows
+@contextmanager
+def _reading(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what goes wrong into a sentence with the command that writes the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ColorganError(f"{path} does not exist: {remedy}") from None
+    except KeyError as error:
+        raise ColorganError(f"{path} has nothing about {error.args[0]}: {remedy}") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ColorganError(f"{path} cannot be used ({error}): {remedy}") from None

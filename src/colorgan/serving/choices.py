@@ -10,7 +10,6 @@ from PIL import Image
 
 from colorgan import color
 from colorgan.color import FloatArray
-from colorgan.data.decode import turn_upright
 from colorgan.inference.backends import Network
 from colorgan.inference.hints import Hint
 from colorgan.inference.image import Picture
@@ -45,11 +44,10 @@ WHEEL = 176
 
 
 def lightness_at(picture: Picture, x: float, y: float) -> float:
-    """Return L in 0..100 around a place of a picture, in fractions of it as seen."""
-    pixels = turn_upright(picture.pixels, picture.orientation)
-    height, width = pixels.shape[:2]
+    """Return L in 0..100 around a place of a picture, in fractions of it."""
+    width, height = picture.size
     row, column = min(int(y * height), height - 1), min(int(x * width), width - 1)
-    around = pixels[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+    around = picture.pixels[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
     return float(color.lightness_from_srgb(around).mean())
 
 

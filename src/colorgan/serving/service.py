@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import secrets
 import threading
@@ -18,10 +17,9 @@ from pydantic import Field, ValidationError
 
 from colorgan import paths
 from colorgan.config import SPACES, Section, first_problem
-from colorgan.data.decode import turn_upright
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import MAX_SATURATION, ColoredFile, Colorizer
-from colorgan.inference.formats import SUFFIX_OF, WRITTEN_AS, pages
+from colorgan.inference.formats import SUFFIX_OF, WRITTEN_AS, jpeg, pages
 from colorgan.inference.hint_files import parse_hints
 from colorgan.inference.hints import Hint
 from colorgan.inference.image import Picture, uint8
@@ -73,7 +71,7 @@ class Photo:
     Attributes:
         content: the file.
         name: its name.
-        size: width and height, upright.
+        size: width and height.
         preview: the photo in 8 bits, of at most PREVIEW_PIXELS.
         notes: what should be said of it, such as damage or pictures left out.
         prepared: what does not depend on hints, by model.
@@ -133,7 +131,7 @@ class ColorizeService:
         image = Image.fromarray(uint8(picture.pixels))
         longest = (PREVIEW_PIXELS * max(image.size) / min(image.size)) ** 0.5
         image.thumbnail((min(longest, JPEG_SIDE),) * 2, Image.Resampling.BOX)
-        preview = Picture(np.asarray(image), orientation=picture.orientation)
+        preview = Picture(np.asarray(image))
         notes = metadata.notes(WRITTEN_AS.get(metadata.format, metadata.format))
         prepared = {self._first: self._load("").prepare(picture)}
         photo = Photo(content, name, picture.size, preview, notes, prepared)
@@ -148,21 +146,18 @@ class ColorizeService:
 
     def before(self, photo: Photo) -> bytes:
         """Return the preview of a photo in gray as JPEG."""
-        preview = photo.preview
-        upright = turn_upright(preview.pixels, preview.orientation)
-        return jpeg(Image.fromarray(upright).convert("L"))
+        return jpeg(Image.fromarray(photo.preview.pixels).convert("L"))
 
     def preview(self, photo: Photo, asked: Asked) -> bytes:
         """Colour the preview of a photo and return it as JPEG; it has the colours of the file."""
         colorizer, prepared = self._prepared(photo, asked)
         [ab] = colorizer.predict([prepared])
-        scales = np.divide(photo.preview.size, photo.size)
-        rows_first = scales[::-1] if prepared.orientation < 5 else scales
-        box = Box(*np.rint(rows_first.repeat(2) * prepared.box).astype(int).tolist())
+        across, down = np.divide(photo.preview.size, photo.size)
+        box = Box(*np.rint(np.multiply(prepared.box, (down, down, across, across))).astype(int))
         colored = recombine(
             photo.preview, prepared.small, ab, asked.saturation, box, prepared.spots
         )
-        return jpeg(Image.fromarray(turn_upright(colored, prepared.orientation)))
+        return jpeg(Image.fromarray(colored))
 
     def colours(self, photo: Photo, asked: Asked) -> list[str]:
         """Return likely colours of the place that is asked for."""
@@ -197,13 +192,6 @@ def gray_jpeg(path: Path) -> bytes:
     """Return a picture in gray as JPEG."""
     with Image.open(path) as image:
         return jpeg(image.convert("L"))
-
-
-def jpeg(image: Image.Image) -> bytes:
-    """Return an image as JPEG for the page."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=90, subsampling=0)
-    return buffer.getvalue()
 
 
 def _file_name(name: str, ending: str) -> str:

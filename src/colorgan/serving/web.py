@@ -31,7 +31,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from colorgan.data.decode import UnreadablePhoto, read_head
 from colorgan.errors import ColorganError
@@ -45,8 +44,6 @@ WAITING = 8
 """Photos that may wait, of either kind."""
 UPLOADS_KEPT = 4
 """Memory for uploads, half-sent and waiting, in files of the largest size."""
-SECONDS_TO_ASK = 10
-"""After these, and twice these at most, a connection without a whole request head is closed."""
 SECONDS_TO_SEND = 120
 SECONDS_TO_DISCARD = 1
 SECONDS_TO_END = 3
@@ -220,22 +217,6 @@ def _or_sentence(answer: Callable[[], Response]) -> Response:
         return _error(500, f"it cannot be coloured: {type(error).__name__}: {error}")
 
 
-class Connection(H11Protocol):
-    """A uvicorn connection that is closed when idle, which uvicorn would wait for."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to watch the connection."""
-        super().connection_made(transport)
-        self.loop.call_later(SECONDS_TO_ASK, self._close_if_idle, self.cycle)
-
-    def _close_if_idle(self, last: RequestResponseCycle) -> None:
-        """Close it if there was no request after `last` and none is being answered."""
-        if self.cycle is last and (last is None or last.response_complete):
-            self.transport.close()
-        elif not self.transport.is_closing():
-            self.loop.call_later(SECONDS_TO_ASK, self._close_if_idle, self.cycle)
-
-
 class Server(uvicorn.Server):
     """A uvicorn server that ends soon after the first signal, whatever is half-sent or queued."""
 
@@ -293,19 +274,17 @@ def serve(
     shown = f"[{shown}]" if ":" in shown else shown
     print(f"colorgan app: http://{shown}:{port} (Ctrl-C ends it)", flush=True)
     config = uvicorn.Config(
-        make_app(service, max_megabytes, names), http=Connection, ws="none", lifespan="off",
+        make_app(service, max_megabytes, names), http="h11", ws="none", lifespan="off",
         log_level="warning", server_header=False, headers=list(HEADERS.items()),
     )  # fmt: skip
     Server(config).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    every = host == "::" and socket.has_dualstack_ipv6()
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        # `localhost` is both; most expect 127.0.0.1.
-        family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
-        every = address[0] == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server(address, family=family, dualstack_ipv6=every)
+        return socket.create_server((host, port), family=family, dualstack_ipv6=every)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ColorganError(
