@@ -36,14 +36,18 @@ class TwoNodes:
         return [p for p in running if f"ray::{title}" in "".join(p.info["cmdline"] or ())]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def _two_nodes() -> Iterator[TwoNodes]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
-    yield TwoNodes(cluster, None)
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as environment:
+        # Of the machines, as the page says: what a command has set does not reach them.
+        environment.setenv("AWS_ACCESS_KEY_ID", "key")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
+        yield TwoNodes(cluster, None)
+        cluster.shutdown()
 
 
 @pytest.fixture
