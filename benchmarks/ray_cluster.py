@@ -1,94 +1,143 @@
-"""The commands on a Ray cluster against the local ones, with the same cores, in one run.
+"""The commands on a Ray cluster against the local ones, in time, processor time and memory.
 
-    python benchmarks/ray_cluster.py              # a quarter of an hour on two idle cores
+    python benchmarks/ray_cluster.py              # half an hour on two idle cores
 
 The cluster is a head and one more node, as processes of this machine with a core each. Claims, the
 starts not counted: colouring with two workers is at most 15% slower than the local command on the
-same two cores; a worker that is killed costs seconds.
+same two cores; a worker that is killed costs seconds; memory of preprocess is flat. Processor time
+is that of all processes, and comparable where the machine is busy with other things.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import chdir, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import psutil
 import typer
 from rich.console import Console
 from rich.table import Table
-from ruamel.yaml import YAML
 
 from colorgan import io, paths
 
 # Beside this file.
 from colorize import write_folder  # isort: skip
-from memory import write_parquet  # isort: skip
+from memory import project  # isort: skip
 
 COLORGAN = [sys.executable, "-m", "colorgan"]
 NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 200 << 20}
 
 
-def seconds(*arguments: str) -> float:
-    """Run a command of colorgan; return how long it took."""
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class Cost:
+    """What a command took: seconds, seconds of processors, and at most so many MB more."""
+
+    seconds: float
+    processor: float
+    peak_mb: float
+
+
+def cost(*arguments: str) -> Cost:
+    """Run a command of colorgan, and measure all that runs meanwhile: the cluster too."""
+    processors: dict[int, float] = {}
+
+    def sample() -> float:
+        total = 0.0
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                processors[process.pid] = times.user + times.system
+                total += process.memory_full_info().uss / 1e6
+        return total
+
+    before = peak = sample()
+    spent, start = sum(processors.values()), time.perf_counter()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.2):
+            peak = max(peak, sample())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     subprocess.run([*COLORGAN, *arguments], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    found = Cost(seconds, sum(processors.values()) - spent, peak - before)
+    print(*arguments, found, flush=True)
+    return found
 
 
-def speed(*arguments: str) -> float:
-    """Run a command of `colorgan cluster`; return the photos a second that it says at its end."""
-    command = [*COLORGAN, "cluster", *arguments]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(re.findall(r"([\d.]+) photos/s", said)[-1])
+def colorize(photos: Path, n: int) -> dict[str, dict[str, float]]:
+    """Colour a folder locally, with one worker and two; what a photo costs, without the start."""
+    one = photos.with_name("one")
+    one.mkdir()
+    shutil.copy(next(photos.iterdir()), one)
+
+    def colored(way: str, folder: Path) -> Cost:
+        out = f"{folder}-{way}"
+        if way == "local":
+            return cost("colorize", str(folder), "-o", out, "--device", "cpu")
+        return cost("cluster", "colorize", str(folder), out, "--workers", way)
+
+    found = {}
+    for way in ("local", "1", "2"):
+        start, whole = colored(way, one), colored(way, photos)
+        found[way] = {
+            "photos/s": (n - 1) / (whole.seconds - start.seconds),
+            "processor ms": 1000 * (whole.processor - start.processor) / (n - 1),
+            "start s": start.seconds,
+        }
+    return found
 
 
-def colorize(photos: Path, n: int) -> dict[str, float]:
-    """Colour a folder in each way; return photos a second, and what a killed worker costs."""
-    few = photos.with_name("few")
-    few.mkdir()
-    shutil.copy(next(photos.iterdir()), few)
-    start = seconds("colorize", str(few), "-o", "few-out")
-    found = {"local": n / (seconds("colorize", str(photos), "-o", "local-out") - start)}
-    for workers in ("1", "2"):
-        out = f"out-{workers}"
-        found[f"cluster, {workers}"] = speed("colorize", str(photos), out, "--workers", workers)
-    before = time.perf_counter()
-    speed("colorize", str(photos), "unbroken-out")
-    unbroken, before = time.perf_counter() - before, time.perf_counter()
-    process = subprocess.Popen([*COLORGAN, "cluster", "colorize", str(photos), "killed-out"])
-    while len(list(Path("killed-out").glob("*.jpg"))) < n // 2 and process.poll() is None:
-        time.sleep(0.05)
+def seconds_after_kill(photos: Path) -> float:
+    """Kill the one worker that colours; return how long nothing new appears in OUT."""
+    out = Path("killed")
+    command = [*COLORGAN, "cluster", "colorize", str(photos), str(out), "--workers", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def wait_for_more_than(count: int) -> None:
+        while len(list(out.glob("*.jpg"))) <= count and process.poll() is None:
+            time.sleep(0.02)
+
+    wait_for_more_than(0)
     running = psutil.process_iter(["cmdline"])
     next(p for p in running if "ray::MapWorker" in "".join(p.info["cmdline"] or ())).kill()
-    assert process.wait() == 0
-    return found | {"a kill costs, s": time.perf_counter() - before - unbroken}
+    start = time.perf_counter()
+    wait_for_more_than(len(list(out.glob("*.jpg"))))
+    seconds = time.perf_counter() - start
+    if process.wait():
+        raise SystemExit("colouring failed after the kill")
+    return seconds
 
 
 def preprocess(n: int) -> dict[str, float]:
-    """Make arrays in each way; return photos a second, in which the local start counts."""
-    write_parquet(Path("photos.parquet"), n)
-    yaml = YAML()
-    params = yaml.load(paths.PARAMS)
-    params["lab"] |= {"source": "parquet", "path": "photos.parquet", "image_size": 64}
-    params["lab"] |= {"min_side": 64, "max_rejected": 1.0}
-    params["lab"]["parquet"]["split_column"] = ""
-    params["runtime"]["preprocess_workers"] = 2
-    yaml.dump(params, paths.PARAMS)
-    seconds("download", "lab")
-    found = {"local": n / seconds("preprocess", "lab")}
-    return found | {"cluster, 2": speed("preprocess", "lab", "--workers", "2")}
+    """Make arrays in each way, the start counted; return seconds, processor seconds and MB."""
+    cost("download", "lab")
+    found: dict[str, float] = {"photos": n}
+    for name, words in (("local", []), ("cluster", ["cluster"])):
+        measured = cost(*words, "preprocess", "lab")
+        found[f"{name}, s"] = measured.seconds
+        found[f"{name}, processor s"] = measured.processor
+        found[f"{name}, MB"] = measured.peak_mb
+    return found
 
 
 def main(
     photos: Annotated[int, typer.Option(help="Photos to colour")] = 2000,
-    rows: Annotated[int, typer.Option(help="Photos to preprocess")] = 20_000,
+    rows: Annotated[str, typer.Option(help="Photos to preprocess")] = "25000,50000,100000",
     out: Annotated[Path, typer.Option(help="Where the figures go")] = (
         paths.REPORTS / "benchmarks" / "cluster.json"
     ),
@@ -97,26 +146,30 @@ def main(
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    out, project = out.absolute(), Path.cwd()
     cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
     cluster.add_node(**NODE)
     cluster.wait_for_nodes()
     os.environ["RAY_ADDRESS"] = cluster.address
+    figures: dict[str, Any] = {"photos": photos, "preprocess": []}
     with tempfile.TemporaryDirectory() as folder:
         write_folder(Path(folder, "photos"), photos)
-        os.chdir(folder)
-        shutil.copy(project / paths.PARAMS, paths.PARAMS)
-        Path("data").mkdir()
-        (Path("data") / "sample").symlink_to(project / "data" / "sample")
-        figures = {"photos": photos, "rows": rows, "colorize": colorize(Path("photos"), photos)}
-        figures["preprocess"] = preprocess(rows)
-        os.chdir(project)
+        with chdir(folder):
+            figures["colorize"] = colorize(Path("photos"), photos)
+            figures["seconds after a kill"] = seconds_after_kill(Path("photos"))
+    for n in map(int, rows.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            project(Path(folder), n)
+            with chdir(folder):
+                figures["preprocess"].append(preprocess(n))
     cluster.shutdown()
     io.write_json(out, figures)
-    table = Table("photos/s", *figures["colorize"])
-    table.add_row("colorize", *(f"{value:.1f}" for value in figures["colorize"].values()))
-    table.add_row("preprocess", *(f"{value:.1f}" for value in figures["preprocess"].values()))
-    Console().print(table)
+    by_way = [{"colorize": way, **row} for way, row in figures["colorize"].items()]
+    for part in (by_way, figures["preprocess"]):
+        table = Table(*part[0])
+        for row in part:
+            table.add_row(*(v if isinstance(v, str) else f"{v:,.1f}" for v in row.values()))
+        Console().print(table)
+    print(f"after a kill nothing new for {figures['seconds after a kill']:.1f} s")
 
 
 if __name__ == "__main__":

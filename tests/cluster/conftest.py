@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,25 @@ class TwoNodes:
         return [p for p in running if f"ray::{title}" in "".join(p.info["cmdline"] or ())]
 
 
-@pytest.fixture(scope="module")
-def _two_nodes() -> Iterator[TwoNodes]:
+@contextmanager
+def running_cluster() -> Iterator[TwoNodes]:
+    """Run a cluster of a head; the fixture `two_nodes` adds the other node."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
-    yield TwoNodes(cluster, None)
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as environment:
+        # Of the machines, as the page says: what a command has set does not reach them.
+        environment.setenv("AWS_ACCESS_KEY_ID", "key")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
+        yield TwoNodes(cluster, None)
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="package")
+def _two_nodes() -> Iterator[TwoNodes]:
+    with running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture

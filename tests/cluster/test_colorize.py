@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from cluster.conftest import TwoNodes
-from servers import wait_for
+from servers import free_port, running, wait_for
 from tiny_project import listing
 
 pytestmark = pytest.mark.slow
@@ -88,6 +90,48 @@ def test_the_results_are_those_of_the_local_command(run, locally) -> None:
     changed = {path for path, at in times.items() if path.stat().st_mtime_ns != at}
     assert changed == {lost}
     assert manifest("out")["status"].value_counts()["coloured"] == 72
+
+
+def test_a_bucket_is_coloured_into_a_bucket(run, colorgan, locally) -> None:
+    write_photos(Path("in"), 6)
+    Path("in/damaged.jpg").write_bytes(b"\xff\xd8\xff")
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    server = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with running(server, address):
+        s3 = boto3.client("s3", endpoint_url=address, region_name="us-east-1")
+        s3.create_bucket(Bucket="archive")
+        for name, content in listing(Path("in")).items():
+            s3.put_object(Bucket="archive", Key=f"scans/{name}", Body=content)
+
+        def stored() -> dict[str, bytes]:
+            there = s3.list_objects_v2(Bucket="archive", Prefix="coloured/")["Contents"]
+            read = {e["Key"]: s3.get_object(Bucket="archive", Key=e["Key"]) for e in there}
+            return {name.removeprefix("coloured/"): o["Body"].read() for name, o in read.items()}
+
+        server_of = f"?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+        both = f"s3://archive/scans{server_of}", f"s3://archive/coloured{server_of}"
+        assert "colorize: 6 coloured, 1 failed" in run("colorize", *both, code=1)
+        expected = locally("in")
+        assert {n: data for n, data in stored().items() if "_colorgan" not in n} == expected
+        s3.delete_object(Bucket="archive", Key=f"coloured/{min(expected)}")
+        said = run("colorize", *both, code=1)
+        assert "colorgan: damaged.jpg: unreadable: a JPEG that is damaged" in said
+        for name, content in stored().items():
+            if name.startswith("_colorgan/manifest/"):
+                Path("coloured", name).parent.mkdir(parents=True, exist_ok=True)
+                Path("coloured", name).write_bytes(content)
+            else:
+                assert name == "_colorgan/run.json" or content == expected.pop(name)
+        assert not expected
+        # The second start has coloured what was missing and tried what had failed.
+        assert len(pd.read_parquet("coloured/_colorgan/manifest")) == 7 + 2
+        assert manifest("coloured")["status"].value_counts()["coloured"] == 6
+        refused = colorgan("cluster", "colorize", "in", f"s3://nobodys/coloured{server_of}")
+        assert refused.code == 1
+        (sentence,) = refused.err.splitlines()
+        assert sentence.startswith("colorgan: s3://nobodys/coloured?")
+        assert " cannot be written to: " in sentence
 
 
 @pytest.mark.parametrize("dies", ["worker", "node"])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from cluster.conftest import Command, TwoNodes
@@ -29,6 +30,15 @@ def runs() -> list[Any]:
     client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
     experiment = client.get_experiment_by_name("colorgan")
     return list(client.search_runs([experiment.experiment_id], order_by=["start_time ASC"]))
+
+
+def worker_of_training(folder: Path) -> psutil.Process:
+    """The process of Ray that has started the training of a trial."""
+    for process in psutil.process_iter(["cmdline"]):
+        trains = (process.info["cmdline"] or [])[-3:] == ["colorgan", "train", "lab"]
+        if trains and Path(process.cwd()).parent == folder.absolute():
+            return process.parent()
+    raise AssertionError("no trial is running")
 
 
 def test_a_search_is_stopped_and_resumed_and_ends_with_the_best_values(
@@ -62,6 +72,29 @@ def test_a_search_is_stopped_and_resumed_and_ends_with_the_best_values(
     assert value <= min(run.data.metrics["val/ciede2000_ecf"] for run in finished)
     assert not folder.exists()
     assert not paths.model("lab").exists()
+
+
+def test_a_search_resumes_after_its_worker_and_its_command_were_killed(
+    start: Callable[..., Command], run: Callable[..., str], tables: Path
+) -> None:
+    make_place(Path(), tables, CHANGES | {"train.epochs": 12})
+    Path("try.yaml").write_text(DOMAINS)
+    command = start("tune", "lab", "--trials", 2, "--file", "try.yaml", "--workers", 1)
+    folder = Path(".resume/tune_lab")
+    wait_for(lambda: [*folder.glob("*/.resume/*/*/validation.csv")] or command.ended(), 300)
+    worker_of_training(folder).kill()
+    logs = folder.glob
+    goes_on = "goes on from iteration "
+    wait_for(lambda: any(goes_on in f.read_text() for f in logs("*/log.txt")) or command.ended())
+    assert not command.ended(), command.wait()
+    command.process.kill()
+    command.wait()
+    assert "exp run -S train.lr=" in run("tune", "lab", "--resume", "--workers", 1)
+    parent, *children = runs()
+    assert parent.info.status == "FINISHED"
+    assert len(children) == 2  # the trial that was killed twice is one run
+    assert "FINISHED" in {run.info.status for run in children}
+    assert not folder.exists()
 
 
 def test_what_cannot_be_searched_is_one_sentence(

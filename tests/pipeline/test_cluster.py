@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from cluster.conftest import _two_nodes, two_nodes
+from cluster.conftest import TwoNodes, running_cluster, two_nodes
 
-__all__ = ["_two_nodes", "two_nodes"]
+__all__ = ["two_nodes"]
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def _two_nodes() -> Iterator[TwoNodes]:
+    with running_cluster() as cluster:
+        yield cluster
 
 
 def test_dvc_takes_the_arrays_as_the_results_of_the_stage(own_project, two_nodes) -> None:

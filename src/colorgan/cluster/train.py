@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
-import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import ray
@@ -85,23 +85,34 @@ def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
     )
     problem = storage / PROBLEM
     problem.unlink(missing_ok=True)
-    # In the main thread it would take Ctrl-C for itself, and end with another code.
-    fit = ThreadPoolExecutor(1).submit(trainer.fit)
+    ended, on_interrupt = Event(), signal.getsignal(signal.SIGINT)
+    printer = Thread(target=_print_log, args=(storage / LOG, ended))
+    printer.start()
     try:
-        with (storage / LOG).open("a+") as log:
-            ended = False
-            while not ended:
-                ended = fit.done()
-                print(log.read(), end="", flush=True)
-                time.sleep(POLL_SECONDS)
-        fit.result()
+        trainer.fit()
         if problem.exists():
             raise ColorganError(problem.read_text(encoding="utf-8"))
+    except SystemExit:
+        # How Ray Train ends after Ctrl-C, when it has given its processors back: without that, the
+        # next training would wait three minutes for them.
+        raise KeyboardInterrupt from None
     except ray_train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ColorganError(f"train {space}: {reason}; the same command resumes") from None
     finally:
+        signal.signal(signal.SIGINT, on_interrupt)
+        ended.set()
+        printer.join()
         shutil.rmtree(storage, ignore_errors=True)
+
+
+def _print_log(file: Path, ended: Event) -> None:
+    """Print what the workers add to their log, until the training has ended."""
+    with file.open("a+") as log:
+        last = False
+        while not last:
+            last = ended.wait(POLL_SECONDS)
+            print(log.read(), end="", flush=True)
 
 
 def _most_processes(batch_size: int, at_most: int) -> int:
