@@ -54,6 +54,23 @@ def test_colourfulness_is_that_of_the_measure_seen_from_afar(
     assert loss(encoded, gray, truth).item() == pytest.approx(measured / 100, rel=0.02)
 
 
+def test_a_line_along_an_edge_is_no_way_to_colour() -> None:
+    """Two rows at the edge count for nothing, one within for less than the measure thinks."""
+    kind = get_space("lab")
+    input, target = torch.zeros(1, 1, 128, 128), torch.full((1, 2, 128, 128), 0.3)
+    pale = torch.zeros_like(target)
+    edge, within, everywhere = pale.clone(), pale.clone(), torch.full_like(target, 0.02)
+    edge[:, :, :2] = within[:, :, 64:65] = 0.64
+    loss = {
+        name: ColorfulnessLoss(kind)(input, x, target).item()
+        for name, x in (("pale", pale), ("edge", edge), ("within", within), ("all", everywhere))
+    }
+    assert loss["edge"] == pytest.approx(loss["pale"], abs=1e-6)
+    assert loss["all"] < loss["pale"]
+    measured = colorfulness((255 * kind.decode(input, within)).round().byte().numpy()).item()
+    assert loss["pale"] - loss["within"] < 0.6 * measured / 100
+
+
 @pytest.mark.parametrize("name", SPACES)
 def test_the_perceptual_loss_is_about_colour(name: str, real_photos: UInt8Array) -> None:
     space = get_space(name)

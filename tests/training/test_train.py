@@ -80,6 +80,33 @@ def test_the_same_seed_gives_the_same_bytes_whatever_runtime_and_logging_say(
     assert results()[f"models/lab/{WEIGHTS}"] != first[f"models/lab/{WEIGHTS}"]
 
 
+@pytest.fixture
+def trained(write_arrays: Callable[..., Path], run: Callable[..., None]) -> bytes:
+    """The weights of a training with the tiny parameters as they are."""
+    write_arrays("lab", val=0)
+    run("lab")
+    return results()[f"models/lab/{WEIGHTS}"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lab.train": {"lr": 0.1}},
+        {"lab.model": {"ngf": 3}},
+        {"model.norm": "instance"},
+        {"train.flip": False},
+        {"train.jitter": 0.2},
+        {"train.lr_schedule": "cosine"},
+    ],
+    ids=str,
+)
+def test_every_hyperparameter_tells(
+    trained: bytes, run: Callable[..., None], changes: dict[str, object]
+) -> None:
+    run("lab", changes)
+    assert results()[f"models/lab/{WEIGHTS}"] != trained
+
+
 def test_it_learns(write_arrays: Callable[..., Path], run: Callable[..., None]) -> None:
     """Photos that are all of one colour: this a network learns in a few seconds."""
     folder = write_arrays("lab")
