@@ -58,7 +58,7 @@ def colorize(
         rows = colorize_collection(source, out, model, options, workers)
     counts = sorted(Counter(row["status"] for row in rows).items())
     counted = ", ".join(f"{count:,} {status}" for status, count in counts)
-    typer.echo(f"colorize: {counted}; {out}/_colorgan/manifest lists them")
+    typer.echo(f"colorize: {counted}; _colorgan/manifest in {out} lists them")
     failed = [f"{row['input']}: {row['reason']}" for row in rows if row["status"] == "failed"]
     for sentence in failed[:SHOWN]:
         typer.echo(f"colorgan: {sentence}", err=True)

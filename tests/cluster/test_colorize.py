@@ -66,7 +66,7 @@ def test_the_results_are_those_of_the_local_command(run, locally) -> None:
     Path("in/gone.jpg").symlink_to("nowhere.jpg")
 
     said = run("colorize", "in", "out", code=1)
-    assert "colorize: 72 coloured, 3 failed, 2 left out; out/_colorgan/manifest lists" in said
+    assert "colorize: 72 coloured, 3 failed, 2 left out; _colorgan/manifest in out lists" in said
     expected = locally("in")
     assert results("out") == expected
     rows = manifest("out")

