@@ -129,7 +129,7 @@ class TrainParams(Section):
     counts all, as in the paper."""
     fake_chroma: Annotated[float, Field(gt=0, le=4)]
     """Factor on the chroma of the generated photos that the discriminator sees; 1 in the paper.
-    Without it it would tell pale pictures by their strength alone."""
+    At 1 it can recognise generated photos by their paleness alone."""
     freeze_encoder: bool
     """Keep the weights of the backbone of `encoder_unet`, and the statistics of all batch norm."""
     keep: Literal["last", "best"]
@@ -141,9 +141,9 @@ class TrainParams(Section):
     lr_d_factor: Annotated[float, Field(gt=0)]
     """Learning rate of the discriminator, as a multiple of lr; 1 in the paper."""
     lr_schedule: Literal["linear", "cosine"]
+    """How the learning rate falls towards 0; `linear` in the paper."""
     decay_start: Share
-    """How the learning rate falls towards 0, and the share of the epochs after which it begins to:
-    `linear` and 0.5 in the paper. With 1 it stays constant."""
+    """Share of the epochs after which it begins to fall; 0.5 in the paper, with 1 it stays."""
     warmup_iterations: CountOrZero
     """The first iterations, in which the learning rate rises from 0."""
     ema_decay: Fraction
@@ -220,7 +220,7 @@ class RenderParams(Section):
 
 
 class RuntimeParams(Section):
-    """How the machine is used. Only the number of devices can change a result."""
+    """How the machine is used. Results can differ with `device` and `devices` alone."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""

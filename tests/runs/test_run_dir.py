@@ -189,7 +189,7 @@ def test_results_are_put_out_again_without_training(steps, run, capsys) -> None:
     assert not [*Path().rglob("*.part"), *Path().rglob("*.old")]
     assert capsys.readouterr().out == (
         "train lab: was trained to the end already, with these parameters, data and code: its "
-        f"results are put out again (remove {folders()[0].resolve()} to train anew)\n"
+        f"results are copied again (remove {folders()[0].resolve()} to train anew)\n"
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 # Without what the stages write and DVC deletes, or every second run would be dirty.
-CODE = ("--", ".", ":(exclude)reports", ":(exclude)dvc.lock")
+PATHS = ("--", ".", ":(exclude)reports", ":(exclude)dvc.lock")
 # `git apply` at the top of the repository takes this diff, whatever the user's settings are.
 DIFF = ("-c", "diff.relative=false", "diff", "HEAD", "--no-ext-diff", "--no-textconv",
         "--no-color", "--binary", "--src-prefix=a/", "--dst-prefix=b/", "-U3")  # fmt: skip
@@ -41,8 +41,8 @@ def git_state(cwd: Path) -> tuple[str, str]:
         if place.is_file():
             shutil.copyfile(place, index)
             os.utime(index, (1, 1))
-        diff = _git(cwd, *DIFF, *CODE, index=index)
-        new = _git(cwd, "ls-files", "--others", "--exclude-standard", *CODE, index=index)
+        diff = _git(cwd, *DIFF, *PATHS, index=index)
+        new = _git(cwd, "ls-files", "--others", "--exclude-standard", *PATHS, index=index)
     diff += "".join(f"new, not in git: {name}\n" for name in new.splitlines())
     return commit, diff
 

@@ -95,7 +95,7 @@ class Training:
         if from_rank_0(self.run_dir.done.exists(), group):
             self.progress.say(
                 "was trained to the end already, with these parameters, data and code: its "
-                f"results are put out again (remove {self.run_dir.path} to train anew)"
+                f"results are copied again (remove {self.run_dir.path} to train anew)"
             )
             if group.rank == 0:
                 model = self.run_dir.model
