@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from PIL import Image, ImageCms, ImageOps
 from colorgan.color import srgb_from_linear
 
 MADE, TAKEN, ORIENTATION = 0x10F, 0x9003, 0x112
+TURNED = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
 
 
 def exif(orientation: int = 1) -> Image.Exif:
@@ -35,6 +37,23 @@ def exif(orientation: int = 1) -> Image.Exif:
     data[MADE], data[ORIENTATION] = "Leica", orientation
     data.get_ifd(0x8769)[TAKEN] = "1931:06:01 12:00:00"
     return data
+
+
+@pytest.mark.parametrize(
+    ("of", "options"),
+    [
+        ("a.jpg", {"exif": exif(6), "xmp": TURNED}),
+        ("a.webp", {"xmp": TURNED}),
+        ("a.tif", {"tiffinfo": {ORIENTATION: 6, 700: TURNED}}),
+    ],
+)
+@pytest.mark.parametrize("into", ["jpeg", "png", "webp", "tiff", "avif"])
+def test_xmp_does_not_turn_a_picture_again(
+    colorize: Colorize, of: str, options: dict[str, Any], into: str
+) -> None:
+    """Pillow and others take the orientation of XMP where EXIF has none."""
+    with Image.open(colored(colorize, draw(of, **options), "--format", into)) as after:
+        assert ImageOps.exif_transpose(after).size == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,8 @@ LAYOUT_TAGS = frozenset(
 IPTC_HEAD = b"8BIM\x04\x04\0\0"
 """What stands before IPTC records, and their length, among what Photoshop writes."""
 TIFF_HEAD = b"II*\0\x08\0\0\0"
+XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:=["']|>))\d""")
+"""The orientation in XMP, which Pillow and others read where EXIF has none."""
 
 Tags = dict[int, Any]
 
@@ -110,6 +112,8 @@ class Metadata:
             comments.append(info.get("comment", b""))
         xmp = info.get("xmp") or b""
         xmp = xmp.encode() if isinstance(xmp, str) else xmp.rstrip(b"\0")
+        if page.format == "TIFF":
+            xmp = _upright(xmp)
         exif, unkept = _exif(page)
         unkept |= {what for what, mark in MARKS for _, block in blocks if mark in block}
         if any(kind == "caBX" or (kind == "APP11" and b"jumb" in block) for kind, block in blocks):
@@ -158,13 +162,15 @@ class Metadata:
         exif = self.exif if has_dpi else self._exif_with_resolution()
         if "EXIF" not in kept:  # as it is too long for a JPEG
             exif = {tag: value for tag, value in exif.items() if tag == ORIENTATION}
+        xmp = self.xmp if "XMP" in kept and format != "PNG" else b""
         if format in UPRIGHT_ONLY:
             exif = {tag: value for tag, value in exif.items() if tag != ORIENTATION}
+            xmp = _upright(xmp)
         options = {
             "exif": exif_bytes(exif) if exif else b"",
             "dpi": self.dpi if has_dpi else None,
             "icc_profile": srgb_profile() if self.had_profile and "colour profile" in kept else b"",
-            "xmp": self.xmp if "XMP" in kept and format != "PNG" else b"",
+            "xmp": xmp,
             "comment": self.comment if "comment" in kept and format != "PNG" else b"",
             "extra": _photoshop_segment(self.iptc) if self.iptc and "IPTC" in kept else b"",
             "pnginfo": self._png_texts() if format == "PNG" else None,
@@ -284,6 +290,11 @@ def _sound(tags: Tags) -> Tags:
             exif_bytes(one)
             sound |= one
     return sound
+
+
+def _upright(xmp: bytes) -> bytes:
+    """Let an XMP packet say that the picture is upright, if it says anything of that."""
+    return XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def _resolution(info: dict[Any, Any]) -> tuple[float, float] | None:
