@@ -92,7 +92,9 @@ def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
         trainer.fit()
         if problem.exists():
             raise ColorganError(problem.read_text(encoding="utf-8"))
-    except SystemExit:
+    except SystemExit as end:
+        if end.code:  # after SIGTERM
+            raise
         # How Ray Train ends after Ctrl-C, when it has given its processors back: without that, the
         # next training would wait three minutes for them.
         raise KeyboardInterrupt from None
@@ -108,7 +110,8 @@ def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
 
 def _print_log(file: Path, ended: Event) -> None:
     """Print what the workers add to their log, until the training has ended."""
-    with file.open("a+") as log:
+    # It may be read when half of a character is written.
+    with file.open("a+", errors="replace") as log:
         last = False
         while not last:
             last = ended.wait(POLL_SECONDS)
