@@ -99,7 +99,7 @@ def project(folder: Path, n: int) -> None:
         ("source: sample", "source: parquet"),
         ("path: data/sample", "path: photos.parquet"),
         ("split_column: split", "split_column: ''"),
-        ("image_size: 128", f"image_size: {SIDE}"),
+        ("image_size: 192", f"image_size: {SIDE}"),
         ("min_side: 96", "min_side: 32"),
         ("preprocess_workers: auto", "preprocess_workers: 2"),
     ):
