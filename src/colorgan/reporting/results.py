@@ -130,7 +130,8 @@ def read_table(path: Path, remedy: str, *columns: str, space: str = "") -> pd.Da
         table = pd.read_csv(path, converters=dict.fromkeys(TEXT_COLUMNS, str))
         numbers = [name for name in table.columns if name not in TEXT_COLUMNS]
         table = table.astype(dict.fromkeys(numbers, float))
-        table[list(columns)]  # KeyError if one is missing
+        if missing := [name for name in columns if name not in table]:
+            raise KeyError(missing[0])
         if space:
             table = table[table["space"] == space].reset_index(drop=True)
             if table.empty:

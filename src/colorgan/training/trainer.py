@@ -83,7 +83,9 @@ class Trainer:
             rate = learning_rate(iteration, len(self.batches), self.step.train)
             set_learning_rate(self.step.optimizer_g, rate)
             set_learning_rate(self.step.optimizer_d, rate * self.step.train.lr_d_factor)
-            input, target = (x.to(self.runtime.device, non_blocking=True) for x in batch)
+            # Only copies to CUDA keep the source until they are done.
+            cuda = self.runtime.device.type == "cuda"
+            input, target = (x.to(self.runtime.device, non_blocking=cuda) for x in batch)
             input, target = prepare_batch(
                 self.step.space, self.step.train, (input, target), iteration, self.runtime.group
             )
