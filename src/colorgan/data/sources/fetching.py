@@ -158,9 +158,11 @@ def extract_members(archive: Path, names: Collection[str], folder: Path) -> None
     """
     try:
         with tarfile.open(archive, "r:gz") as tar:
+            # Python 3.11 has filters from 3.11.4 on; Debian's is older.
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)
             # Some archives name their members ./a/b.
-            wanted = (member for member in tar if normpath(member.name) in names)
-            tar.extractall(folder, wanted, filter="data")
+            wanted = (x for x in tar if x.isfile() and normpath(x.name) in names)
+            tar.extractall(folder, wanted)
     except (tarfile.TarError, EOFError) as error:
         raise ColorganError(f"{archive} is not a whole .tar.gz archive ({error})") from None
     if missing := [name for name in names if not (folder / name).exists()]:
