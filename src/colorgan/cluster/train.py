@@ -93,10 +93,10 @@ def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
         if problem.exists():
             raise ColorganError(problem.read_text(encoding="utf-8"))
     except SystemExit as end:
-        if end.code:  # after SIGTERM
+        if end.code == 128 + signal.SIGTERM:
             raise
-        # How Ray Train ends after Ctrl-C, when it has given its processors back: without that, the
-        # next training would wait three minutes for them.
+        # How Ray Train ends after Ctrl-C, with 0 or 1, when it has given its processors back:
+        # without that, the next training would wait three minutes for them.
         raise KeyboardInterrupt from None
     except ray_train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
