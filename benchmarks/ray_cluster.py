@@ -1,6 +1,6 @@
 """The commands on a Ray cluster against the local ones, in time, processor time and memory.
 
-    python benchmarks/ray_cluster.py              # half an hour on two idle cores
+    python benchmarks/ray_cluster.py              # ten minutes on two idle cores
 
 The cluster is a head and one more node, as processes of this machine with a core each. Claims, the
 starts not counted: colouring with two workers is at most 15% slower than the local command on the
