@@ -133,6 +133,9 @@ def colorize_collection(
         new += [row for row in rows.values() if row["reason"] == died]
     finally:
         _write(results, new)
+    # What workers that died have half-written; no worker writes any more.
+    for path in results.folder.rglob(".*.part") if results.folder else ():
+        path.unlink(missing_ok=True)
     return list(rows.values())
 
 
