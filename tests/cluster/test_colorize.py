@@ -188,5 +188,8 @@ def test_what_cannot_be_coloured_is_one_sentence(two_nodes, project, colorgan) -
     assert "--model nothing: no folder" in refused("in", "out", "--model", "nothing")
     assert "no Ray cluster at 127.0.0.1:1 (" in refused("in", "out", "--address", "127.0.0.1:1")
     assert not Path("out").exists()
+    # What only a worker finds out, as with a full disk.
+    Path("blocked/box 0/0000.jpg").mkdir(parents=True)
+    assert "blocked/box 0/0000.jpg cannot be written: " in refused("in", "blocked")
     assert colorgan("cluster", "colorize", "in", "out").code == 0
     assert "was begun with saturation 1.0, not 2.0" in refused("in", "out", "--saturation", "2")

@@ -103,6 +103,8 @@ def map_on_cluster(
         return
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
+    # The wrapped one loses its cause on the way here, and with it the sentence.
+    context.raise_original_map_exception = True
     share, there = processors()
     size = min(workers or there, len(items))
     tries = _at(ray.get_runtime_context().get_node_id(), _Tries).remote()
@@ -129,9 +131,12 @@ def map_on_cluster(
                 left = f"{speed:.1f} photos/s, {(total - done) / speed / 60:.1f} min left"
                 print(f"{title}: {done:,} of {total:,}, {left}", flush=True)
     except ray.exceptions.RayError as error:
+        # Ray's error is of the class of its cause too, but with a traceback for a text.
         cause: BaseException | None = error
-        while cause and not isinstance(cause, ColorganError):
+        while isinstance(cause, ray.exceptions.RayError):
             cause = getattr(cause, "cause", None) or cause.__cause__
+        if isinstance(cause, ColorganError):  # Ray adds lines about its options
+            cause = ColorganError(str(cause).partition("\n")[0])
         raise cause or error from None
 
 
