@@ -173,10 +173,10 @@ def test_fifty_hints_and_files_that_are_none(browser: webdriver.Chrome, address:
     assert message(browser) == "early.hints.json holds hints: add its photo first"
     drop(browser, pictures)
     wait.until(lambda b: settled(b, 2))
-    drop(browser, {"one.hints.json": json.dumps(good).encode()})
-    wait.until(lambda b: settled(b, 2) and len(dots(b)) == 50)
+    drop(browser, {"one.hints.json": json.dumps(good).encode(), "bad.json": b"{"})
+    wait.until(lambda b: len(dots(b)) == 50 and settled(b, 2))
+    assert message(browser) == "bad.json is no file of hints: it is not JSON"
     faults = {
-        "is no file of hints: it is not JSON": b"{",
         "version is 2": json.dumps(good | {"version": 2}).encode(),
         "10000 hints are too many": json.dumps(good | {"hints": [hint] * 10_000}).encode(),
         "outside of the picture": json.dumps(good | {"hints": [hint | {"x": 100}]}).encode(),

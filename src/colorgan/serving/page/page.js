@@ -41,9 +41,20 @@ function say(text, isError = false) {
   byId("message").classList.toggle("error", isError);
 }
 
+// What is wrong with a file stays while photos are coloured, until the user does something.
+let fault = "";
+for (const kind of ["pointerdown", "keydown", "drop"]) {
+  document.addEventListener(kind, () => { fault = ""; }, true);
+}
+
+function sayFault(text) {
+  fault = text;
+  say(text, true);
+}
+
 function sayState() {
   const photo = current;
-  if (!photo) return;
+  if (!photo || fault) return;
   if (photo.error) return say(`${photo.name}: ${photo.error}`, true);
   const size = photo.width ? `${photo.width}\u00a0×\u00a0${photo.height}` : "";
   const reduced = photo.reduced ? "shown smaller; the download has the full size" : "";
@@ -304,7 +315,7 @@ async function download(wanted) {
   }
   if (wanted.length > 1 && files.length) save(await zip(files), "coloured.zip");
   else files.forEach(({ blob, name }) => save(blob, name));
-  if (failures.length) say(`Not in the download: ${failures.join("; ")}`, true);
+  if (failures.length) sayFault(`Not in the download: ${failures.join("; ")}`);
   else sayState();
 }
 
@@ -319,7 +330,7 @@ function saveHints() {
 // The server judges the file, as the command would.
 async function loadHints(content, name) {
   const photo = photos.find((one) => hintsName(one) === name) || current;
-  if (!photo) return say(`${name} holds hints: add its photo first`, true);
+  if (!photo) return sayFault(`${name} holds hints: add its photo first`);
   try {
     const told = JSON.parse(await content.text());
     await ask(photo, `preview?${new URLSearchParams({ name })}`, () => ({ ...settings(), ...told }), say);
@@ -333,7 +344,7 @@ async function loadHints(content, name) {
     change(photo, hints, "");
   } catch (error) {
     const why = error instanceof SyntaxError ? `${name} is no file of hints: it is not JSON` : error.message;
-    say(why.startsWith(name) ? why : `${name}: ${why}`, true);
+    sayFault(why.startsWith(name) ? why : `${name}: ${why}`);
   }
 }
 
