@@ -107,19 +107,10 @@ def test_the_table_is_true(colorize: Colorize, kind: str, into: str) -> None:
         )
 
 
-def test_what_a_file_has_twice_stays(colorize: Colorize) -> None:
+def test_each_comment_of_a_jpeg_stays(colorize: Colorize) -> None:
     draw("a.jpg", comment=b"box 7", extra=b"\xff\xfe\0\x07box 8")
     assert colorize("a.jpg", "-o", "out/b.jpg").code == 0
     assert metadata(Path("out/b.jpg")).comment == b"box 8\nbox 7"
-    texts = PngImagePlugin.PngInfo()
-    for name, text in (("Title", "Oma"), ("Comment", "7"), ("Title", "Opa"), ("Comment", "8")):
-        texts.add_text(name, text, zip=text == "Opa")
-    draw("c.png", pnginfo=texts)
-    said = colorize("c.png", "-o", "out")
-    assert said.out == "colorize: 1 coloured, in out\n"
-    after = metadata(Path("out/c.png"))
-    assert after.text == (("Title", "Oma"), ("Title", "Opa"))
-    assert after.comment == b"7\n8"
 
 
 def box(kind: bytes, content: bytes) -> bytes:
@@ -147,9 +138,8 @@ JPEG_PARTS = {
         0xE1, b'http://ns.adobe.com/xap/1.0/\0<rdf:Description hdrgm:Version="1.0"/>'
     ),
 }
-PNG_CREDENTIALS = (
-    struct.pack(">L", 6) + b"caBXclaims" + struct.pack(">L", zlib.crc32(b"caBXclaims"))
-)
+CABX = b"caBX" + STORE
+PNG_CREDENTIALS = struct.pack(">L", len(STORE)) + CABX + struct.pack(">L", zlib.crc32(CABX))
 OTHER_PARTS = {
     ("a.png", "content credentials"): lambda png: png[:33] + PNG_CREDENTIALS + png[33:],
     ("a.webp", "content credentials"): lambda webp: webp + b"C2PA" + struct.pack("<L", 99) + STORE,
@@ -208,7 +198,7 @@ def test_exif_stays_whatever_the_formats(colorize: Colorize) -> None:
     """With a maker's note, the place and, in an AVIF, the caption though it is turned."""
     tags = {
         270: CAPTIONS["UTF-8"], 274: 6, 40091: b"a\0b\0", 34853: {1: "N", 2: PLACE},
-        34665: {37500: b"Leica\0" + bytes(range(200)), 37380: -0.5, 40965: {1: "R98"}},
+        34665: {37500: b"Leica\0" + bytes(range(200)), 37380: -0.5},
     }  # fmt: skip
     draw("a.jpg", exif=exif_bytes(tags))
     for suffix in ("png", "tif", "webp", "avif", "jpg"):
@@ -217,9 +207,7 @@ def test_exif_stays_whatever_the_formats(colorize: Colorize) -> None:
         assert {tag: after.exif[tag] for tag in (270, 40091, 34853)} == {
             tag: tags[tag] for tag in (270, 40091, 34853)
         }
-        inside = after.exif[34665]
-        assert (inside[37500], inside[37380]) == (tags[34665][37500], -0.5)
-        assert inside.get(40965) == (None if suffix == "tif" else {1: "R98"})
+        assert after.exif[34665] == tags[34665]
         with Image.open(f"out/a.{suffix}") as image:
             assert ImageOps.exif_transpose(image).size == (40, 56)
 

@@ -96,12 +96,9 @@ def with_hints(metadata: Metadata, hints: Sequence[Hint], size: tuple[int, int])
     xmp = IN_XMP.sub(b"", metadata.xmp)
     if not hints:
         return replace(metadata, xmp=xmp)
-    before, end, after = (xmp or PACKET).rpartition(b"</rdf:RDF>")
-    if not end:
-        warnings = filter(
-            None, (metadata.warning, "its XMP is damaged, so the hints are not in it")
-        )
-        return replace(metadata, warning="; ".join(warnings))
+    # What is damaged stays, and a packet follows it.
+    packets = xmp if b"</rdf:RDF>" in xmp else xmp + PACKET
+    before, end, after = packets.rpartition(b"</rdf:RDF>")
     content = html.escape(hints_as_json(hints, *size), quote=False)
     return replace(metadata, xmp=before + PROPERTY % content.encode() + end + after)
 

@@ -19,7 +19,7 @@ from colorgan import paths
 from colorgan.config import SPACES, Section, first_problem
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import MAX_SATURATION, ColoredFile, Colorizer
-from colorgan.inference.formats import SUFFIX_OF, WRITTEN_AS, jpeg, pages
+from colorgan.inference.formats import LONGEST_SIDE, SUFFIX_OF, WRITTEN_AS, jpeg, pages
 from colorgan.inference.hint_files import parse_hints
 from colorgan.inference.hints import Hint
 from colorgan.inference.image import Picture, uint8
@@ -36,8 +36,6 @@ LONGEST_NAME = 255
 RUNS_SHOWN = 30
 EXAMPLES = 12
 RUN = "runs:/"
-JPEG_SIDE = 65_500
-"""Pixels that a side of a JPEG can have."""
 
 
 class Asked(Section, extra="ignore"):
@@ -85,11 +83,8 @@ class Photo:
     prepared: dict[str, PreparedInput] = field(default_factory=dict)
 
     def n_bytes(self) -> int:
-        """Return the memory it takes."""
-        arrays = [self.preview.pixels]
-        for one in list(self.prepared.values()):
-            arrays += [one.small, one.input]
-        return len(self.content) + sum(array.nbytes for array in arrays)
+        """Return the memory it takes, but for what is prepared, which is small."""
+        return len(self.content) + self.preview.pixels.nbytes
 
 
 class ColorizeService:
@@ -130,7 +125,7 @@ class ColorizeService:
         picture, metadata = next(pages(content))
         image = Image.fromarray(uint8(picture.pixels))
         longest = (PREVIEW_PIXELS * max(image.size) / min(image.size)) ** 0.5
-        image.thumbnail((min(longest, JPEG_SIDE),) * 2, Image.Resampling.BOX)
+        image.thumbnail((min(longest, LONGEST_SIDE["JPEG"]),) * 2, Image.Resampling.BOX)
         preview = Picture(np.asarray(image))
         notes = metadata.notes(WRITTEN_AS.get(metadata.format, metadata.format))
         prepared = {self._first: self._load("").prepare(picture)}
@@ -138,10 +133,9 @@ class ColorizeService:
         id = secrets.token_hex(8)
         with self._lock:
             self.photos[id] = photo
-            n_bytes = {id: one.n_bytes() for id, one in self.photos.items()}
-            while len(n_bytes) > 1 and sum(n_bytes.values()) > BYTES_KEPT:
-                oldest = next(iter(n_bytes))
-                del n_bytes[oldest], self.photos[oldest]
+            n_bytes = sum(one.n_bytes() for one in self.photos.values())
+            while len(self.photos) > 1 and n_bytes > BYTES_KEPT:
+                n_bytes -= self.photos.pop(next(iter(self.photos))).n_bytes()
         return id, photo
 
     def before(self, photo: Photo) -> bytes:

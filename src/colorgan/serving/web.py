@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import ipaddress
 import json
-import math
 import os
 import re
 import socket
@@ -32,14 +30,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from colorgan.data.decode import UnreadablePhoto, read_head
-from colorgan.errors import ColorganError
+from colorgan.data.decode import UnreadablePhoto
+from colorgan.errors import ColorganError, describe
 from colorgan.serving.choices import lightness_at, wheel
 from colorgan.serving.service import Asked, ColorizeService, Photo, examples, gray_jpeg
 
 PAGE = Path(__file__).parent / "page"
-SMALL = 2_000_000
-"""Pixels of a photo that does not wait for larger ones."""
+SMALL = 1_000_000
+"""Bytes of a photo that does not wait for larger ones."""
 WAITING = 8
 """Photos that may wait, of either kind."""
 UPLOADS_KEPT = 4
@@ -132,7 +130,7 @@ class Handlers:
             headers = {"Content-Disposition": disposition, "Colorgan-Notes": notes}
             return Response(file.content, 200, headers, f"image/{file.format.lower()}")
 
-        small = kind != "file" or math.prod(photo.size) <= SMALL
+        small = kind != "file" or len(photo.content) <= SMALL
         return await self._received(request, answer, small)
 
     def _photo(self, request: Request) -> Photo:
@@ -144,13 +142,16 @@ class Handlers:
     async def _received(
         self, request: Request, answer: Callable[[bytes], Response], small: bool | None = None
     ) -> Response:
-        """Receive the request's body and answer to it in turn; by `small` it has its queue."""
+        """Receive the request's body and answer to it in turn, in the queue for `small` photos.
+
+        By default the size of the body decides.
+        """
         content = bytearray()
         try:
             async with asyncio.timeout(SECONDS_TO_SEND):
                 await self._receive(request, content)
             if small is None:
-                small = await run_sync(_is_small, content)
+                small = len(content) <= SMALL
             return await self._in_turn(request, partial(answer, bytes(content)), small)
         except TimeoutError:
             raise HTTPException(408, f"the upload took over {SECONDS_TO_SEND} seconds") from None
@@ -209,10 +210,8 @@ def _or_sentence(answer: Callable[[], Response]) -> Response:
         return answer()
     except UnreadablePhoto as error:
         return _error(415, str(error))
-    except MemoryError:
-        return _error(400, "too large for the memory of this machine")
-    except (ColorganError, ValueError) as error:
-        return _error(400, str(error))
+    except (ColorganError, ValueError, MemoryError) as error:
+        return _error(400, describe(error))
     except Exception as error:
         return _error(500, f"it cannot be coloured: {type(error).__name__}: {error}")
 
@@ -286,19 +285,10 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, dualstack_ipv6=every)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
         raise ColorganError(
-            f"--host {host} --port {port}: {reason}; --host should be a name or address of this "
-            "machine, and --port one that is free"
+            f"--host {host} --port {port}: {describe(error)}; --host should be a name or address "
+            "of this machine, and --port one that is free"
         ) from None
-
-
-def _is_small(content: bytearray) -> bool:
-    try:
-        return read_head(io.BytesIO(content))[1] <= SMALL
-    except Exception:
-        # What cannot be opened may be anything.
-        return False
 
 
 def _is_foreign(headers: Headers, host: str) -> bool:
