@@ -53,15 +53,9 @@ def params(make_params: Callable[..., Params]) -> Params:
 
 
 @pytest.fixture
-def untaught(project: Path, params: Params) -> Path:
+def model(project: Path, params: Params) -> Path:
+    """A network that has not learnt what hints are."""
     return save_hinted(Path("hinted"), "lab", params)
-
-
-@pytest.fixture
-def colorize(untaught: Path, colorgan: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *arguments: colorgan(
-        "colorize", *map(str, arguments), "--model", str(untaught), "--device", "cpu"
-    )
 
 
 @pytest.fixture
@@ -104,14 +98,14 @@ def test_a_place_has_the_colour_that_was_asked(
 
 @pytest.mark.parametrize("size", [(4, 5), (12, 9), (900, 60)])
 def test_small_and_long_pictures_keep_hints_too(
-    untaught: Path, photo: Image.Image, size: tuple[int, int]
+    model: Path, photo: Image.Image, size: tuple[int, int]
 ) -> None:
     """A pixel may be many of the network's copy, or several pixels one of it."""
     gray = np.asarray(photo.convert("L").resize(size))
     width, height = size
     hints = [Hint(0, 0, GREEN), Hint(width - 1, height - 1, "navy")]
     hints.append(Hint(width // 2, height // 2, "brown"))
-    colored = Colorizer.load(untaught, "cpu").colorize(gray, hints=hints)
+    colored = Colorizer.load(model, "cpu").colorize(gray, hints=hints)
     for hint in hints:
         assert off(gray, colored, hint) < 3
 
@@ -119,14 +113,14 @@ def test_small_and_long_pictures_keep_hints_too(
 @pytest.mark.parametrize("orientation", [1, 5, 6, 8])
 @pytest.mark.parametrize("wide", [0, 25])
 def test_the_place_is_that_of_the_picture_as_seen(
-    untaught: Path, photo: Image.Image, orientation: int, wide: int
+    model: Path, photo: Image.Image, orientation: int, wide: int
 ) -> None:
     seen = np.pad(np.asarray(photo), ((wide, wide), (wide, wide), (0, 0)), constant_values=250)
     exif = Image.Exif()
     exif[274] = orientation
     lying = encoded(Image.fromarray(turn_back(seen, orientation)), "PNG", exif=exif)
     height, width = seen.shape[:2]
-    colorizer = Colorizer.load(untaught, "cpu")
+    colorizer = Colorizer.load(model, "cpu")
     hint = Hint(wide + 230, wide + 30, "red")
     for same in (hint, Hint((wide + 230.5) / width, (wide + 30.5) / height, "red")):
         done = colorizer.colorize_bytes(lying, saturation=0, hints=[same])
@@ -138,8 +132,8 @@ def test_the_place_is_that_of_the_picture_as_seen(
             colorizer.colorize_bytes(lying, hints=[Hint(3, 9, "red")])
 
 
-def test_the_network_is_given_the_hint_at_its_place(untaught: Path, photo: Image.Image) -> None:
-    prepared = Colorizer.load(untaught, "cpu").prepare(Picture(np.asarray(photo)))
+def test_the_network_is_given_the_hint_at_its_place(model: Path, photo: Image.Image) -> None:
+    prepared = Colorizer.load(model, "cpu").prepare(Picture(np.asarray(photo)))
     prepared = prepared.with_hints([Hint(230, 30, "red")])
     mask = prepared.hint_input(prepared.hint_places())[2]
     height, width = prepared.small.shape[:2]
@@ -314,9 +308,9 @@ def test_a_model_without_hints_says_so(
 
 
 def test_bytes_keep_the_hints_also_beside_an_xmp_that_is_damaged(
-    untaught: Path, photo: Image.Image
+    model: Path, photo: Image.Image
 ) -> None:
-    colorizer, hints = Colorizer.load(untaught, "cpu"), [Hint(1, 2, "red")]
+    colorizer, hints = Colorizer.load(model, "cpu"), [Hint(1, 2, "red")]
     done = colorizer.colorize_bytes(encoded(photo, "PNG"), hints=hints)
     assert len(IN_XMP.findall(done.content)) == 1
     again = colorizer.colorize_bytes(done.content, hints=hints)

@@ -184,13 +184,10 @@ def test_what_no_format_keeps_is_said(
         assert not Metadata.from_page(pages[0], content).unkept - {"embedded pictures"}
 
 
-@pytest.mark.parametrize("kind", ["aux", "depth_images"])
-def test_a_gain_map_and_a_map_of_depth_of_heic_are_said(project: Path, kind: str) -> None:
+def test_the_gain_map_of_a_heic_is_said(project: Path) -> None:
     content = draw("a.jpg").read_bytes()
     with opened(content) as pages:
-        pages[0].info[kind] = {
-            "urn:com:apple:photo:2020:aux:hdrgainmap": [1]
-        }  # as pillow-heif says
+        pages[0].info["aux"] = {"urn:com:apple:photo:2020:aux:hdrgainmap": [1]}  # as pillow-heif
         assert Metadata.from_page(pages[0], content).lost("JPEG") == ["embedded pictures"]
 
 
@@ -321,15 +318,8 @@ def test_of_several_frames_the_first_is_coloured(
 
 
 def test_damage_that_leaves_the_picture_whole_is_said(colorize: Colorize) -> None:
-    Path("scans").mkdir()
-    texts = PngImagePlugin.PngInfo()
-    texts.add_text("Title", "Oma")
-    png = encoded(Image.fromarray(gray()), "PNG", pnginfo=texts)
-    Path("scans/end.jpg").write_bytes(encoded(Image.fromarray(gray()), "JPEG")[:-2])
-    Path("scans/text.png").write_bytes(png.replace(b"Oma", b"Opa"))
-    said = colorize("scans", "-o", "out")
+    Path("a.jpg").write_bytes(encoded(Image.fromarray(gray()), "JPEG")[:-2])
+    said = colorize("a.jpg", "-o", "out")
     assert (said.code, said.err) == (0, "")
-    for name, damage in (("end.jpg", "its end is missing"), ("text.png", "its chunk tEXt is brok")):
-        assert f"colorize: scans/{name}: damaged: {damage}" in said.out
-    assert said.out.count("; coloured all the same\n") == 2
-    assert names_in("out") == ["end.jpg", "text.png"]
+    assert "colorize: a.jpg: damaged: its end is missing; coloured all the same\n" in said.out
+    assert names_in("out") == ["a.jpg"]

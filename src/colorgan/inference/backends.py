@@ -29,12 +29,8 @@ INPUT, HINTS, OUTPUT, FEATURES = "input", "hints", "output", "features"
 class Network(ABC):
     """A trained generator, whatever runs it.
 
-    Attributes:
-        space: RGB or LAB.
-        image_size: side in pixels of the photos it was trained on.
-        multiple: what both sides of its input must be multiples of.
-        name: its name in messages.
-        takes_hints: whether it takes colour hints.
+    It was trained on photos of `image_size` pixels a side; both sides of its input must be
+    multiples of `multiple`. `name` is that in messages.
     """
 
     space: Space
@@ -44,20 +40,13 @@ class Network(ABC):
     takes_hints: bool
 
     def predict(self, input: FloatArray) -> FloatArray:
-        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`.
-
-        Raises:
-            ColorganError: it cannot, as its weights are damaged or of something else.
-        """
+        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`; ColorganError if not."""
         return self._checked(input, self._run(input, None)[0])
 
     def predict_hinted(self, input: FloatArray, hints: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return outputs with colour hints, and features of the pictures `(N, K, h, w)`.
 
         `hints` `(N, 3, H, W)` are ab / 110 and a mask of the pixels whose colour is given.
-
-        Raises:
-            ColorganError: as `predict`, or it takes no hints.
         """
         if not self.takes_hints:
             raise ColorganError(
@@ -113,12 +102,7 @@ class TorchNetwork(Network):
 
 
 class OnnxNetwork(Network):
-    """A generator that ONNX Runtime runs on the CPU.
-
-    Raises:
-        ColorganError: the file does not exist, is not ONNX, was not written by `colorgan export`,
-            or does not colour.
-    """
+    """A generator that ONNX Runtime runs on the CPU; ColorganError if `path` holds none."""
 
     def __init__(self, path: Path, name: str = "", threads: int = 0) -> None:
         self.name = name or str(path)
@@ -193,9 +177,6 @@ def load_model(name: str, device: str = "auto") -> Model:
             config.json, the name or `runs:/ID` of an MLflow training run, or
             `models:/colorgan-lab@champion` of MLflow's registry.
         device: `auto`, `cpu`, `cuda` or `mps`.
-
-    Raises:
-        ColorganError: there is no such model, or it cannot be read.
     """
     from colorgan.model import Model
     from colorgan.runs.runtime import choose_device

@@ -33,12 +33,7 @@ P = TypeVar("P", Image.Image, npt.NDArray[Any])
 
 @dataclass(frozen=True)
 class ColoredFile:
-    """A coloured picture as a file.
-
-    Attributes:
-        content: the bytes of the file.
-        notes: what should be said of it, such as damage or pictures left out.
-    """
+    """A coloured picture as a file; `notes` are what should be said of it, such as damage."""
 
     format: str
     content: bytes

@@ -99,7 +99,6 @@ def colorize_files(
     A batch is read in threads, goes through the network, and is written in threads. One picture
     that fails does not stop the others. SIGTERM and Ctrl-C end the run within seconds, with an
     outcome; threads may then still be running, but write nothing more.
-    The console shows the progress if it is a terminal.
 
     Raises:
         ColorganError: as `plan_files`, which says what `inputs` and `out` may be; or there are

@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import PositiveInt, ValidationError
 
 from colorgan.config import Section, first_problem
 from colorgan.data.decode import UnreadablePhoto, opened
@@ -32,15 +32,13 @@ PROPERTY = (
 )
 IN_XMP = re.compile(PROPERTY.replace(b"%b", b"(.*?)"), re.DOTALL)
 
-Length = Annotated[int, Field(ge=1)]
-
 
 class _HintFile(Section, extra="ignore"):
     """The JSON: places are as in `Hint`, pixels those of a picture of this width and height."""
 
     version: Literal[1]
-    width: Length
-    height: Length
+    width: PositiveInt
+    height: PositiveInt
     hints: list[Hint]
 
 
@@ -53,9 +51,6 @@ def read_hints(path: Path) -> list[Hint]:
     """Read the hints of a JSON file, or those that a coloured picture was made with.
 
     Their places are fractions, so that they fit the same picture at another resolution.
-
-    Raises:
-        ColorganError: the file has no hints, or is of another version, or a hint is none.
     """
     if path.is_fifo():
         raise ColorganError(f"{path} is no file of hints, but a pipe")

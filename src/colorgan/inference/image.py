@@ -76,10 +76,7 @@ class Picture:
     @classmethod
     def from_array(cls, array: npt.NDArray[Any]) -> Picture:
         """Convert gray `(H, W)` or `(H, W, 1)`, RGB `(H, W, 3)`, or either with alpha (2, 4).
-
-        Raises:
-            ColorganError: the shape is another one, a side is 0, or the values are not uint8,
-                uint16, bool, or floating point in 0..1.
+        The values are uint8, uint16, bool, or floating point in 0..1.
         """
         channels = array.shape[2] if array.ndim == 3 else 1
         if array.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or not array.size:

@@ -42,7 +42,7 @@ MARKS = (
     ("XMP of GIF", b"XMP DataXMP"),
     ("IPTC of JPEG 2000", bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")),
 )
-"""Bytes by which such a kind is found. Not in formats whose pixels take most of the file."""
+"""Bytes by which such a kind is found."""
 LOST_TAGS = {37724: PHOTOSHOP_DATA, 52545: CREDENTIALS}
 PHOTOSHOP_READ = {0x3ED, 0x404, 0x409, 0x40C, 0x40F, 0x422, 0x423, 0x424, 0x425}
 """Photoshop's resolution, IPTC, thumbnails, colour profile, EXIF and XMP, which stand elsewhere."""
@@ -74,11 +74,8 @@ class Metadata:
         exif: EXIF tags, those of SUB_IFDS in dictionaries of their own, without tags of the pixel
             layout and without the (gray) thumbnail; texts that are not ASCII as bytes.
         dpi: horizontal and vertical resolution.
-        xmp: XMP packet.
-        iptc: IPTC records.
         comment: comments of a JPEG, a line each, that of a GIF, or the text `Comment` of a PNG.
         text: further texts of a PNG by their names.
-        had_profile: whether an ICC profile was embedded.
         unkept: kinds of metadata that no format keeps.
         n_pages: pages of a TIFF that follow.
         n_left: further pictures of another file.
@@ -101,22 +98,23 @@ class Metadata:
     @classmethod
     def from_page(cls, page: Page, content: bytes, n_pages: int = 0) -> Metadata:
         """Read the metadata of a decoded page of a file, which `n_pages` more follow."""
-        info, photoshop = page.info, _photoshop(page.info)
-        named = info.items() if page.format == "PNG" else ()
-        texts = {name: text for name, text in named if isinstance(text, str)}
-        comment = texts.get("Comment", "").encode()
-        if page.format == "GIF":
-            comment = info.get("comment", b"")
-        elif page.format in ("JPEG", "MPO"):  # it may have several
+        info, photoshop, texts, blocks = page.info, _photoshop(page.info), {}, [content]
+        comment = info.get("comment", b"") if page.format == "GIF" else b""
+        if page.format in ("JPEG", "MPO"):
             segments = JpegImagePlugin.JpegImageFile(io.BytesIO(content)).applist
-            comment = b"\n".join(segment for kind, segment in segments if kind == "COM")
+            blocks = [block for _, block in segments]
+            comment = b"\n".join(block for kind, block in segments if kind == "COM")
+        elif page.format == "PNG":
+            texts = {name: text for name, text in info.items() if isinstance(text, str)}
+            comment = texts.get("Comment", "").encode()
+        elif page.format in ("TIFF", "BMP", "PPM"):  # whose pixels take most of the file
+            blocks = []
         xmp = info.get("xmp") or b""
         xmp = xmp.encode() if isinstance(xmp, str) else xmp.rstrip(b"\0")
         if page.format == "TIFF":
             xmp = _upright(xmp)
         exif, unkept = _exif(page)
-        if page.format not in ("TIFF", "BMP", "PPM"):
-            unkept |= {kind for kind, mark in MARKS if mark in content}
+        unkept |= {kind for kind, mark in MARKS for block in blocks if mark in block}
         if not photoshop.keys() <= PHOTOSHOP_READ:
             unkept.add(PHOTOSHOP_DATA)
         if page.format == "MPO" or info.get("aux") or info.get("depth_images"):

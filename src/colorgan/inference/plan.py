@@ -56,11 +56,8 @@ def plan_files(
     Folders keep their structure below `out`, and so does what a pattern finds. If `out` lies in a
     searched folder, the files in it are not inputs.
 
-    Args:
-        inputs: files, folders and patterns.
-        out: a folder, which is created; for a single file it may be a file name.
-        format: of SUFFIX_OF; empty keeps that of each picture.
-        comparison: what to write beside each picture, if anything.
+    `out` is a folder, which is created; for a single file it may be a file name. `format` is of
+    SUFFIX_OF; empty keeps that of each picture.
 
     Raises:
         ColorganError: nothing can be written to `out`, or its suffix does not fit.

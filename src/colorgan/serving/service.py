@@ -68,8 +68,6 @@ class Photo:
 
     Attributes:
         content: the file.
-        name: its name.
-        size: width and height.
         preview: the photo in 8 bits, of at most PREVIEW_PIXELS.
         notes: what should be said of it, such as damage or pictures left out.
         prepared: what does not depend on hints, by model.
