@@ -178,15 +178,7 @@ def test_the_preview_has_the_colours_and_the_border_of_the_file(
     exif[274] = orientation
     told = send(address, bordered("JPEG", exif=exif))[1]
     assert told["reduced"]
-    width, height = told["width"], told["height"]
-    assert (width > height) == (orientation == 1)
-    taken = []
-    for y in range(42, 49):
-        hints = [{"x": width // 2, "y": y, "colour": "#a0308c"}]
-        codes = {color(address, told, kind, hints=hints)[0] for kind in ("preview", "file")}
-        assert len(codes) == 1, y
-        taken += [y] * (codes == {200})
-    assert 0 < len(taken) < 7
+    assert (told["width"] > told["height"]) == (orientation == 1)
     hints = [{"x": 0.5, "y": 0.3, "colour": "#a0308c"}]
     pictures = []
     for kind in ("preview", "file"):
