@@ -146,35 +146,8 @@ class Handlers:
 
         By default the size of the body decides.
         """
-        content = bytearray()
         try:
-            async with asyncio.timeout(SECONDS_TO_SEND):
-                await self._receive(request, content)
-            if small is None:
-                small = len(content) <= SMALL
-            return await self._in_turn(request, partial(answer, bytes(content)), small)
-        except TimeoutError:
-            raise HTTPException(408, f"the upload took over {SECONDS_TO_SEND} seconds") from None
-        except ClientDisconnect:
-            return Response(status_code=400)
-        finally:
-            self._bytes_held -= len(content)
-
-    async def _receive(self, request: Request, content: bytearray) -> None:
-        """Append the request's body to `content`, and refuse it as soon as it is too large."""
-        try:
-            if request.headers.get("content-type", "").startswith("multipart/"):
-                raise HTTPException(415, "the body should be the photo alone, not a form")
-            too_large = HTTPException(413, f"the file is larger than {self._max_bytes / 1e6:g} MB")
-            if int(request.headers.get("content-length", 0)) > self._max_bytes:
-                raise too_large
-            async for chunk in request.stream():
-                content += chunk
-                self._bytes_held += len(chunk)
-                if len(content) > self._max_bytes:
-                    raise too_large
-                if self._bytes_held > UPLOADS_KEPT * self._max_bytes:
-                    raise HTTPException(503, "too many uploads at once; try again", RETRY_AFTER)
+            length = self._length(request)
         except HTTPException:
             # Many senders do not see an answer that comes while they send.
             with contextlib.suppress(TimeoutError):
@@ -182,6 +155,31 @@ class Handlers:
                     while (await request.receive()).get("more_body"):
                         pass
             raise
+        self._bytes_held += length
+        try:
+            async with asyncio.timeout(SECONDS_TO_SEND):
+                content = await request.body()
+            if small is None:
+                small = length <= SMALL
+            return await self._in_turn(request, partial(answer, content), small)
+        except TimeoutError:
+            raise HTTPException(408, f"the upload took over {SECONDS_TO_SEND} seconds") from None
+        except ClientDisconnect:
+            return Response(status_code=400)
+        finally:
+            self._bytes_held -= length
+
+    def _length(self, request: Request) -> int:
+        """Return the length of a request's body, or refuse it."""
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            raise HTTPException(415, "the body should be the photo alone, not a form")
+        if (length := request.headers.get("content-length")) is None:
+            raise HTTPException(411, "the request should say its Content-Length")
+        if int(length) > self._max_bytes:
+            raise HTTPException(413, f"the file is larger than {self._max_bytes / 1e6:g} MB")
+        if self._bytes_held + int(length) > UPLOADS_KEPT * self._max_bytes:
+            raise HTTPException(503, "too many uploads at once; try again", RETRY_AFTER)
+        return int(length)
 
     async def _in_turn(
         self, request: Request, answer: Callable[[], Response], small: bool
