@@ -76,7 +76,7 @@ class Picture:
     @classmethod
     def from_array(cls, array: npt.NDArray[Any]) -> Picture:
         """Convert gray `(H, W)` or `(H, W, 1)`, RGB `(H, W, 3)`, or either with alpha (2, 4).
-        The values are uint8, uint16, bool, or floating point in 0..1.
+        The values are uint8, uint16, or floating point in 0..1.
         """
         channels = array.shape[2] if array.ndim == 3 else 1
         if array.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or not array.size:
@@ -85,14 +85,12 @@ class Picture:
                 "(H, W, C) with 1 to 4 channels and at least one pixel"
             )
         array = array.reshape(*array.shape[:2], channels)
-        if array.dtype == np.bool_:
-            array = array * np.uint8(255)
-        elif array.dtype == np.uint16 or np.issubdtype(array.dtype, np.floating):
+        if array.dtype == np.uint16 or np.issubdtype(array.dtype, np.floating):
             array = _unit(array)
         elif array.dtype != np.uint8:
             raise ColorganError(
-                f"an array of {array.dtype} is no picture; it should be uint8, uint16, bool, or "
-                "floating point in 0..1"
+                f"an array of {array.dtype} is no picture; it should be uint8, uint16, or floating "
+                "point in 0..1"
             )
         alpha = uint8(array[..., -1]) if channels in (2, 4) else None
         return cls(uint8(array[..., :3]) if channels >= 3 else array[..., 0], alpha)
