@@ -23,7 +23,7 @@ from colorgan.data.decode import opened
 from colorgan.errors import ColorganError
 from colorgan.inference.backends import OnnxNetwork, load_network
 from colorgan.inference.export import export
-from colorgan.inference.hint_files import IN_XMP, hints_as_json, parse_hints, read_hints
+from colorgan.inference.hint_files import IN_XMP, HintFile, hints_as_json, read_hints
 from colorgan.inference.hints import MOST_HINTS
 from colorgan.inference.image import Picture, turn_back
 from colorgan.inference.metadata import Metadata
@@ -174,9 +174,9 @@ FILE = {"version": 1, "width": 30, "height": 20, "hints": [{"x": 3, "y": 0.5, "c
 
 
 def test_a_file_has_places_in_pixels_or_fractions() -> None:
-    assert parse_hints(json.dumps(FILE).encode(), "f") == [Hint(3.5 / 30, 0.5, "red")]
+    assert HintFile.parse(json.dumps(FILE).encode(), "f").hints == [Hint(3.5 / 30, 0.5, "red")]
     hints = [Hint(7, 19, (10.5, -3.0)), Hint(0.25, 1.0, GREEN)]
-    again = parse_hints(hints_as_json(hints, 30, 20).encode(), "f")
+    again = HintFile.parse(hints_as_json(hints, 30, 20).encode(), "f").hints
     assert [one.colour for one in again] == [(10.5, -3.0), GREEN]
     np.testing.assert_allclose(
         [one.fractions(60, 40) for one in again], [(0.25, 0.975), (0.25, 1)], atol=1e-6
@@ -200,7 +200,7 @@ def test_a_file_has_places_in_pixels_or_fractions() -> None:
 )
 def test_a_file_of_another_kind_is_refused(content: Any, sentence: str) -> None:
     with pytest.raises(ColorganError) as refusal:
-        parse_hints(
+        HintFile.parse(
             content.encode() if isinstance(content, str) else json.dumps(content).encode(), "f"
         )
     assert str(refusal.value).startswith(sentence)

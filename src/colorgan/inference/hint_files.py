@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import PositiveInt, ValidationError
 
@@ -33,13 +33,28 @@ PROPERTY = (
 IN_XMP = re.compile(PROPERTY.replace(b"%b", b"(.*?)"), re.DOTALL)
 
 
-class _HintFile(Section, extra="ignore"):
+class HintFile(Section, extra="ignore"):
     """The JSON: places are as in `Hint`, pixels those of a picture of this width and height."""
 
     version: Literal[1]
     width: PositiveInt
     height: PositiveInt
     hints: list[Hint]
+
+    @classmethod
+    def parse(cls, content: bytes, name: str) -> Self:
+        """Read JSON, which messages call `name`; the places become fractions."""
+        try:
+            told = cls.model_validate_json(content)
+            size = told.width, told.height
+            hints = [Hint(*hint.fractions(*size), hint.colour) for hint in told.hints]
+            return told.model_copy(update={"hints": hints})
+        except ValidationError as error:
+            kind = error.errors()[0]["type"]
+            why = "it is not JSON" if kind == "json_invalid" else first_problem(error)
+            raise ColorganError(f"{name} is no file of hints: {why}") from None
+        except ColorganError as error:
+            raise ColorganError(f"{name}: {error}") from None
 
 
 def beside(picture: Path) -> Path:
@@ -57,21 +72,7 @@ def read_hints(path: Path) -> list[Hint]:
     content = path.read_bytes()
     if not content.lstrip().startswith(b"{") and path.suffix != ".json":
         content = _of_result(content, path)
-    return parse_hints(content, str(path))
-
-
-def parse_hints(content: bytes, name: str) -> list[Hint]:
-    """Read hints from the JSON of a hints file, which messages call `name`."""
-    try:
-        told = _HintFile.model_validate_json(content)
-        size = told.width, told.height
-        return [Hint(*hint.fractions(*size), hint.colour) for hint in told.hints]
-    except ValidationError as error:
-        kind = error.errors()[0]["type"]
-        why = "it is not JSON" if kind == "json_invalid" else first_problem(error)
-        raise ColorganError(f"{name} is no file of hints: {why}") from None
-    except ColorganError as error:
-        raise ColorganError(f"{name}: {error}") from None
+    return HintFile.parse(content, str(path)).hints
 
 
 def hints_as_json(hints: Sequence[Hint], width: int, height: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -13,15 +12,14 @@ from typing import Annotated
 
 import numpy as np
 from PIL import Image
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from colorgan import paths
-from colorgan.config import SPACES, Section, first_problem
+from colorgan.config import SPACES
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import MAX_SATURATION, ColoredFile, Colorizer
 from colorgan.inference.formats import LONGEST_SIDE, SUFFIX_OF, WRITTEN_AS, jpeg, pages
-from colorgan.inference.hint_files import parse_hints
-from colorgan.inference.hints import Hint
+from colorgan.inference.hint_files import HintFile
 from colorgan.inference.image import Picture, uint8
 from colorgan.inference.prepare import Box, PreparedInput
 from colorgan.inference.recombine import recombine
@@ -38,28 +36,18 @@ EXAMPLES = 12
 RUN = "runs:/"
 
 
-class Asked(Section, extra="ignore"):
-    """How a photo is to be coloured: the settings of the page, and a file of hints.
+class Asked(HintFile):
+    """How a photo is to be coloured: a file of hints, and the settings of the page.
 
     Attributes:
         model: an id of `ColorizeService.models`; empty for the first.
         x, y: the place whose likely colours are asked for, as fractions.
     """
 
-    hints: tuple[Hint, ...]
     model: str = ""
     saturation: Annotated[float, Field(ge=0, le=MAX_SATURATION)] = 1.0
     x: Annotated[float, Field(ge=0, le=1)] = 0.5
     y: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-    @classmethod
-    def read(cls, content: bytes, name: str) -> Asked:
-        """Read it from JSON; ColorganError says what is wrong with `name`."""
-        hints = tuple(parse_hints(content, name))
-        try:
-            return cls.model_validate(json.loads(content) | {"hints": hints})
-        except ValidationError as error:
-            raise ColorganError(first_problem(error)) from None
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class Handlers:
             raise HTTPException(404, "there is no such answer")
 
         def answer(body: bytes) -> Response:
-            asked = Asked.read(body, request.query_params.get("name", "the page"))
+            asked = Asked.parse(body, request.query_params.get("name", "the page"))
             if kind == "colours":
                 return JSONResponse(self._service.colours(photo, asked))
             if kind == "preview":
