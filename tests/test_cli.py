@@ -133,7 +133,7 @@ def test_a_terminal_without_a_character_shows_its_code(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert ended.stdout == b"colorize: 0 coloured, in out\n"
-    assert ended.stderr.startswith(b"colorgan: \\u5199.png: it does not exist")
+    assert ended.stderr.startswith(b"colorgan: \\u5199.png: no picture there")
 
 
 def test_a_copy_of_the_project_runs_its_own_code(project: Path) -> None:

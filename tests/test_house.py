@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "colorgan"
 # A module imports from its own line and from those below it. A name stands for a module or for a
 # package; where several fit, the longest decides.
 LAYERS = (
-    "cli cli_cluster __main__",
+    "cli cli_cluster cli_options __main__",
     "cluster serving verify",
     "data evaluation inference reporting training",
     "data.loader evaluation.equal_colorfulness evaluation.frechet evaluation.metrics model "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +99,7 @@ def test_the_folder_is_of_the_project_or_else_of_the_wheel(project, monkeypatch,
     assert paths.pretrained() == paths.model("pretrained")
 
 
-def test_a_gpu_is_asked_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_asked_of_torch() -> None:
     assert isinstance(load_network("pretrained", "cpu"), OnnxNetwork)
     with pytest.raises(ColorganError, match="--device is 'cuda', which this machine does not have"):
         load_network("pretrained", "cuda" if not torch.cuda.is_available() else "mps")
-    # As on a machine that ONNX Runtime has no package for.
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert isinstance(load_network("pretrained"), TorchNetwork)

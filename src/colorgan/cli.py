@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, get_args
 
 import typer
 
-from colorgan.cli_cluster import Format, Saturation
 from colorgan.cli_cluster import app as cluster_app
+from colorgan.cli_options import Format, Name, Saturation, Space
 from colorgan.errors import ColorganError, redact
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ app = typer.Typer(
 )
 app.add_typer(cluster_app, name="cluster", rich_help_panel="Many machines")
 
-Name = Literal["rgb", "lab"]
-Space = Annotated[Name, typer.Argument(help="rgb or lab")]
 OneSpace = Annotated[Name | None, typer.Argument(help="rgb or lab; default: both")]
 MODEL = "pretrained, rgb, lab, a model folder, an ONNX file, or an MLflow run (name or runs:/ID)"
 Model = Annotated[str, typer.Option(help=MODEL)]
@@ -41,7 +39,7 @@ STAGE = "Stages (what `dvc repro` runs)"
 TOOLS = "Tools"
 PHOTOS = "Photos"
 INTERRUPTED = 128 + signal.SIGINT
-EXTRAS = {"mlflow": "colorgan[pipeline]", "onnxruntime": "onnxruntime"}
+EXTRAS = {"mlflow": "colorgan[pipeline]"}
 EXTRAS |= dict.fromkeys(("onnx", "onnxscript"), "colorgan[onnx]")
 EXTRAS |= dict.fromkeys(("optuna", "ray"), "colorgan[cluster]")
 EXTRAS |= dict.fromkeys(("anyio", "starlette", "uvicorn"), "colorgan[app]")
@@ -242,14 +240,14 @@ def colorize(
         lines.append(f"{outcome.skipped} were there already; --overwrite makes them anew")
     reasons = Counter(file.reason for file in outcome.left_out)
     lines += [f"{count} left out: {reason}" for reason, count in reasons.items()]
-    lines += [f"{note.source}: {note.reason}" for note in outcome.notes]
+    lines += [f"{source}: {note}" for source, note in sorted(outcome.notes.items())]
     if outcome.lost:
         lines.append(f"not kept: {', '.join(sorted(outcome.lost))}")
     for line in lines:
         typer.echo(_printable(f"colorize: {line}"))
-    for failure in outcome.failures:
-        typer.echo(_printable(f"colorgan: {failure.source}: {failure.reason}"), err=True)
-    if failed := {failure.source for failure in outcome.failures}.difference(outcome.colored):
+    for source, reason in sorted(outcome.failures.items()):
+        typer.echo(_printable(f"colorgan: {source}: {reason}"), err=True)
+    if failed := outcome.failures.keys() - outcome.colored:
         typer.echo(f"colorgan: {len(failed)} could not be coloured", err=True)
     if outcome.exit_code:
         typer.echo("colorgan: stopped; the same command colours the rest", err=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from colorgan.cli_options import Format, Saturation, Space
+
 app = typer.Typer(
-    help="Do the same on a Ray cluster: the extra colorgan[cluster].", no_args_is_help=True
+    help="Do the same on a Ray cluster: the extra cluster of colorgan.", no_args_is_help=True
 )
 Address = Annotated[
     str,
@@ -19,18 +21,8 @@ Workers = Annotated[
     int,
     typer.Option(min=0, help="Processes at once; 0 is one a GPU, or a core where there is none"),
 ]
-Format = Annotated[
-    Literal["keep", "jpeg", "png", "webp", "tiff", "bmp", "avif"],
-    typer.Option(help="Format of the results; `keep` is that of each picture"),
-]
-Saturation = Annotated[
-    float, typer.Option(min=0.0, max=4.0, help="1 as predicted, 0 gray, 1.3 stronger")
-]
 SHOWN = 20
 """So many failures are printed; the manifest has them all."""
-
-
-Space = Annotated[Literal["rgb", "lab"], typer.Argument(help="rgb or lab")]
 
 
 @app.command()

@@ -33,6 +33,14 @@ class ParamsError(ColorganError):
     exit_code = 2
 
 
+def describe(error: BaseException) -> str:
+    """Return what an exception says, in one line."""
+    if isinstance(error, MemoryError):
+        return "too large for the memory of this machine"
+    said = getattr(error, "strerror", None) or str(error)
+    return " ".join(said.split()) or type(error).__name__
+
+
 def redact(text: str) -> str:
     """Return a text with what may be a secret in it shown as ***."""
     for pattern, shown in REDACTED.items():

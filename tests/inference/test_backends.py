@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -37,13 +36,10 @@ def test_a_name_a_folder_or_nothing_stands_for_a_model(trained: Path, tmp_path: 
 def test_what_is_no_model_says_what_would_be_one(trained: Path) -> None:
     with pytest.raises(ColorganError, match=r"--model sepia: no folder.*run.*it should be pre"):
         load_network("sepia", "cpu")
-    with pytest.raises(ColorganError, match="is a file; it should be the folder it lies in"):
+    with pytest.raises(ColorganError, match="it should be pretrained, rgb, lab, a folder with gen"):
         load_network(trained / "generator.safetensors", "cpu")
     with pytest.raises(ParamsError, match=r"--device is 'tpu'.*auto or one of"):
         load_network("rgb", "tpu")
     (trained / "generator.safetensors").unlink()
     with pytest.raises(ColorganError, match=r"generator\.safetensors does not exist"):
-        load_network("rgb", "cpu")
-    os.mkfifo(trained / "generator.safetensors")  # reading would wait for ever
-    with pytest.raises(ColorganError, match="holds a pipe instead of a file of a model"):
         load_network("rgb", "cpu")

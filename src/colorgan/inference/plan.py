@@ -9,27 +9,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import partial
-from glob import has_magic
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from colorgan.data import decode
 from colorgan.data.photo_files import SUFFIXES, FoundFile, find_files
-from colorgan.errors import ColorganError
+from colorgan.errors import ColorganError, describe
 from colorgan.inference.formats import FORMAT_OF, SUFFIX_OF, WRITTEN_AS, Comparison
 from colorgan.inference.hint_files import beside as hints_beside
 
 COMPARISON_ENDINGS: dict[Comparison, str] = {"side": "_compare.jpg", "slider": "_compare.html"}
 ANY_SIZE = 2**62
 """Pixels of a picture that may be of any size: it is coloured alone."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An input that was not coloured, or whose comparison was not written, and why."""
-
-    source: Path
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -50,11 +41,11 @@ class PlannedPicture:
 
 @dataclass
 class Plan:
-    """The pictures to colour, the files left out, and the inputs that cannot be coloured."""
+    """The pictures to colour, the files left out, and why the other inputs cannot be coloured."""
 
     pictures: list[PlannedPicture] = field(default_factory=list)
     left_out: list[FoundFile] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    failures: dict[Path, str] = field(default_factory=dict)
 
 
 def plan_files(
@@ -65,11 +56,8 @@ def plan_files(
     Folders keep their structure below `out`, and so does what a pattern finds. If `out` lies in a
     searched folder, the files in it are not inputs.
 
-    Args:
-        inputs: files, folders and patterns.
-        out: a folder, which is created; for a single file it may be a file name.
-        format: of SUFFIX_OF; empty keeps that of each picture.
-        comparison: what to write beside each picture, if anything.
+    `out` is a folder, which is created; for a single file it may be a file name. `format` is of
+    SUFFIX_OF; empty keeps that of each picture.
 
     Raises:
         ColorganError: nothing can be written to `out`, or its suffix does not fit.
@@ -108,7 +96,7 @@ def plan_files(
             is_taken = place(beside) in taken
             outputs.append(output.with_name(output.name + ending) if is_taken else beside)
         if problem := next(filter(None, map(problem_of, outputs)), ""):
-            plan.failures.append(Failure(source, problem))
+            plan.failures[source] = problem
         else:
             plan.pictures.append(PlannedPicture(source, outputs, written, n_pixels))
             taken |= {place(output): source for output in outputs}
@@ -125,27 +113,20 @@ def _is_file_name(inputs: Sequence[str], out: Path) -> bool:
         # Not the end of "Foto Nr. 1" or "v1.2".
         return looks_like_file or (suffix[1:].isalnum() and not suffix[1:].isdigit())
     if looks_like_file:
-        what = "is a file" if out.exists() else "is the name of a picture"
-        raise ColorganError(
-            f"-o {out} {what}; for several pictures it should be a folder, for a single one a new "
-            f"name with {', '.join(FORMAT_OF)}"
-        )
+        raise ColorganError(f"-o {out} is the name of a file; for several pictures name a folder")
     return False
 
 
 def _format_of_name(target: Path, wanted: str) -> str:
     """Return the format of a file that the user named."""
-    named = FORMAT_OF.get(target.suffix.lower())
-    if named is None:
+    fitting = {suffix: format for suffix, format in FORMAT_OF.items() if wanted in ("", format)}
+    if (suffix := target.suffix.lower()) not in fitting:
+        asked = f" and --format {wanted.lower()}" if wanted else ""
         raise ColorganError(
-            f"-o {target}: {target.suffix or 'a file without a suffix'} is not written; it should "
-            f"be one of {', '.join(FORMAT_OF)}, or a folder that exists"
+            f"-o {target}{asked}: it should end with {', '.join(fitting)}, or be a folder that "
+            "exists"
         )
-    if wanted and named != wanted:
-        raise ColorganError(
-            f"-o {target} is a {named} by its suffix and --format says {wanted}; leave one out"
-        )
-    return named
+    return fitting[suffix]
 
 
 def _prepare_folder(folder: Path) -> bool:
@@ -164,31 +145,31 @@ def _prepare_folder(folder: Path) -> bool:
 def _find(inputs: Sequence[str], out: Path, plan: Plan) -> dict[Path, Path]:
     """Return the target of each picture, with the source's suffix; add the rest to the plan."""
     found: dict[Path, Path] = {}
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for text in inputs:
-        here: set[Path] = set()
+        problem = (
+            "no picture there; it should be a picture, a folder of pictures, or a pattern such as "
+            "'scans/**/*.tif'"
+        )
         try:
-            problem = _why_nothing(text)
             for file, target in _files(text, out) if text else ():
                 if file.kind != "left out":
                     problem = ""
-                # Not the whole path resolved: a link is a picture of its own.
-                place = file.path.parent.resolve() / file.path.name
+                # Links are not resolved: a link is a picture of its own.
+                place = os.path.abspath(file.path)  # noqa: PTH100
                 if place in seen:  # named twice: the first name counts
                     continue
-                # Not yet for this input: what lies in a linked folder is a picture of its own.
-                here.add(place)
+                seen.add(place)
                 if file.kind == "photo":
                     found[file.path] = target
                 elif file.kind == "unreadable":
-                    plan.failures.append(Failure(file.path, file.reason))
+                    plan.failures[file.path] = file.reason
                 else:
                     plan.left_out.append(file)
         except OSError as error:
-            problem = error.strerror or str(error)  # such as a name that is too long
-        seen |= here
+            problem = describe(error)  # such as a name that is too long
         if problem:
-            plan.failures.append(Failure(Path(text or '""'), problem))
+            plan.failures[Path(text or '""')] = problem
     return found
 
 
@@ -228,16 +209,6 @@ def _fits(parts: Sequence[str], pattern: Sequence[str], is_folder: bool) -> bool
         return any(_fits(rest, pattern[1:], is_folder) for rest in rests)
     is_same = parts[0] == pattern[0] or fnmatch(parts[0], pattern[0])
     return is_same and _fits(parts[1:], pattern[1:], is_folder)
-
-
-def _why_nothing(text: str) -> str:
-    if not text:
-        return "an empty name; this folder is `.`"
-    if Path(text).is_dir():
-        return "it holds no picture"
-    if has_magic(text):
-        return "nothing that it fits is a picture"
-    return "it does not exist; it should be a picture, a folder, or a pattern as 'scans/**/*.tif'"
 
 
 def _read_head(source: Path) -> tuple[str, int]:

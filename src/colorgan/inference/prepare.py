@@ -76,8 +76,7 @@ class PreparedInput:
     def with_hints(self, hints: Sequence[Hint]) -> PreparedInput:
         """Return the input with these colour hints in place of its own.
 
-        Raises:
-            ColorganError: they are too many, or one is outside of the picture or in its border.
+        ColorganError if they are too many, or one is outside of the picture or in its border.
         """
         if len(hints) > MOST_HINTS:
             raise ColorganError(f"{len(hints)} hints are too many; it should be up to {MOST_HINTS}")

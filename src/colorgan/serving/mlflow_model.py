@@ -9,6 +9,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from colorgan.errors import describe
 from colorgan.inference.colorizer import Colorizer
 
 COLUMN = "image"
@@ -37,11 +38,9 @@ class ServedColorizer(PythonModel):  # type: ignore[misc]
         try:
             content = image if isinstance(image, bytes) else _from_base64(image)
             colored = self._colorizer.colorize_bytes(content, saturation=saturation, format="PNG")
-        except MemoryError:
-            return "", "too large for the memory of this machine"
         except Exception as error:
             # One row must not end the others.
-            return "", str(error) or type(error).__name__
+            return "", describe(error)
         return base64.b64encode(colored.content).decode("ascii"), ""
 
 

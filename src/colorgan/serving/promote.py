@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,6 @@ from colorgan.tracking.store import reason, tracking_uri
 
 # After colorgan's, which tells MLflow what to be silent about.
 import mlflow  # isort: skip
-import pandas as pd  # isort: skip
 from mlflow import MlflowClient  # isort: skip
 from mlflow.exceptions import MlflowException  # isort: skip
 from mlflow.models import ModelSignature  # isort: skip
@@ -36,12 +36,6 @@ SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "image")]),
     outputs=Schema([ColSpec(DataType.string, "png"), ColSpec(DataType.string, "error")]),
     params=ParamSchema([ParamSpec("saturation", DataType.double, 1.0)]),
-)
-
-# A gray PNG of 2x2 pixels.
-EXAMPLE = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR4nGNMZmBi"
-    "YAAAAgEAZ7qo6aMAAAAASUVORK5CYII="
 )
 
 
@@ -113,12 +107,13 @@ def _version(
 def save_model(generator: Path, into: Path) -> None:
     """Write an MLflow model of a folder with a generator; its code comes along."""
     package = Path(colorgan.__file__).parent
-    mlflow.pyfunc.save_model(
-        str(into),
-        python_model=str(Path(__file__).with_name("mlflow_model.py")),
-        artifacts={"generator": str(generator)},
-        code_paths=[str(package)],
-        signature=SIGNATURE,
-        input_example=(pd.DataFrame({"image": [EXAMPLE]}), {"saturation": 1.0}),
-        pip_requirements=[f"{name}=={metadata.version(name)}" for name in NEEDED],
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it advises type hints and an example
+        mlflow.pyfunc.save_model(
+            str(into),
+            python_model=str(Path(__file__).with_name("mlflow_model.py")),
+            artifacts={"generator": str(generator)},
+            code_paths=[str(package)],
+            signature=SIGNATURE,
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in NEEDED],
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -13,15 +12,14 @@ from typing import Annotated
 
 import numpy as np
 from PIL import Image
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from colorgan import paths
-from colorgan.config import SPACES, Section, first_problem
+from colorgan.config import SPACES
 from colorgan.errors import ColorganError
 from colorgan.inference.colorizer import MAX_SATURATION, ColoredFile, Colorizer
-from colorgan.inference.formats import SUFFIX_OF, WRITTEN_AS, jpeg, pages
-from colorgan.inference.hint_files import parse_hints
-from colorgan.inference.hints import Hint
+from colorgan.inference.formats import LONGEST_SIDE, SUFFIX_OF, WRITTEN_AS, jpeg, pages
+from colorgan.inference.hint_files import HintFile
 from colorgan.inference.image import Picture, uint8
 from colorgan.inference.prepare import Box, PreparedInput
 from colorgan.inference.recombine import recombine
@@ -36,32 +34,20 @@ LONGEST_NAME = 255
 RUNS_SHOWN = 30
 EXAMPLES = 12
 RUN = "runs:/"
-JPEG_SIDE = 65_500
-"""Pixels that a side of a JPEG can have."""
 
 
-class Asked(Section, extra="ignore"):
-    """How a photo is to be coloured: the settings of the page, and a file of hints.
+class Asked(HintFile):
+    """How a photo is to be coloured: a file of hints, and the settings of the page.
 
     Attributes:
         model: an id of `ColorizeService.models`; empty for the first.
         x, y: the place whose likely colours are asked for, as fractions.
     """
 
-    hints: tuple[Hint, ...]
     model: str = ""
     saturation: Annotated[float, Field(ge=0, le=MAX_SATURATION)] = 1.0
     x: Annotated[float, Field(ge=0, le=1)] = 0.5
     y: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-    @classmethod
-    def read(cls, content: bytes, name: str) -> Asked:
-        """Read it from JSON; ColorganError says what is wrong with `name`."""
-        hints = tuple(parse_hints(content, name))
-        try:
-            return cls.model_validate(json.loads(content) | {"hints": hints})
-        except ValidationError as error:
-            raise ColorganError(first_problem(error)) from None
 
 
 @dataclass(frozen=True)
@@ -70,8 +56,6 @@ class Photo:
 
     Attributes:
         content: the file.
-        name: its name.
-        size: width and height.
         preview: the photo in 8 bits, of at most PREVIEW_PIXELS.
         notes: what should be said of it, such as damage or pictures left out.
         prepared: what does not depend on hints, by model.
@@ -85,11 +69,8 @@ class Photo:
     prepared: dict[str, PreparedInput] = field(default_factory=dict)
 
     def n_bytes(self) -> int:
-        """Return the memory it takes."""
-        arrays = [self.preview.pixels]
-        for one in list(self.prepared.values()):
-            arrays += [one.small, one.input]
-        return len(self.content) + sum(array.nbytes for array in arrays)
+        """Return the memory it takes, but for what is prepared, which is small."""
+        return len(self.content) + self.preview.pixels.nbytes
 
 
 class ColorizeService:
@@ -130,7 +111,7 @@ class ColorizeService:
         picture, metadata = next(pages(content))
         image = Image.fromarray(uint8(picture.pixels))
         longest = (PREVIEW_PIXELS * max(image.size) / min(image.size)) ** 0.5
-        image.thumbnail((min(longest, JPEG_SIDE),) * 2, Image.Resampling.BOX)
+        image.thumbnail((min(longest, LONGEST_SIDE["JPEG"]),) * 2, Image.Resampling.BOX)
         preview = Picture(np.asarray(image))
         notes = metadata.notes(WRITTEN_AS.get(metadata.format, metadata.format))
         prepared = {self._first: self._load("").prepare(picture)}
@@ -138,10 +119,9 @@ class ColorizeService:
         id = secrets.token_hex(8)
         with self._lock:
             self.photos[id] = photo
-            n_bytes = {id: one.n_bytes() for id, one in self.photos.items()}
-            while len(n_bytes) > 1 and sum(n_bytes.values()) > BYTES_KEPT:
-                oldest = next(iter(n_bytes))
-                del n_bytes[oldest], self.photos[oldest]
+            n_bytes = sum(one.n_bytes() for one in self.photos.values())
+            while len(self.photos) > 1 and n_bytes > BYTES_KEPT:
+                n_bytes -= self.photos.pop(next(iter(self.photos))).n_bytes()
         return id, photo
 
     def before(self, photo: Photo) -> bytes:
