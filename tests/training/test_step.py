@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from colorgan.config import SPACES
-from colorgan.training.step import Pix2Pix
+from colorgan.training.step import TrainingStep
 
 Batch = Callable[..., tuple[Tensor, Tensor]]
 
@@ -22,7 +22,9 @@ def towards(logits: Tensor, label: float) -> Tensor:
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_it_is_the_usual_step(make_step: Callable[..., Pix2Pix], batch: Batch, space: str) -> None:
+def test_it_is_the_usual_step(
+    make_step: Callable[..., TrainingStep], batch: Batch, space: str
+) -> None:
     """The usual one: the generator runs anew for its own update, the discriminator sees a cat."""
     step = make_step(space, train__lambda_l1=10)
     input, target = batch(space)
@@ -72,7 +74,7 @@ def same(some: list[Tensor], others: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(some, others, strict=True))
 
 
-def test_bf16_is_close_to_float32(make_step: Callable[..., Pix2Pix], batch: Batch) -> None:
+def test_bf16_is_close_to_float32(make_step: Callable[..., TrainingStep], batch: Batch) -> None:
     exact = make_step().train_step(*batch(), 0)
     half = make_step(train__amp="bf16").train_step(*batch(), 0)
     for a, b in zip(exact, half, strict=True):

@@ -22,7 +22,7 @@ from colorgan.tracking.run import Recorder
 from colorgan.training.augment import prepare_batch
 from colorgan.training.initial_weights import RANDOM
 from colorgan.training.optim import learning_rate, set_learning_rate
-from colorgan.training.step import Pix2Pix
+from colorgan.training.step import TrainingStep
 from colorgan.training.validate import BestWeights, Validator, sample_grid
 
 DISCRIMINATOR_WINS = 0.02
@@ -33,19 +33,15 @@ AGREE_EVERY = 10
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains from a position to the end; one for each process of a group.
+    """Trains from `position`, which it moves, to the end; one for each process of a group.
 
-    Attributes:
-        validator: measures on validation photos; without any in processes other than rank 0.
-        position: how far training has come; moves on.
-        stop: notes Ctrl-C and SIGTERM.
-        checkpoints: writes checkpoints; None in processes other than rank 0.
-        best: keeps the weights of the best epoch; None unless `train.keep` is `best`.
+    In processes other than rank 0 the validator has no photos, and `checkpoints` and `best` are
+    None; `best` is also None unless `train.keep` is `best`.
     """
 
     logging: LoggingParams
     runtime: Runtime
-    step: Pix2Pix
+    step: TrainingStep
     batches: Batches
     validator: Validator
     image_size: int
@@ -59,9 +55,7 @@ class Trainer:
     def fit(self) -> None:
         """Train from the present position to the end.
 
-        Raises:
-            ColorganError: a loss is not finite.
-            KeyboardInterrupt, SystemExit: training was asked to stop; a checkpoint was written.
+        KeyboardInterrupt or SystemExit if it was asked to stop; a checkpoint was written then.
         """
         if self.position.iteration == 0:
             self._before_training()
@@ -118,13 +112,18 @@ class Trainer:
         means = torch.stack(self.position.since_log).mean(dim=0)
         self.position.since_log.clear()
         losses = dict(zip(self.step.loss_names, means.tolist(), strict=True))
-        _require_finite(losses, iteration)
-        self._require_balance(losses, iteration)
+        self._check(losses, iteration)
         self.recorder.log_losses(iteration, epoch, losses)
         self.progress.update(iteration, epoch, losses)
 
-    def _require_balance(self, losses: Mapping[str, float], iteration: int) -> None:
-        """Raise ColorganError if the discriminator wins outright, where `gan_gate` is in use."""
+    def _check(self, losses: Mapping[str, float], iteration: int) -> None:
+        """Raise ColorganError if a loss is not finite, or with `gan_gate` if loss_D is near 0."""
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise ColorganError(
+                    f"{name} is {value} at iteration {iteration}: training has diverged; lower "
+                    "train.lr in params.yaml, or set train.amp to off"
+                )
         joined = iteration > self.step.gan_start
         if self.step.train.gan_gate and joined and losses["loss_D"] < DISCRIMINATOR_WINS:
             raise ColorganError(
@@ -177,12 +176,3 @@ class Trainer:
             yield Model(generator, self.step.space, self.image_size, "", self.runtime.device)
         finally:
             generator.train()
-
-
-def _require_finite(losses: dict[str, float], iteration: int) -> None:
-    bad = [name for name, value in losses.items() if not math.isfinite(value)]
-    if bad:
-        raise ColorganError(
-            f"{bad[0]} is {losses[bad[0]]} at iteration {iteration}: training has diverged; lower "
-            "train.lr in params.yaml, or set train.amp to off"
-        )
