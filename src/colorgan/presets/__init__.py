@@ -33,11 +33,7 @@ def descriptions() -> dict[str, str]:
 
 
 def as_options(name: str, path: Path | None = None) -> str:
-    """Return the preset as options for `dvc exp run $(...)`: `-S train.epochs=2 -S ...`.
-
-    Raises:
-        ColorganError: as `write`; or the shell or DVC would change the path.
-    """
+    """Return the preset as options for `dvc exp run $(...)`: `-S train.epochs=2 -S ...`."""
     values = _values(name, path)
     if path is not None and not re.fullmatch(r"[\w/.+-]+", str(values["rgb.path"]), re.ASCII):
         raise ColorganError(
@@ -64,9 +60,8 @@ def content(name: str) -> dict[str, Any]:
 def check_photos(path: Path) -> str:
     """Return the source that reads photos at a path: `parquet` or `folder`.
 
-    Raises:
-        ColorganError: it is neither; or DVC, which reads all that a stage depends on, would fail
-            or wait for ever at a file in it.
+    ColorganError if DVC, which reads all that a stage depends on, would fail or wait for ever at a
+    file in it.
     """
     if path.is_dir():
         # Like DVC, without the folders that are links.
@@ -88,9 +83,6 @@ def write(name: str, path: Path | None = None, params: Path = paths.PARAMS) -> N
     """Write the values of a preset into params.yaml; comments and other values stay.
 
     `default` restores the whole file.
-
-    Raises:
-        ColorganError: there is no such preset or path, or params.yaml is wrong.
     """
     values = _values(name, path)
     if name == "default":
