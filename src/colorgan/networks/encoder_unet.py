@@ -31,9 +31,6 @@ class EncoderUNet(nn.Module):
     The 3 or 4 decoder blocks have 8, 4, 2 and 1 times `ngf` channels. `encoder` is timm's name, and
     with `hints` the network takes colour hints (`HintBranch`).
 
-    Raises:
-        ColorganError: timm has no such backbone, or it does not halve the side five times.
-
     Source: Ronneberger et al., "U-Net" (2015); Iglovikov and Shvets, "TernausNet" (2018); Tan and
     Le, "EfficientNet" (2019).
     """

@@ -20,11 +20,8 @@ from colorgan.tracking.run import record_results
 def render_grids(params: Params, spaces: Sequence[str]) -> None:
     """Write reports/grids/*.png and reports/report.html of `spaces`, and record them.
 
-    The same models, photos, measures and parameters give the same bytes.
-
-    Raises:
-        ColorganError: an input is missing or does not fit the others; names the file and the
-            command to run first. Nothing is written then.
+    The same models, photos, measures and parameters give the same bytes. After an error nothing is
+    written.
     """
     results = read_results(spaces)
     device = choose_device(params.runtime.device)
