@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -81,24 +80,6 @@ def test_bf16_is_close_to_float32(make_step: Callable[..., TrainingStep], batch:
         assert b.dtype == torch.float32
         assert a.item() != b.item()
         assert b.item() == pytest.approx(a.item(), rel=0.02)
-
-
-# 64 px: the depth at which the U-Net drops out.
-DROPPING = {"side": 64, "model__dropout": 0.5}
-
-
-def test_dropout_depends_on_seed_and_iteration_alone(make_step, batch) -> None:
-    def losses(iteration: int, seed: int = 1) -> list[float]:
-        step = make_step(**DROPPING)
-        step = replace(step, train=step.train.model_copy(update={"seed": seed}))
-        return step.train_step(*batch(side=64), iteration).tolist()
-
-    first = losses(7)
-    torch.manual_seed(99)
-    torch.rand(1000)
-    assert losses(7) == first
-    assert losses(8)[2] != first[2]
-    assert losses(7, seed=2)[2] != first[2]
 
 
 def test_the_discriminator_joins_after_the_first_epochs(make_step, batch) -> None:

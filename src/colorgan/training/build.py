@@ -136,15 +136,17 @@ def _networks(
     return generator, discriminator
 
 
-def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple[PictureLoss, ...]:
+def _picture_losses(
+    space: Space, train: TrainParams, runtime: Runtime
+) -> dict[str, tuple[float, PictureLoss]]:
     """Return L1, and the losses whose weight is not 0."""
-    losses = [PictureLoss("loss_G_L1", train.lambda_l1, l1_loss)]
+    losses: dict[str, tuple[float, PictureLoss]] = {"loss_G_L1": (train.lambda_l1, l1_loss)}
     if train.lambda_color:
-        losses.append(PictureLoss("loss_G_color", train.lambda_color, ColorfulnessLoss(space)))
+        losses["loss_G_color"] = train.lambda_color, ColorfulnessLoss(space)
     if train.lambda_perceptual:
         perceptual = PerceptualLoss(space, runtime, train.perceptual_size)
-        losses.append(PictureLoss("loss_G_perceptual", train.lambda_perceptual, perceptual))
-    return tuple(losses)
+        losses["loss_G_perceptual"] = train.lambda_perceptual, perceptual
+    return losses
 
 
 def _compiled(network: nn.Module, runtime: Runtime) -> Callable[..., Tensor]:

@@ -26,16 +26,10 @@ DISCRIMINATOR = "discriminator.safetensors"
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Weights that a training starts from.
+    """Weights that a training starts from, by name, and the SHA-256 of their files."""
 
-    Attributes:
-        state: the generator's weights by name; None for random ones.
-        sha256: SHA-256 of their file, or of a file with the backbone's alone; empty without one.
-        discriminator, discriminator_sha256: the same of the discriminator.
-    """
-
-    state: dict[str, Tensor] | None = None
-    sha256: str = ""
+    state: dict[str, Tensor] | None = None  # of the generator; None for random ones
+    sha256: str = ""  # of a file with the backbone's weights, if they alone are not random
     discriminator: dict[str, Tensor] | None = None
     discriminator_sha256: str = ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -32,7 +32,8 @@ class TrainingStep:
         discriminate_local: the discriminator's forward pass without DistributedDataParallel, for
             the generator's update.
         scaler: serves both optimizers; disabled unless training runs in fp16.
-        picture_losses: the losses between the generated picture and the ground truth; L1 first.
+        picture_losses: the losses between the generated picture and the ground truth, with their
+            weights, by their columns in losses.csv.
         average: a copy of the generator for the moving average of its weights, None without one.
         gan_start: iteration at which the discriminator joins.
         cuda_graphs: whether torch.compile replays CUDA graphs.
@@ -50,7 +51,7 @@ class TrainingStep:
     optimizer_d: Optimizer
     scaler: GradScaler
     autocast: Callable[[], AbstractContextManager[object]]
-    picture_losses: tuple[PictureLoss, ...]
+    picture_losses: Mapping[str, tuple[float, PictureLoss]]
     average: nn.Module | None
     gan_start: int
     cuda_graphs: bool = False
@@ -58,7 +59,7 @@ class TrainingStep:
     @property
     def loss_names(self) -> tuple[str, ...]:
         """The names of the losses that `train_step` returns."""
-        return ("loss_D", "loss_G_GAN", *(loss.name for loss in self.picture_losses))
+        return ("loss_D", "loss_G_GAN", *self.picture_losses)
 
     def train_step(self, input: Tensor, target: Tensor, iteration: int) -> Tensor:
         """Update both networks on this process's share of a batch; return the losses.
@@ -92,9 +93,9 @@ class TrainingStep:
         losses = [loss_d, total]
         if self.train.gan_gate:
             total = total * (loss_d.detach() < self.train.gan_gate)
-        for loss in self.picture_losses:
-            losses.append(loss.of(input, fake, target))
-            total = total + loss.weight * losses[-1]
+        for weight, loss in self.picture_losses.values():
+            losses.append(loss(input, fake, target))
+            total = total + weight * losses[-1]
         self._update(self.optimizer_g, total)
         self.scaler.update()
 

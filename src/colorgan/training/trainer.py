@@ -57,16 +57,20 @@ class Trainer:
 
         KeyboardInterrupt or SystemExit if it was asked to stop; a checkpoint was written then.
         """
+        train = self.step.train
         if self.position.iteration == 0:
-            self._before_training()
+            # Trained weights are a candidate too: training can make them worse.
+            self._look(0, validate=self.best is not None and train.init != RANDOM, draw=True)
         while True:
             epoch, start = divmod(self.position.iteration, len(self.batches))
             # So many epochs are trained; after a resume the last of them may not be validated yet.
             if epoch > self.position.epoch:
-                self._after_epoch(epoch)
+                last = epoch == train.epochs
+                validate = last or epoch % train.val_every == 0
+                self._look(epoch, validate, draw=last or epoch % self.logging.sample_every == 0)
                 self.position.epoch = epoch
                 self._stop_or_save()
-            if epoch == self.step.train.epochs:
+            if epoch == train.epochs:
                 return
             self._train_epoch(epoch, start)
 
@@ -85,16 +89,11 @@ class Trainer:
             )
             losses = self.step.train_step(input, target, iteration)
             self.position.since_log.append(mean_over_ranks(losses, self.runtime.group))
-            self.position.iteration += 1
-            self._after_iteration(epoch + 1)
-
-    def _after_iteration(self, epoch: int) -> None:
-        """Log, save a checkpoint and stop where it is due."""
-        iteration = self.position.iteration
-        if iteration % self.logging.log_every == 0 or iteration == self.progress.iterations:
-            self._log(iteration, epoch)
-        if self.runtime.group.world_size == 1 or iteration % AGREE_EVERY == 0:
-            self._stop_or_save()
+            self.position.iteration = iteration = iteration + 1
+            if iteration % self.logging.log_every == 0 or iteration == self.progress.iterations:
+                self._log(iteration, epoch + 1)
+            if self.runtime.group.world_size == 1 or iteration % AGREE_EVERY == 0:
+                self._stop_or_save()
 
     def _stop_or_save(self) -> None:
         """Save a checkpoint if it is due, and stop if that was asked; a group decides together."""
@@ -132,40 +131,23 @@ class Trainer:
                 "which keeps the colours near the truth"
             )
 
-    def _before_training(self) -> None:
-        """Record a sample grid of the initial weights; with `keep: best`, validate trained ones.
+    def _look(self, epoch: int, validate: bool, draw: bool) -> None:
+        """Record figures and a grid of the validation photos, if there are any.
 
-        They are a candidate, because training can make trained weights worse.
+        With `keep: best` the weights are offered as the best; `epoch` is 0 for the initial ones.
         """
-        self._draw(0)
-        if self.best is not None and self.step.train.init != RANDOM:
-            self._validate(0)
-
-    def _after_epoch(self, epoch: int) -> None:
-        """Validate and draw a grid where it is due; `epoch` counts from 1."""
-        last = epoch == self.step.train.epochs
-        if last or epoch % self.step.train.val_every == 0:
-            self._validate(epoch)
-        if last or epoch % self.logging.sample_every == 0:
-            self._draw(epoch)
-
-    def _validate(self, epoch: int) -> None:
-        """Record the figures of the validation photos, and offer the weights as the best."""
         if not len(self.validator.split):
             return
         with self.generator_as_model() as model:
-            figures = self.validator(model)
-        self.recorder.log_validation(epoch, figures)
-        if self.best is not None:
-            name = f"epoch {epoch:05}"
-            self.best.offer(self.step.kept_generator().state_dict(), name, figures)
-
-    def _draw(self, epoch: int) -> None:
-        """Record a grid of validation photos."""
-        if len(self.validator.split):
-            with self.generator_as_model() as model:
+            if validate:
+                figures = self.validator(model)
+                self.recorder.log_validation(epoch, figures)
+                if self.best is not None:
+                    state = model.generator.state_dict()
+                    self.best.offer(state, f"epoch {epoch:05}", figures)
+            if draw:
                 grid = sample_grid(model, self.validator.split, self.logging.sample_photos)
-            self.recorder.log_picture(grid, "val/grid", epoch)
+                self.recorder.log_picture(grid, "val/grid", epoch)
 
     @contextmanager
     def generator_as_model(self) -> Iterator[Model]:
