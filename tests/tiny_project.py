@@ -36,8 +36,7 @@ def tiny_params(changes: Mapping[str, Any]) -> dict[str, Any]:
     content["train"] |= {"amp": "off", "compile": "off"}
     content["logging"] |= {"log_every": 2, "sample_photos": 2}
     content["runtime"] |= {"device": "cpu", "num_workers": 0}
-    presets.put(content, changes)
-    return content
+    return presets.changed(content, changes)
 
 
 def dump_params(changes: Mapping[str, Any], folder: Path = Path()) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, get_args
 
 import typer
 
-from colorgan.cli_cluster import Format, Saturation
+from colorgan.cli_cluster import Format, Name, Saturation, Space
 from colorgan.cli_cluster import app as cluster_app
 from colorgan.errors import ColorganError, redact
 
@@ -31,8 +31,6 @@ app = typer.Typer(
 )
 app.add_typer(cluster_app, name="cluster", rich_help_panel="Many machines")
 
-Name = Literal["rgb", "lab"]
-Space = Annotated[Name, typer.Argument(help="rgb or lab")]
 OneSpace = Annotated[Name | None, typer.Argument(help="rgb or lab; default: both")]
 MODEL = "pretrained, rgb, lab, a model folder, an ONNX file, or an MLflow run (name or runs:/ID)"
 Model = Annotated[str, typer.Option(help=MODEL)]

@@ -26,11 +26,10 @@ Format = Annotated[
 Saturation = Annotated[
     float, typer.Option(min=0.0, max=4.0, help="1 as predicted, 0 gray, 1.3 stronger")
 ]
+Name = Literal["rgb", "lab"]
+Space = Annotated[Name, typer.Argument(help="rgb or lab")]
 SHOWN = 20
 """So many failures are printed; the manifest has them all."""
-
-
-Space = Annotated[Literal["rgb", "lab"], typer.Argument(help="rgb or lab")]
 
 
 @app.command()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, Self
 
@@ -279,9 +278,9 @@ def flat(section: Section | Mapping[str, Any], prefix: str = "") -> dict[str, An
     return values
 
 
-def load_params(path: Path = paths.PARAMS) -> Params:
+def load_params() -> Params:
     """Read and check params.yaml; ParamsError as `io.read_yaml` and `check_params`."""
-    return check_params(read_yaml(path), where=str(path))
+    return check_params(read_yaml(paths.PARAMS))
 
 
 def check_params(content: Mapping[str, Any], where: str = "params.yaml") -> Params:

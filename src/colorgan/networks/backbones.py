@@ -20,7 +20,7 @@ PACKAGED = ("efficientnet_lite0", "efficientnet_lite2")
 
 
 def create_backbone(name: str, **options: Any) -> nn.Module:
-    """Create timm's network `name` with random weights; `options` are those of timm.create_model."""
+    """Create timm's network `name` with random weights and options of timm.create_model."""
     import timm  # takes seconds
 
     try:

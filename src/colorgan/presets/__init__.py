@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,7 @@ def overrides(values: Mapping[str, Any]) -> str:
 
 def content(name: str) -> dict[str, Any]:
     """Return params.yaml as the project ships it with the values of a preset."""
-    whole = io.read_yaml(FOLDER / "default.yaml")
-    put(whole, _values(name, None))
-    return whole
+    return changed(io.read_yaml(FOLDER / "default.yaml"), _values(name, None))
 
 
 def check_photos(path: Path) -> str:
@@ -79,7 +78,7 @@ def check_photos(path: Path) -> str:
     )
 
 
-def write(name: str, path: Path | None = None, params: Path = paths.PARAMS) -> None:
+def write(name: str, path: Path | None = None) -> None:
     """Write the values of a preset into params.yaml; comments and other values stay.
 
     `default` restores the whole file.
@@ -88,17 +87,16 @@ def write(name: str, path: Path | None = None, params: Path = paths.PARAMS) -> N
     if name == "default":
         text = (FOLDER / "default.yaml").read_text(encoding="utf-8")
     else:
-        check_params(io.read_yaml(params), where=str(params))
+        check_params(io.read_yaml(paths.PARAMS))
         round_trip = YAML()
         round_trip.preserve_quotes = True
         round_trip.width = 4096
-        whole = round_trip.load(params)
-        put(whole, values)
-        check_params(whole, where=str(params))
+        whole = changed(round_trip.load(paths.PARAMS), values)
+        check_params(whole)
         buffer = StringIO()
         round_trip.dump(whole, buffer)
         text = buffer.getvalue()
-    with io.file_aside(params) as aside:
+    with io.file_aside(paths.PARAMS) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
@@ -138,11 +136,13 @@ def _check_for_dvc(file: Path) -> None:
     )
 
 
-def put(content: Any, values: Mapping[str, Any]) -> None:
-    """Set values by dotted name."""
+def changed(content: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a params.yaml with values set by dotted name."""
+    whole = deepcopy(content)
     for name, value in values.items():
         *sections, key = name.split(".")
-        section = content
+        section: Any = whole
         for part in sections:
             section = section[part]
         section[key] = value
+    return whole
