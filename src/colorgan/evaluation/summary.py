@@ -70,15 +70,10 @@ def confidence_interval(values: npt.ArrayLike) -> tuple[float, float]:
     sample = np.asarray(values, dtype=np.float64)
     if len(sample) < 3:
         return math.nan, math.nan
-    found = bootstrap(
-        (sample,),
-        np.mean,
-        n_resamples=2000,
-        batch=50,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    rng = np.random.default_rng(0)
+    found = bootstrap((sample,), np.mean, n_resamples=2000, batch=50, method="percentile", rng=rng)
+    low, high = found.confidence_interval
+    return float(low), float(high)
 
 
 def by_class(photos: pd.DataFrame) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def photo_grids(
     made: dict[str, Image.Image] = {}
     side_by_side: dict[str, list[grids.Shown]] = {}
     for space, model in models.items():
-        rows, common = grids.spread(indexes[space], cfg.rows), shared.get(space, [])
+        rows, common = grids.choose_by_class(indexes[space], cfg.rows), shared.get(space, [])
         best, worst = grids.extremes(results[space].per_photo, cfg.extremes)
         wanted = [*rows, *common, *best["photo"].astype(int), *worst["photo"].astype(int)]
         shown = grids.color_rows(model, splits[space], wanted, params.evaluate.batch_size)

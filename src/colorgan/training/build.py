@@ -91,7 +91,7 @@ def build_step(
     return TrainingStep(
         space=space,
         train=train,
-        group=runtime.group,
+        runtime=runtime,
         generator=generator,
         discriminator=discriminator,
         generate=_distributed(generate, runtime),
@@ -100,11 +100,9 @@ def build_step(
         optimizer_g=optimizer_g,
         optimizer_d=optimizer_d,
         scaler=GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
-        autocast=runtime.autocast,
         picture_losses=_picture_losses(space, train, runtime),
         average=deepcopy(generator).requires_grad_(False) if train.ema_decay else None,
         gan_start=round(train.gan_start * (train.epochs * per_epoch)),
-        cuda_graphs=runtime.compile == "reduce-overhead",
     )
 
 

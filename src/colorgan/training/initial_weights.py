@@ -29,7 +29,7 @@ class InitialWeights:
     """Weights that a training starts from, by name, and the SHA-256 of their files."""
 
     state: dict[str, Tensor] | None = None  # of the generator; None for random ones
-    sha256: str = ""  # of a file with the backbone's weights, if they alone are not random
+    sha256: str = ""  # also of a file with the backbone's weights alone
     discriminator: dict[str, Tensor] | None = None
     discriminator_sha256: str = ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,7 @@ from torch.optim import Optimizer
 from colorgan.config import TrainParams
 from colorgan.data.loader import DROPOUT, seed_of
 from colorgan.runs.checkpoint import Parts
-from colorgan.runs.runtime import Group
+from colorgan.runs.runtime import Runtime
 from colorgan.spaces import Space
 from colorgan.training.augment import draw_hints
 from colorgan.training.losses import PictureLoss, gan_loss
@@ -36,12 +35,11 @@ class TrainingStep:
             weights, by their columns in losses.csv.
         average: a copy of the generator for the moving average of its weights, None without one.
         gan_start: iteration at which the discriminator joins.
-        cuda_graphs: whether torch.compile replays CUDA graphs.
     """
 
     space: Space
     train: TrainParams
-    group: Group
+    runtime: Runtime
     generator: nn.Module
     discriminator: nn.Module
     generate: Callable[..., Tensor]
@@ -50,11 +48,9 @@ class TrainingStep:
     optimizer_g: Optimizer
     optimizer_d: Optimizer
     scaler: GradScaler
-    autocast: Callable[[], AbstractContextManager[object]]
     picture_losses: Mapping[str, tuple[float, PictureLoss]]
     average: nn.Module | None
     gan_start: int
-    cuda_graphs: bool = False
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -70,11 +66,11 @@ class TrainingStep:
         adversarial = iteration >= self.gan_start
 
         # 1. fake
-        if self.cuda_graphs:
+        if self.runtime.compile == "reduce-overhead":  # with CUDA graphs
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        torch.manual_seed(seed_of(self.train.seed, iteration, DROPOUT + self.group.rank))
+        torch.manual_seed(seed_of(self.train.seed, iteration, DROPOUT + self.runtime.group.rank))
         hints = self.draw_hints(input, target, iteration)
-        with self.autocast():
+        with self.runtime.autocast():
             fake = self.generate(input, *hints)
 
         # 2. D
@@ -87,7 +83,7 @@ class TrainingStep:
         self.optimizer_g.zero_grad()
         total = input.new_zeros(())
         if adversarial:
-            with self.autocast():
+            with self.runtime.autocast():
                 on_fake = self.discriminate_local(input, self._as_fake(input, fake))
             total = gan_loss(on_fake, real=True)
         losses = [loss_d, total]
@@ -111,7 +107,7 @@ class TrainingStep:
         """
         self.discriminator.requires_grad_(True)
         self.optimizer_d.zero_grad()
-        with self.autocast():
+        with self.runtime.autocast():
             on_fake = self.discriminate(input, self._as_fake(input, fake))
             on_real = self.discriminate(input, target)
         loss = 0.5 * (gan_loss(on_real, real=True) + gan_loss(on_fake, real=False))
@@ -123,7 +119,7 @@ class TrainingStep:
         if not self.train.hints or getattr(self.generator, "hints", None) is None:
             return ()
         _, ab = self.space.lab_of(input, target)
-        return (draw_hints(ab, self.train.hints, self.train.seed, iteration, self.group),)
+        return (draw_hints(ab, self.train.hints, self.train.seed, iteration, self.runtime.group),)
 
     def _as_fake(self, input: Tensor, fake: Tensor) -> Tensor:
         """Return a generated picture as the discriminator sees it."""

@@ -139,8 +139,8 @@ class Training:
                 val = spread(self.val, cfg.train.val_photos) if cfg.train.val_photos else self.val
             validator = Validator(val, cfg.train.batch_size, frechet=best is not None)
             trainer = Trainer(
-                self.params.logging, runtime, step, batches, validator, self.info.image_size,
-                recorder, progress, position, stop, checkpoints, best,
+                self.params.logging, step, batches, validator, self.info.image_size, recorder,
+                progress, position, stop, checkpoints, best,
             )  # fmt: skip
             try:
                 with compile_errors(runtime.compile):

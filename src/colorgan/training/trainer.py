@@ -16,7 +16,6 @@ from colorgan.model import Model
 from colorgan.runs.checkpoint import Checkpoints, Position
 from colorgan.runs.distributed import any_rank, mean_over_ranks, wait_for_all
 from colorgan.runs.progress import TrainingProgress
-from colorgan.runs.runtime import Runtime
 from colorgan.runs.stopping import StopSignal
 from colorgan.tracking.run import Recorder
 from colorgan.training.augment import prepare_batch
@@ -40,7 +39,6 @@ class Trainer:
     """
 
     logging: LoggingParams
-    runtime: Runtime
     step: TrainingStep
     batches: Batches
     validator: Validator
@@ -60,14 +58,16 @@ class Trainer:
         train = self.step.train
         if self.position.iteration == 0:
             # Trained weights are a candidate too: training can make them worse.
-            self._look(0, validate=self.best is not None and train.init != RANDOM, draw=True)
+            validate = self.best is not None and train.init != RANDOM
+            self._validate_and_draw(0, validate, draw=True)
         while True:
             epoch, start = divmod(self.position.iteration, len(self.batches))
             # So many epochs are trained; after a resume the last of them may not be validated yet.
             if epoch > self.position.epoch:
                 last = epoch == train.epochs
                 validate = last or epoch % train.val_every == 0
-                self._look(epoch, validate, draw=last or epoch % self.logging.sample_every == 0)
+                draw = last or epoch % self.logging.sample_every == 0
+                self._validate_and_draw(epoch, validate, draw)
                 self.position.epoch = epoch
                 self._stop_or_save()
             if epoch == train.epochs:
@@ -76,34 +76,32 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, start: int) -> None:
         """Train on the batches of an epoch from batch `start`; the losses stay on the device."""
+        step, device, group = self.step, self.step.runtime.device, self.step.runtime.group
         for batch in self.batches.epoch(epoch, start):
             iteration = self.position.iteration
-            rate = learning_rate(iteration, len(self.batches), self.step.train)
-            set_learning_rate(self.step.optimizer_g, rate)
-            set_learning_rate(self.step.optimizer_d, rate * self.step.train.lr_d_factor)
+            rate = learning_rate(iteration, len(self.batches), step.train)
+            set_learning_rate(step.optimizer_g, rate)
+            set_learning_rate(step.optimizer_d, rate * step.train.lr_d_factor)
             # Only copies to CUDA keep the source until they are done.
-            cuda = self.runtime.device.type == "cuda"
-            input, target = (x.to(self.runtime.device, non_blocking=cuda) for x in batch)
-            input, target = prepare_batch(
-                self.step.space, self.step.train, (input, target), iteration, self.runtime.group
-            )
-            losses = self.step.train_step(input, target, iteration)
-            self.position.since_log.append(mean_over_ranks(losses, self.runtime.group))
+            input, target = (x.to(device, non_blocking=device.type == "cuda") for x in batch)
+            input, target = prepare_batch(step.space, step.train, (input, target), iteration, group)
+            losses = step.train_step(input, target, iteration)
+            self.position.since_log.append(mean_over_ranks(losses, group))
             self.position.iteration = iteration = iteration + 1
             if iteration % self.logging.log_every == 0 or iteration == self.progress.iterations:
                 self._log(iteration, epoch + 1)
-            if self.runtime.group.world_size == 1 or iteration % AGREE_EVERY == 0:
+            if group.world_size == 1 or iteration % AGREE_EVERY == 0:
                 self._stop_or_save()
 
     def _stop_or_save(self) -> None:
         """Save a checkpoint if it is due, and stop if that was asked; a group decides together."""
         due = self.checkpoints is not None and self.checkpoints.due()
-        stop, due = any_rank((bool(self.stop.received), due), self.runtime.group)
+        stop, due = any_rank((bool(self.stop.received), due), self.step.runtime.group)
         if (stop or due) and self.checkpoints is not None:
             self.checkpoints.save(self.step.stateful(), self.position)
         if stop:
             # The launcher ends the other processes as soon as the first one ends.
-            wait_for_all(self.runtime.group)
+            wait_for_all(self.step.runtime.group)
             self.stop.exit()
 
     def _log(self, iteration: int, epoch: int) -> None:
@@ -131,7 +129,7 @@ class Trainer:
                 "which keeps the colours near the truth"
             )
 
-    def _look(self, epoch: int, validate: bool, draw: bool) -> None:
+    def _validate_and_draw(self, epoch: int, validate: bool, draw: bool) -> None:
         """Record figures and a grid of the validation photos, if there are any.
 
         With `keep: best` the weights are offered as the best; `epoch` is 0 for the initial ones.
@@ -155,6 +153,6 @@ class Trainer:
         generator = self.step.kept_generator()
         generator.eval()
         try:
-            yield Model(generator, self.step.space, self.image_size, "", self.runtime.device)
+            yield Model(generator, self.step.space, self.image_size, "", self.step.runtime.device)
         finally:
             generator.train()
