@@ -45,7 +45,7 @@ def main(iterations: int, folders: list[Path]) -> None:
         encoded = space.encode(lab[..., 0], lab[..., 1:])
         input, target = (channels_last(F.interpolate(x, size, mode="bilinear")) for x in encoded)
         set_learning_rate(step.optimizer_d, RATE if i < LATE * iterations else LATE_RATE)
-        with torch.no_grad(), step.autocast():
+        with torch.no_grad(), runtime.autocast():
             fake = step.generator(input, *step.draw_hints(input, target, i))
         total += float(step.update_discriminator(input, target, fake))
         step.scaler.update()

@@ -55,7 +55,6 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(
         ("lab.train.lrr", "lab.train.lrr is not a parameter; did you mean lr? the names here"),
         ("modle", "modle is not a parameter; did you mean model? the names here are rgb, lab, "),
         ("lab.train.sample_photos", "lab.train.sample_photos is now logging.sample_photos\n"),
-        ("rgb.stl10", "rgb.stl10 was removed: delete it; all parts of STL-10 are used, "),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_one_meant(write_params, colorgan, path, start) -> None:
@@ -69,14 +68,13 @@ def test_an_unknown_name_is_refused_with_the_one_meant(write_params, colorgan, p
 def test_the_file_of_an_earlier_version() -> None:
     content = shipped()
     del content["logging"]
-    content["train"] |= {"accumulation_steps": 1, "log_every": 10, "noise": 0.0}
+    content["train"] |= {"log_every": 10, "decay_epochs": 3}
     with pytest.raises(ParamsError) as refusal:
         check_params(content)
     assert str(refusal.value).splitlines() == [
-        "params.yaml: train.accumulation_steps was removed: delete it, and lower train.batch_size "
-        "if a batch does not fit into memory",
         "params.yaml: train.log_every is now logging.log_every",
-        "params.yaml: train.noise was removed: delete it",
+        "params.yaml: train.decay_epochs is now train.decay_start, the share of the epochs after "
+        "which it falls",
         "params.yaml: logging is missing: add it as in src/colorgan/presets/default.yaml",
     ]
 

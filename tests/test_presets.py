@@ -95,18 +95,6 @@ def test_a_file_with_a_hole_is_left_alone(shipped: str, colorgan: Callable[..., 
     assert paths.PARAMS.read_text() == damaged
 
 
-def test_paper_is_the_published_experiment() -> None:
-    presets.write("paper")
-    params = load_params()
-    assert (params.rgb.data.source, params.lab.data.source) == ("stl10", "kaggle")
-    assert params.rgb.data.image_size == params.lab.data.image_size == 256
-    train = params.rgb.train
-    assert (train.batch_size, train.epochs, train.amp) == (16, 50, "fp16")
-    assert (train.lr, train.beta1, train.beta2, train.lambda_l1) == (0.0002, 0.5, 0.999, 100)
-    assert params.rgb.model == params.lab.model
-    assert (params.rgb.model.ngf, params.rgb.model.ndf) == (64, 64)
-
-
 @pytest.mark.parametrize(
     ("files", "path", "source"),
     [

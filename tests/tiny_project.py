@@ -36,13 +36,7 @@ def tiny_params(changes: Mapping[str, Any]) -> dict[str, Any]:
     content["train"] |= {"amp": "off", "compile": "off"}
     content["logging"] |= {"log_every": 2, "sample_photos": 2}
     content["runtime"] |= {"device": "cpu", "num_workers": 0}
-    for path, value in changes.items():
-        *sections, name = path.split(".")
-        place = content
-        for section in sections:
-            place = place[section]
-        place[name] = value
-    return content
+    return presets.changed(content, changes)
 
 
 def dump_params(changes: Mapping[str, Any], folder: Path = Path()) -> None:

@@ -19,7 +19,7 @@ from colorgan.spaces import get_space
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
 from colorgan.training.build import build_step
-from colorgan.training.step import Pix2Pix
+from colorgan.training.step import TrainingStep
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def run_anew(run: Callable[..., None]) -> Callable[..., None]:
 
 
 @pytest.fixture
-def make_step(make_params: Callable[..., Params]) -> Callable[..., Pix2Pix]:
+def make_step(make_params: Callable[..., Params]) -> Callable[..., TrainingStep]:
     """Return a function that builds both networks of a space, always with the same weights.
 
     Parameters are changed by name, `train__lr` for train.lr.
@@ -66,7 +66,7 @@ def make_step(make_params: Callable[..., Params]) -> Callable[..., Pix2Pix]:
         weights: dict[str, Tensor] | None = None,
         per_epoch: int = 0,
         **changes: object,
-    ) -> Pix2Pix:
+    ) -> TrainingStep:
         tiny = {"model.ngf": 4, "model.ndf": 4, "model.dropout": 0.0}
         params = make_params(tiny | {name.replace("__", "."): v for name, v in changes.items()})
         amp = params.rgb.train.amp

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, Self
 
@@ -260,23 +259,12 @@ class Params(Section):
 
 OVERRIDABLE = ("model", "train")
 """Shared sections of params.yaml that a space may override."""
-REMOVED = (
-    "evaluate.chromatic", "evaluate.fid", "evaluate.hue_tolerance", "evaluate.lpips",
-    "model.color_queries", "runtime.device_cache", "runtime.pin_memory", "runtime.progress",
-    "train.discriminator_first", "train.gan_loss", "train.grad_clip", "train.noise",
-    "train.real_chroma", "train.sync_batchnorm",
-)  # fmt: skip
 MOVED = {
-    **{f"train.{name}": f"is now logging.{name}" for name in LoggingParams.model_fields},
-    "train.pretrain_epochs": "is now train.gan_start, a share of the epochs (0 to 1)",
-    "train.decay_epochs": "is now train.decay_start, the share of the epochs after which it falls",
-    "runtime.checkpoint_iterations": "was removed: delete it, and see runtime.checkpoint_minutes",
-    "train.accumulation_steps": "was removed: delete it, and lower train.batch_size if a batch "
-    "does not fit into memory",
-    "stl10": "was removed: delete it; all parts of STL-10 are used, and `limit` uses fewer photos",
-    **dict.fromkeys(REMOVED, "was removed: delete it"),
+    **{f"train.{name}": f"logging.{name}" for name in LoggingParams.model_fields},
+    "train.pretrain_epochs": "train.gan_start, a share of the epochs (0 to 1)",
+    "train.decay_epochs": "train.decay_start, the share of the epochs after which it falls",
 }
-"""Parameters of earlier versions, and what is said of them."""
+"""Parameters of earlier versions, and what they are now."""
 
 
 def flat(section: Section | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -290,21 +278,16 @@ def flat(section: Section | Mapping[str, Any], prefix: str = "") -> dict[str, An
     return values
 
 
-def load_params(path: Path = paths.PARAMS) -> Params:
-    """Read and check params.yaml.
-
-    Raises:
-        ParamsError: the file is missing or not YAML, or a parameter is unknown, missing, mistyped
-            or out of range; one line each, with its path, its value and what is allowed.
-    """
-    return check_params(read_yaml(path), where=str(path))
+def load_params() -> Params:
+    """Read and check params.yaml; ParamsError as `io.read_yaml` and `check_params`."""
+    return check_params(read_yaml(paths.PARAMS))
 
 
 def check_params(content: Mapping[str, Any], where: str = "params.yaml") -> Params:
     """Check the content of params.yaml and apply the overrides of each space.
 
-    Raises:
-        ParamsError: as `load_params`; `where` is the file that its lines name.
+    ParamsError has a line for each parameter that is unknown, missing, mistyped or out of range,
+    with its path, its value and what is allowed; `where` is the file that they name.
     """
     sections = {name: value for name, value in content.items() if name not in OVERRIDABLE}
     for space in SPACES:
@@ -348,7 +331,8 @@ def _sentence(detail: ErrorDetails, content: Mapping[str, Any]) -> tuple[str, st
             moved = MOVED.get(name.removeprefix("rgb.").removeprefix("lab."))
             close = difflib.get_close_matches(str(keys[-1]), names, n=1)
             meant = f"did you mean {close[0]}? " if close else ""
-            said = moved or f"is not a parameter; {meant}the names here are {', '.join(names)}"
+            unknown = f"not a parameter; {meant}the names here are {', '.join(names)}"
+            said = f"is {f'now {moved}' if moved else unknown}"
         case "missing":
             said = "is missing: add it as in src/colorgan/presets/default.yaml"
         case "value_error":

@@ -48,14 +48,14 @@ def test_extremes_are_the_ends_of_ciede2000_and_do_not_overlap():
     assert (list(best["id"]), list(worst["id"])) == (["p1", "p0"], ["p2"])
 
 
-def test_spread_takes_one_of_each_class_before_a_second():
+def test_choice_takes_one_of_each_class_before_a_second():
     index = _index(LABELS)
-    assert set(index["label"].iloc[grids.spread(index, 3)]) == set(LABELS)
-    assert index["label"].iloc[grids.spread(index, 5)].value_counts()["sail_boat"] == 1
-    assert sorted(grids.spread(index, 100)) == list(range(len(LABELS)))
+    assert set(index["label"].iloc[grids.choose_by_class(index, 3)]) == set(LABELS)
+    assert index["label"].iloc[grids.choose_by_class(index, 5)].value_counts()["sail_boat"] == 1
+    assert sorted(grids.choose_by_class(index, 100)) == list(range(len(LABELS)))
     # Not the first letters of the alphabet alone.
     index = _index([f"class{i:02}" for i in range(20)])
-    labels = list(index["label"].iloc[grids.spread(index, 4)])
+    labels = list(index["label"].iloc[grids.choose_by_class(index, 4)])
     assert labels == ["class00", "class05", "class10", "class15"]
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from colorgan.errors import ColorganError
 from colorgan.runs.checkpoint import Checkpoint, Checkpoints, Position
-from colorgan.training.step import Pix2Pix
+from colorgan.training.step import TrainingStep
 
-MakeStep = Callable[..., Pix2Pix]
+MakeStep = Callable[..., TrainingStep]
 Batch = Callable[..., tuple[Tensor, Tensor]]
 # 64 px: the depth at which the U-Net drops out.
 EVERYTHING = {
@@ -31,15 +31,15 @@ PROJECTED = {"model__discriminator": "projected"}
 JOINS_LATER = {"train__gan_start": 0.5, "per_epoch": 5}
 
 
-def of(step: Pix2Pix, position: Position) -> Checkpoint:
+def of(step: TrainingStep, position: Position) -> Checkpoint:
     return Checkpoint.of(step.stateful(), position)
 
 
-def train(step: Pix2Pix, batch: Batch, start: int, end: int) -> list[Tensor]:
+def train(step: TrainingStep, batch: Batch, start: int, end: int) -> list[Tensor]:
     return [step.train_step(*batch(side=64), i) for i in range(start, end)]
 
 
-def state(step: Pix2Pix) -> dict[str, Tensor]:
+def state(step: TrainingStep) -> dict[str, Tensor]:
     """Return all weights, running statistics and moments."""
     return of(step, Position()).tensors
 

@@ -20,7 +20,7 @@ from colorgan.errors import ColorganError
 from colorgan.runs import run_dir
 from colorgan.runs.run_dir import RunDir
 from colorgan.runs.runtime import Group, Runtime
-from colorgan.training.step import Pix2Pix
+from colorgan.training.step import TrainingStep
 from colorgan.training.validate import Validator
 from kill_runs import OUTS
 
@@ -31,15 +31,15 @@ class Steps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[int] = []
         self.stop_at: int | None = None
-        train_step = Pix2Pix.train_step
+        train_step = TrainingStep.train_step
 
-        def counted(step: Pix2Pix, input: Tensor, target: Tensor, iteration: int) -> Tensor:
+        def counted(step: TrainingStep, input: Tensor, target: Tensor, iteration: int) -> Tensor:
             self.done.append(iteration)
             if iteration == self.stop_at:
                 os.kill(os.getpid(), signal.SIGINT)
             return train_step(step, input, target, iteration)
 
-        monkeypatch.setattr(Pix2Pix, "train_step", counted)
+        monkeypatch.setattr(TrainingStep, "train_step", counted)
 
     def of(self, train: Callable[..., None], *how: Any, stop_at: int | None = None) -> list[int]:
         """Train; the iterations that were run."""

@@ -49,9 +49,9 @@ AT_ONCE = "import os, signal; kill = lambda *_, **__: os.kill(os.getpid(), signa
 # Where a training is killed: the code that does it, and what the next start says.
 KILLS = {
     "before the first checkpoint": (
-        "from colorgan.training.step import Pix2Pix\n"
-        "step = Pix2Pix.train_step\n"
-        "Pix2Pix.train_step = lambda s, x, y, i: kill() if i == 0 else step(s, x, y, i)",
+        "from colorgan.training.step import TrainingStep\n"
+        "step = TrainingStep.train_step\n"
+        "TrainingStep.train_step = lambda s, x, y, i: kill() if i == 0 else step(s, x, y, i)",
         None,
     ),
     "a checkpoint is half-written": (
@@ -117,12 +117,12 @@ def test_a_kill_leaves_no_trace(unbroken, place, moment) -> None:
 
 SLOWER = """
 import time
-from colorgan.training.step import Pix2Pix
-step = Pix2Pix.train_step
+from colorgan.training.step import TrainingStep
+step = TrainingStep.train_step
 def slower(*given):
     time.sleep(0.02)
     return step(*given)
-Pix2Pix.train_step = slower
+TrainingStep.train_step = slower
 """
 
 

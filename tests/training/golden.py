@@ -18,52 +18,26 @@ import numpy as np
 import pandas as pd
 import torch
 
-from colorgan import paths, presets
+from colorgan import paths
 from colorgan.color import UInt8Array
-from colorgan.config import SPACES, Params, SpaceName, check_params
+from colorgan.config import SPACES, SpaceName, check_params
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
-from tiny_project import photo_arrays
+from tiny_project import photo_arrays, tiny_params
 
 GOLDEN = Path(__file__).parent / "golden"
 SIDE, PHOTOS = 64, 20
-# Everything that the numbers depend on is named here: the project's own values may change.
-MODEL = {
-    "generator": "unet",
-    "ngf": 8,
-    "dropout": 0.5,
-    "norm": "batch",
-    "discriminator": "patch",
-    "ndf": 8,
-    "n_layers": 2,
-}
-TRAIN = {
-    "init": "none",
-    "batch_size": 4,
-    "epochs": 5,
-    "lr": 0.0002,
-    "lr_schedule": "linear",
-    "decay_start": 0.4,
-    "gan_start": 0.0,
-    "gan_gate": 0.0,
-    "fake_chroma": 1.0,
-    "freeze_encoder": False,
-    "calibrate_gain": False,
-    "init_discriminator": "none",
-    "lr_d_factor": 1.0,
-    "beta1_d": 0.5,
-    "beta2_d": 0.999,
-    "warmup_iterations": 0,
-    "ema_decay": 0.0,
-    "beta1": 0.5,
-    "beta2": 0.999,
-    "lambda_l1": 10,
-    "flip": True,
-    "jitter": 0.1,
-    "amp": "off",
-    "channels_last": True,
-    "compile": "off",
-    "seed": 1,
+CHANGES = {
+    **{f"{space}.image_size": SIDE for space in SPACES},
+    "model.ngf": 8,
+    "model.ndf": 8,
+    "model.n_layers": 2,
+    "train.epochs": 5,
+    "train.decay_start": 0.4,
+    "train.lambda_l1": 10,
+    "train.jitter": 0.1,
+    "logging.log_every": 1,
+    "runtime.devices": 1,
 }
 
 
@@ -90,21 +64,10 @@ def curve(space: SpaceName) -> pd.DataFrame:
     try:
         with _empty_project():
             photo_arrays(paths.processed(space), space, photos(), ["waves"] * PHOTOS, "train")
-            assert stage.train(_params(), space) == 0
+            assert stage.train(check_params(tiny_params(CHANGES)), space) == 0
             return pd.read_csv(paths.losses(space))
     finally:
         torch.set_num_threads(threads)
-
-
-def _params() -> Params:
-    content = presets.content("scratch")
-    for space in SPACES:
-        content[space] |= {"image_size": SIDE, "model": {}, "train": {}}
-    content["model"] |= MODEL
-    content["train"] |= TRAIN
-    content["logging"] |= {"log_every": 1}
-    content["runtime"] |= {"device": "cpu", "devices": 1, "num_workers": 0}
-    return check_params(content)
 
 
 @contextmanager

@@ -91,13 +91,6 @@ def test_a_group_augments_as_one_process(prepare) -> None:
         assert torch.equal(whole, torch.cat(shares))
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_memory_layout(prepare, channels_last: bool) -> None:
-    _, target = prepare(0, channels_last=channels_last)
-    assert target.is_contiguous(memory_format=torch.channels_last) is channels_last
-    assert target.is_contiguous() is not channels_last
-
-
 AB = torch.rand(64, 2, 48, 64, generator=torch.Generator().manual_seed(0)) - 0.5
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from colorgan.config import Params, TrainParams
 from colorgan.training.optim import learning_rate
-from colorgan.training.step import Pix2Pix
+from colorgan.training.step import TrainingStep
 
 PER_EPOCH = 5
 State = dict[str, Tensor]
@@ -76,7 +76,9 @@ def averaged(states: list[State], decay: float) -> State:
 
 @pytest.mark.parametrize("decay", [0.3, 0.999])
 def test_the_average_is_a_plain_loop_over_the_updates(
-    make_step: Callable[..., Pix2Pix], batch: Callable[..., tuple[Tensor, Tensor]], decay: float
+    make_step: Callable[..., TrainingStep],
+    batch: Callable[..., tuple[Tensor, Tensor]],
+    decay: float,
 ) -> None:
     # A large rate, so that the weights move by more than the tolerance.
     step = make_step(train__ema_decay=decay, train__lr=0.01)

@@ -16,7 +16,7 @@ from colorgan.model import WEIGHTS, Model
 from colorgan.tracking.run import Recorder, RunDescription
 from colorgan.training import train as stage
 from colorgan.training import trainer
-from colorgan.training.step import Pix2Pix
+from colorgan.training.step import TrainingStep
 from colorgan.training.validate import Validator, sample_grid
 
 
@@ -60,14 +60,14 @@ def notes(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Notes:
 def test_both_optimizers_follow_the_learning_rate(write_arrays, run, monkeypatch) -> None:
     write_arrays("lab", train=8, val=0)
     rates: list[tuple[float, float]] = []
-    train_step = Pix2Pix.train_step
+    train_step = TrainingStep.train_step
 
-    def observed(self: Pix2Pix, *given: object) -> torch.Tensor:
+    def observed(self: TrainingStep, *given: object) -> torch.Tensor:
         optimizers = self.optimizer_g, self.optimizer_d
         rates.append(tuple(optimizer.param_groups[0]["lr"] for optimizer in optimizers))  # type: ignore[arg-type]
         return train_step(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Pix2Pix, "train_step", observed)
+    monkeypatch.setattr(TrainingStep, "train_step", observed)
     run("lab", {"train.epochs": 3, "train.decay_start": 0.34, "train.lr": 0.3})
     expected = [0.3, 0.3, 0.2, 0.2, 0.1, 0.1]
     assert rates == [pytest.approx((rate, rate)) for rate in expected]
@@ -106,11 +106,11 @@ def test_the_average_is_what_is_drawn_validated_and_kept(
     write_arrays("lab")
     kept: list[dict[str, torch.Tensor]] = []
     seen: list[dict[str, torch.Tensor]] = []
-    train_step = Pix2Pix.train_step
+    train_step = TrainingStep.train_step
 
-    def observed_step(self: Pix2Pix, *given: object) -> torch.Tensor:
+    def observed_step(self: TrainingStep, *given: object) -> torch.Tensor:
         losses = train_step(self, *given)  # type: ignore[arg-type]
-        network = self.average.network if self.average else self.generator
+        network = self.average or self.generator
         kept.append({name: x.detach().clone() for name, x in network.named_parameters()})
         return losses
 
@@ -123,7 +123,7 @@ def test_the_average_is_what_is_drawn_validated_and_kept(
 
         return observe
 
-    monkeypatch.setattr(Pix2Pix, "train_step", observed_step)
+    monkeypatch.setattr(TrainingStep, "train_step", observed_step)
     monkeypatch.setattr(Validator, "__call__", observed(Validator.__call__))
     monkeypatch.setattr(trainer, "sample_grid", observed(sample_grid))
     run("lab", {"train.ema_decay": decay, "train.lr": 0.01, "logging.sample_every": 2})

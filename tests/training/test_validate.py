@@ -19,7 +19,7 @@ from colorgan.config import Params
 from colorgan.data.arrays import open_split
 from colorgan.model import WEIGHTS, Model, build_generator
 from colorgan.spaces import get_space
-from colorgan.training.validate import BestWeights, Validator, best_of, sample_grid, spread
+from colorgan.training.validate import BestWeights, Validator, best_of, sample_grid
 
 Run = Callable[..., None]
 
@@ -52,12 +52,6 @@ def test_a_grid_shows_photos_from_all_over_the_split(model, write_arrays) -> Non
         truth = rows[4 + 36 * i : 36 + 36 * i, 40:72]
         assert (truth == split.target[row]).all()
     assert sample_grid(model, split, 50).height > sheet.shape[0]
-
-
-def test_so_many_photos_from_all_over_the_split(write_arrays) -> None:
-    split = open_split(write_arrays("rgb", val=5), "val")
-    for asked, rows in ((3, [0, 2, 4]), (9, [0, 1, 2, 3, 4])):
-        assert spread(split, asked).index["id"].tolist() == [f"val{i}" for i in rows]
 
 
 def test_of_about_equal_weights_the_most_natural_are_kept(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ adds, and of which the last row of a picture counts. A second start does what is
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 import time
 import unicodedata
 from collections import defaultdict
@@ -79,19 +79,20 @@ class Storage:
             reason = next(filter(None, [*reasons, why_left_out(path, False, SUFFIXES)]), "")
             yield FoundFile(path, "left out" if reason else "photo", reason), size
 
-    def read(self, name: str, target: Path) -> None:
-        """Download a file to `target`, a local path."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with self.files.open_input_stream(f"{self.root}/{name}") as file, target.open("wb") as to:
-            shutil.copyfileobj(file, to, 1 << 20)
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        with self.files.open_input_stream(f"{self.root}/{name}") as file:
+            content: bytes = file.read()
+        return content
 
-    def write(self, name: str, source: Path) -> None:
-        """Put a local file under a name, whole or not at all."""
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all."""
         if self.folder:
             with io.file_aside(self.folder / name) as aside:
-                shutil.copyfile(source, aside)
+                aside.write_bytes(content)
         else:
-            fs.copy_files(str(source), f"{self.root}/{name}", fs.LocalFileSystem(), self.files)
+            with self.files.open_output_stream(f"{self.root}/{name}") as file:
+                file.write(content)
 
 
 def colorize_collection(
@@ -99,10 +100,8 @@ def colorize_collection(
 ) -> list[Row]:
     """Colour the pictures of a folder or URI into another one, on all machines of the cluster.
 
-    Returns a row for each file of the source, whichever start has coloured it.
-
-    Raises:
-        ColorganError: source or out cannot be used, or no worker can go on. What is done stays.
+    Returns a row for each file of the source, whichever start has coloured it. What is done before
+    an error stays.
     """
     inputs, results = Storage.open(source), Storage.open(out)
     if f"{results.root}/".startswith(f"{inputs.root}/"):
@@ -150,13 +149,9 @@ def _begin(results: Storage, run: Row) -> dict[str, Row]:
             f"{results.name} holds files of something else, such as {min(there)}; it should be a "
             "new folder, or one that this command has begun"
         )
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "run.json")
-        if not there:
-            io.write_json(file, run)
-            results.write(RUN, file)
-        results.read(RUN, file)
-        begun = json.loads(file.read_bytes())
+    if not there:
+        results.write(RUN, json.dumps(run, indent=2).encode())
+    begun = json.loads(results.read(RUN))
     run = json.loads(json.dumps(run))  # which makes lists of tuples
     for name in [name for name in run if run[name] != begun.get(name)]:
         raise ColorganError(
@@ -228,22 +223,24 @@ class _Worker:
         rows: list[Row] = []
         self._colorizer = self._colorizer or Colorizer(load_network(self._model, threads=1))
         for name in names:
+            (sources / name).parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._inputs.read(name, sources / name)
+                content = self._inputs.read(name)
             except OSError as error:
                 rows.append(_row(name, FAILED, f"unreadable: {_said(error)}"))
-                (sources / name).unlink(missing_ok=True)
+            else:
+                (sources / name).write_bytes(content)
         if len(rows) == len(names):
             return rows
         console = Console(quiet=True)
         outcome = colorize_files([str(sources)], targets, self._colorizer, self._options, console)
         notes = outcome.notes | outcome.failures
         for source, target in outcome.colored.items():
-            output = target.relative_to(targets).as_posix()
+            output, content = target.relative_to(targets).as_posix(), target.read_bytes()
             with _naming(f"{self._results.name}/{output}", "written"):
-                self._results.write(output, target)
+                self._results.write(output, content)
             row = _row(source.relative_to(sources).as_posix(), COLORED, notes.pop(source, ""))
-            rows.append(row | {"output": output, "digest": io.sha256(target)})
+            rows.append(row | {"output": output, "digest": hashlib.sha256(content).hexdigest()})
         for source, reason in notes.items():
             name = source.relative_to(sources).as_posix()
             rows.append(_row(name, FAILED, reason.replace(f"{scratch}/", "")))
@@ -253,9 +250,10 @@ class _Worker:
 def _write(results: Storage, rows: Sequence[Row]) -> list[Row]:
     """Write rows as a file of the manifest; return those that are left to write, none."""
     if rows:
-        with _naming(results.name, "written to"), TemporaryDirectory() as folder:
-            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), Path(folder, "rows"))
-            results.write(f"{MANIFEST}/{time.time_ns()}.parquet", Path(folder, "rows"))
+        table = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), table)
+        with _naming(results.name, "written to"):
+            results.write(f"{MANIFEST}/{time.time_ns()}.parquet", table.getvalue().to_pybytes())
     return []
 
 

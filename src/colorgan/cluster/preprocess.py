@@ -21,11 +21,7 @@ from colorgan.errors import ColorganError
 
 
 def preprocess_on_cluster(params: Params, space: SpaceName, workers: int) -> DatasetInfo:
-    """Make the arrays of a space, byte for byte those of the local stage.
-
-    Raises:
-        ColorganError: as `preprocess`; or a machine does not see the raw photos.
-    """
+    """Make the arrays of a space, byte for byte those of the local stage."""
     require_everywhere([paths.raw(space) / MANIFEST])
     return preprocess(params, space, partial(_convert, workers))
 
@@ -44,9 +40,8 @@ def _convert(
     converter.scratch.touch()
     for found in map_on_cluster("preprocess", _Worker, arguments, items, workers):
         for row in found:
-            pixels, size = row.pop("pixels"), (row.pop("width"), row.pop("height"))
-            converter.write(row["row"], np.frombuffer(pixels, np.uint8))
-            records[row["row"]] = PhotoRecord(size=size, **row)
+            converter.write(row["row"], np.frombuffer(row.pop("pixels"), np.uint8))
+            records[row["row"]] = PhotoRecord(**row | {"size": tuple(row["size"])})
     if lost := len(rows) - len(records):
         raise ColorganError(f"{lost} photos killed their workers, perhaps for want of memory")
     return [records[row] for row in sorted(records)]
@@ -64,6 +59,4 @@ class _Worker:
         rows = [int(row) for row in item["names"]]
         for number, photo in enumerate(self._photos.read(rows), int(item["first"])):
             pixels, [record] = self._converter.rows(number, [photo])
-            row = record._asdict()
-            width, height = row.pop("size")
-            yield {**row, "width": width, "height": height, "pixels": pixels.tobytes()}
+            yield record._asdict() | {"pixels": pixels.tobytes()}

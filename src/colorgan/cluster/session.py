@@ -55,11 +55,11 @@ def joined(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def processors() -> tuple[dict[str, int], int]:
-    """Return what a worker takes, a GPU or else a CPU core, and how many the cluster has."""
+def processors() -> tuple[str, int]:
+    """Return what a worker takes one of, `gpu` or else `cpu`, and how many the cluster has."""
     there = ray.cluster_resources()
-    n_gpus = int(there.get("GPU", 0))
-    return ({"num_gpus": 1}, n_gpus) if n_gpus else ({"num_cpus": 1}, int(there.get("CPU", 1)))
+    kind = "gpu" if there.get("GPU") else "cpu"
+    return kind, int(there.get(kind.upper(), 1))
 
 
 def require_everywhere(files: Sequence[Path]) -> None:
@@ -105,7 +105,7 @@ def map_on_cluster(
     context.enable_progress_bars = context.print_on_execution_start = False
     # The wrapped one loses its cause on the way here, and with it the sentence.
     context.raise_original_map_exception = True
-    share, there = processors()
+    kind, there = processors()
     size = min(workers or there, len(items))
     tries = _at(ray.get_runtime_context().get_node_id(), _Tries).remote()
     numbered = [{"number": number, **item} for number, item in enumerate(items)]
@@ -115,7 +115,7 @@ def map_on_cluster(
         _Counted,
         fn_constructor_args=(worker, arguments, tries),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size, initial_size=size),
-        **share,
+        **{f"num_{kind}s": 1},
     )
     total, done, started, next_line = sum(len(item["names"]) for item in items), 0, 0.0, 0.0
     blocks = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

@@ -38,43 +38,32 @@ RESIZE_SECONDS = 600.0
 
 
 def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
-    """Train in `workers` processes (0: all processors), and in fewer while there is no room.
-
-    Raises:
-        ColorganError: as `train`; a machine does not see the arrays; the cluster is too small; or
-            too many workers have died.
-        KeyboardInterrupt: Ctrl-C; the last checkpoint stays.
-    """
+    """Train in `workers` processes (0: all processors), and in fewer while there is no room."""
     cfg, folder, storage = params.space(space), paths.processed(space), paths.resume(f"ray_{space}")
     info = read_info(folder)
-    share, there = processors()
-    kind = "cuda" if "num_gpus" in share else "cpu"
+    kind, there = processors()
     if workers > there:
         raise ColorganError(
             f"--workers is {workers}, but the cluster has {there} {kind} processor(s): it should "
             "be at most that"
         )
     workers = workers or _most_processes(cfg.train.batch_size, there)
-    check_compatible(cfg, info, info.counts["train"], torch.device(kind), workers)
+    device = torch.device("cuda" if kind == "gpu" else "cpu")
+    check_compatible(cfg, info, info.counts["train"], device, workers)
     storage.mkdir(parents=True, exist_ok=True)
     arrays = [folder / split / "input.npy" for split, count in info.counts.items() if count]
     require_everywhere([folder / "dataset.json", *arrays, storage])
-    given: dict[str, Any] = {
-        "params": params,
-        "space": space,
-        "folder": Path.cwd(),
-        "storage": storage,
-    }
-    given["environment"] = {k: v for k, v in os.environ.items() if k.startswith(("DVC_", "MLFLOW"))}
+    environment = {k: v for k, v in os.environ.items() if k.startswith(("DVC_", "MLFLOW"))}
+    given = params, space, Path.cwd(), storage, environment
     # Otherwise what a worker prints is logged too, and is there twice.
     os.environ["RAY_TRAIN_ENABLE_PRINT_PATCH"] = "0"
     # Its subclass TorchTrainer would make the process group, which the stage makes itself.
     trainer = DataParallelTrainer(
         _train,
-        train_loop_config=given,
+        train_loop_config={"given": given},
         scaling_config=ray_train.ScalingConfig(
             num_workers=(1, workers),
-            use_gpu=kind == "cuda",
+            use_gpu=kind == "gpu",
             elastic_resize_monitor_interval_s=RESIZE_SECONDS,
         ),
         run_config=ray_train.RunConfig(
@@ -123,11 +112,12 @@ def _most_processes(batch_size: int, at_most: int) -> int:
     return max(count for count in range(1, at_most + 1) if batch_size % count == 0)
 
 
-def _train(given: dict[str, Any]) -> None:
+def _train(config: dict[str, Any]) -> None:
     """Run the stage in a process of the cluster."""
-    os.chdir(given["folder"])
-    os.environ |= given["environment"]
-    context, params, space = ray_train.get_context(), given["params"], given["space"]
+    params, space, folder, storage, environment = config["given"]
+    os.chdir(folder)
+    os.environ |= environment
+    context = ray_train.get_context()
     # Where fewer are left, some of them may stand by.
     batch_size = params.space(space).train.batch_size
     processes = _most_processes(batch_size, context.get_world_size())
@@ -145,12 +135,12 @@ def _train(given: dict[str, Any]) -> None:
         "MASTER_ADDR": address,
         "MASTER_PORT": port,
     }
-    log = (given["storage"] / LOG).open("a", buffering=1)
+    log = (storage / LOG).open("a", buffering=1)
     with log, redirect_stdout(log), redirect_stderr(log):
         try:
             train(params, space)
         except ColorganError as error:
             # Not raised: Ray Train would start the workers again.
-            (given["storage"] / PROBLEM).write_text(str(error), encoding="utf-8")
+            (storage / PROBLEM).write_text(str(error), encoding="utf-8")
         except SystemExit:
             pass  # another process has ended, which says why

@@ -6,7 +6,6 @@ Ray Tune draws parameters with Optuna and stops trials that lag behind (ASHA). E
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import json
 import math
@@ -33,7 +32,7 @@ from ruamel.yaml import YAML
 
 from colorgan import io, paths, presets
 from colorgan.cluster.session import processors, require_everywhere
-from colorgan.config import SpaceName, check_params
+from colorgan.config import SpaceName, check_params, flat
 from colorgan.data.arrays import read_info
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.runs.run_dir import RunDir
@@ -50,7 +49,7 @@ REDUCTION = 3
 MOST_DEATHS = 3
 """So often a trial is resumed whose worker or machine has died."""
 STOP_SECONDS = 120.0
-WEIGHTS = (("train", "init"), ("train", "init_discriminator"), ("model", "encoder_weights"))
+WEIGHTS = ("train.init", "model.encoder_weights")
 """Parameters that may name a file or folder."""
 
 
@@ -61,12 +60,8 @@ def tune_on_cluster(
 
     `workers` trials run at once (0: one on each processor). `resume` goes on with a search that was
     stopped, and its number of trials; params.yaml and the file should be as they were.
-
-    Raises:
-        ColorganError: the file, params.yaml or the data are wrong; or no trial has succeeded.
-        KeyboardInterrupt: Ctrl-C.
     """
-    folder, project = paths.resume(f"tune_{space}"), Path.cwd()
+    folder = paths.resume(f"tune_{space}")
     begun = folder / "trials.json"
     if begun.exists() != resume:
         stopped = "a search that was stopped: --resume goes on with it; delete it to begin anew"
@@ -83,35 +78,31 @@ def tune_on_cluster(
     domains = _read_domains(file or Path(__file__).with_name("tune.yaml"), params, space)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
-    token = RunDir(folder).token()
-    if not resume:
         io.write_json(begun, trials)
-    trials = json.loads(begun.read_bytes())
+    token, trials = RunDir(folder).token(), json.loads(begun.read_bytes())
     connect()  # makes the store, which several trials at once could not
-    environment = {k: v for k, v in os.environ.items() if k.startswith("MLFLOW_")}
-    environment |= {"MLFLOW_TRACKING_URI": tracking_uri(), lineage.PARENT: token}
-    environment[lineage.PROJECT] = str(project)
-    given = {"space": space, "params": params, "folder": folder, "environment": environment}
-    ended = False
-    try:
-        with open_recorder(RunDescription(f"tune_{space}", token), folder) as recorder:
-            found = _run(given, domains, trials, workers, resume)
-            n_ended = sum(bool(t.last_result.get("done") or t.status == "ERROR") for t in found)
-            ended = n_ended >= trials
-            if not ended:
-                print(f"tune {space}: {n_ended} of {trials} trials are done; --resume goes on")
-                raise KeyboardInterrupt
-            best = _report(found)
-            recorder.log_validation(found.index(best) + 1, {METRIC: best.last_result[METRIC]})
-    finally:
-        if ended:
-            shutil.rmtree(folder, ignore_errors=True)
+    given = {"space": space, "params": params, "folder": folder}
+    given["environment"] = {k: v for k, v in os.environ.items() if k.startswith("MLFLOW_")} | {
+        "MLFLOW_TRACKING_URI": tracking_uri(),
+        lineage.PARENT: token,
+        lineage.PROJECT: str(Path.cwd()),
+    }
+    with open_recorder(RunDescription(f"tune_{space}", token), folder) as recorder:
+        found = _run(given, domains, trials, workers, resume)
+        n_ended = sum(bool(t.last_result.get("done") or t.status == "ERROR") for t in found)
+        if n_ended < trials:
+            print(f"tune {space}: {n_ended} of {trials} trials are done; --resume goes on")
+            raise KeyboardInterrupt
+        begun.unlink()
+        best = _report(found)
+        recorder.log_validation(found.index(best) + 1, {METRIC: best.last_result[METRIC]})
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_domains(file: Path, params: dict[str, Any], space: str) -> dict[str, Any]:
     """Return Optuna's distribution of each parameter that a file names.
 
-    ParamsError if there is none, or params.yaml does not allow its values.
+    ParamsError if params.yaml does not allow its values.
     """
     domains: dict[str, Any] = {}
     for name, domain in io.read_yaml(file).items():
@@ -134,28 +125,15 @@ def _read_domains(file: Path, params: dict[str, Any], space: str) -> dict[str, A
                 f"{file}: {name} should have `choices`, or `low`, `high` and maybe `log` ({error})"
             ) from None
         for value in values:
-            check_params(_changed(params, {name: value}), where=str(file))
+            check_params(presets.changed(params, {name: value}), where=str(file))
         domains[name] = found
-    if not domains:
-        raise ParamsError(f"{file} names no parameter; it should, as in `train.lr: {{low: ...}}`")
     return domains
 
 
 def _with_absolute_paths(params: dict[str, Any]) -> dict[str, Any]:
     """Return parameters whose files of weights are found from the folder of a trial too."""
-    params = copy.deepcopy(params)
-    for part in (params, params["rgb"], params["lab"]):
-        for section, key in WEIGHTS:
-            values = part.get(section) or {}
-            if values.get(key) and (file := Path(values[key]).expanduser()).exists():
-                values[key] = str(file.absolute())
-    return params
-
-
-def _changed(params: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    params = copy.deepcopy(params)
-    presets.put(params, values)
-    return params
+    named = {n: paths.expanded(v) for n, v in flat(params).items() if n.endswith(WEIGHTS)}
+    return presets.changed(params, {n: str(p.absolute()) for n, p in named.items() if p.exists()})
 
 
 def _values(config: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +146,7 @@ def _run(
 ) -> list[Any]:
     """Run the trials, or those that are left; return all."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    train, (share, there) = check_params(given["params"]).space(given["space"]).train, processors()
+    train, (kind, there) = check_params(given["params"]).space(given["space"]).train, processors()
     done = tune.run(
         tune.with_parameters(_Trial, given=given | {"keep": train.keep}),
         name="ray",
@@ -178,7 +156,7 @@ def _run(
         num_samples=trials,
         search_alg=OptunaSearch(domains, metric=METRIC, mode="min", seed=train.seed),
         scheduler=ASHAScheduler("epoch", max_t=train.epochs + 1, reduction_factor=REDUCTION),
-        resources_per_trial={name.removeprefix("num_")[:-1]: n for name, n in share.items()},
+        resources_per_trial={kind: 1},
         max_concurrent_trials=min(workers or there, there),
         max_failures=MOST_DEATHS,
         raise_on_failed_trial=False,
@@ -218,7 +196,8 @@ class _Trial(tune.Trainable):  # type: ignore[misc]
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(target)
-        YAML().dump(_changed(given["params"], _values(config)), folder / paths.PARAMS)
+        params = presets.changed(given["params"], _values(config))
+        YAML().dump(params, folder / paths.PARAMS)
         env["PYTHONPATH"] = os.pathsep.join([str(Path(paths.__file__).parents[1]), *sys.path])
         command = [sys.executable, "-m", "colorgan", "train", given["space"]]
         with (folder / "log.txt").open("w") as log:

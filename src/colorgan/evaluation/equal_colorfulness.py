@@ -40,11 +40,7 @@ def equal_gain(batches: Iterable[tuple[Tensor, Tensor, UInt8Array]]) -> tuple[fl
     Batches are lightness and ab as for `at_gain`, and the true pictures `(N, H, W, 3)`; none is
     kept. Colourfulness is that of Hasler and Suesstrunk, within 0.5% of the aim at the gain found.
 
-    Returns:
-        The gain, and whether it is enough: `MAX_GAIN` and False for too pale a model.
-
-    Raises:
-        ColorganError: the truth is gray.
+    Returns the gain, and whether it is enough: `MAX_GAIN` and False for too pale a model.
     """
     found, true, count = np.zeros(len(GAINS)), 0.0, 0
     for lightness, ab, truth in batches:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,36 +24,28 @@ from colorgan.runs.runtime import choose_device
 from colorgan.tracking.run import record_results
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What one space has in per_photo.csv, in hues.csv and in metrics.json."""
-
-    photos: pd.DataFrame
-    hues: pd.DataFrame
-    content: Summary
-
-
 def evaluate(params: Params, spaces: Sequence[str]) -> None:
     """Measure the model of each space on its test photos, write the reports, record the results.
 
     Writes metrics.json, per_photo.csv, per_class.csv and hues.csv in reports/. The same models and
-    photos give the same bytes.
-
-    Raises:
-        ColorganError: a model or a test split is missing, empty, or does not fit the other; or a
-            network that measures could not be loaded. Nothing is written then.
+    photos give the same bytes. After an error nothing is written.
     """
     device = choose_device(params.runtime.device)
     # Open all of them first, so that a missing model is reported before the long work.
     opened = [open_space(params, space, device) for space in spaces]
-    evaluations = [measure(model, split, params.evaluate) for model, split in opened]
-    write_reports(evaluations)
-    for (model, _), evaluation in zip(opened, evaluations, strict=True):
+    measured = [measure(model, split, params.evaluate) for model, split in opened]
+    photos, hues, contents = zip(*measured, strict=True)
+    classes = [summary.by_class(table) for table in photos]
+    for path, tables in ((paths.PER_PHOTO, photos), (paths.PER_CLASS, classes), (paths.HUES, hues)):
+        with io.file_aside(path) as aside:
+            pd.concat(tables).to_csv(aside, index=False, float_format="%.6g", lineterminator="\n")
+    io.write_json(paths.METRICS, dict(zip(spaces, contents, strict=True)))
+    for (model, _), content in zip(opened, contents, strict=True):
         record_results(
             stage=f"evaluate_{model.space.name}",
             space=model.space.name,
             generator_sha256=model.sha256,
-            metrics=summary.flat(evaluation.content),
+            metrics=summary.flat(content),
             artifacts=[paths.METRICS, paths.PER_CLASS, paths.PER_PHOTO, paths.HUES],
         )
 
@@ -81,10 +71,13 @@ def open_space(params: Params, space: str, device: torch.device) -> tuple[Model,
     return model, split
 
 
-def measure(model: Model, split: Split, cfg: EvaluateParams) -> Evaluation:
-    """Colour and measure the photos of the split, with one batch in memory at a time.
+def measure(
+    model: Model, split: Split, cfg: EvaluateParams
+) -> tuple[pd.DataFrame, pd.DataFrame, Summary]:
+    """Return a space's rows of per_photo.csv and hues.csv, and its entry of metrics.json.
 
-    They are coloured twice: the gain of equal colourfulness is known only after all of them.
+    The photos are coloured twice: the gain of equal colourfulness is known only after all of them.
+    One batch at a time is in memory.
     """
     batches = model.colorize_split(split, cfg.batch_size)
     gain, reached = equal_gain((batch.lightness, batch.ab, batch.truth) for batch in batches)
@@ -115,11 +108,8 @@ def measure(model: Model, split: Split, cfg: EvaluateParams) -> Evaluation:
     if features:
         distance = frechet_distance(moments["equal"], moments["truth"]) if reached else math.nan
         content["generated"]["frechet_lite2_ecf"] = distance
-    return Evaluation(
-        photos=photos,
-        hues=pd.DataFrame({"space": model.space.name, "hue": metrics.hue_bin_centers(), **hues}),
-        content=summary.rounded(content),
-    )
+    shares = {"space": model.space.name, "hue": metrics.hue_bin_centers(), **hues}
+    return photos, pd.DataFrame(shares), summary.rounded(content)
 
 
 def measure_photos(batch: ColoredBatch, lab: Mapping[str, FloatArray]) -> pd.DataFrame:
@@ -145,16 +135,3 @@ def measure_photos(batch: ColoredBatch, lab: Mapping[str, FloatArray]) -> pd.Dat
     for name in TRUTH_MEASURES:
         columns[PREFIXES["truth"] + name] = getattr(metrics, name)(batch.truth)
     return pd.DataFrame(columns)[list(COLUMNS)]
-
-
-def write_reports(evaluations: Sequence[Evaluation]) -> None:
-    """Write the four reports, each whole or not at all."""
-    _write_csv(paths.PER_PHOTO, [done.photos for done in evaluations])
-    _write_csv(paths.PER_CLASS, [summary.by_class(done.photos) for done in evaluations])
-    _write_csv(paths.HUES, [done.hues for done in evaluations])
-    io.write_json(paths.METRICS, {done.photos["space"][0]: done.content for done in evaluations})
-
-
-def _write_csv(path: Path, tables: Sequence[pd.DataFrame]) -> None:
-    with io.file_aside(path) as aside:
-        pd.concat(tables).to_csv(aside, index=False, float_format="%.6g", lineterminator="\n")

@@ -70,9 +70,6 @@ def ssim(pictures: UInt8Array, truth: UInt8Array) -> FloatArray:
 
     Source: Wang et al., "Image quality assessment: from error visibility to structural
     similarity" (2004), by `skimage.metrics.structural_similarity`.
-
-    Raises:
-        ValueError: the pictures are smaller than the window or differ in shape.
     """
 
     def of_one(picture: UInt8Array, true: UInt8Array) -> float:

@@ -20,11 +20,7 @@ PACKAGED = ("efficientnet_lite0", "efficientnet_lite2")
 
 
 def create_backbone(name: str, **options: Any) -> nn.Module:
-    """Create timm's network `name` with random weights; `options` are those of timm.create_model.
-
-    Raises:
-        ColorganError: timm has no such network.
-    """
+    """Create timm's network `name` with random weights and options of timm.create_model."""
     import timm  # takes seconds
 
     try:
@@ -62,11 +58,7 @@ def frozen_backbone(name: str, **options: Any) -> nn.Module:
 
 
 def weights_of(source: str, backbone: str) -> dict[str, Tensor]:
-    """Return the weights that `model.encoder_weights` names; `backbone` is `model.encoder`.
-
-    Raises:
-        ColorganError: the weights cannot be read or downloaded.
-    """
+    """Return the weights that `model.encoder_weights` names; `backbone` is `model.encoder`."""
     if source in PACKAGED:
         return packaged_weights(source)
     if source == "imagenet":
@@ -104,9 +96,6 @@ def load_backbone(backbone: nn.Module, weights: Mapping[str, Tensor], source: st
 
     For a single channel the first convolution is summed over the colours, which gives the same
     output as gray repeated to three channels.
-
-    Raises:
-        ColorganError: the weights are of another network.
     """
     own = backbone.state_dict()
     taken: dict[str, Tensor] = {}

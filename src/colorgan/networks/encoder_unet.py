@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from colorgan.errors import ParamsError
 from colorgan.networks.backbones import create_backbone
-from colorgan.networks.hint_branch import HintBranch
 from colorgan.networks.layers import quicken_depthwise
 
 OF_COLORS = ("last.weight", "last.bias")
 """Parameters whose first dimension is the channels of the output."""
 OF_HINTS = "hints."
 """Beginning of the names of the parameters that a network without hints lacks."""
+HINT_WIDTHS = (128, 128, 64, 32)
 
 
 class EncoderUNet(nn.Module):
@@ -30,9 +30,6 @@ class EncoderUNet(nn.Module):
 
     The 3 or 4 decoder blocks have 8, 4, 2 and 1 times `ngf` channels. `encoder` is timm's name, and
     with `hints` the network takes colour hints (`HintBranch`).
-
-    Raises:
-        ColorganError: timm has no such backbone, or it does not halve the side five times.
 
     Source: Ronneberger et al., "U-Net" (2015); Iglovikov and Shvets, "TernausNet" (2018); Tan and
     Le, "EfficientNet" (2019).
@@ -137,3 +134,55 @@ class _Up(nn.Module):
 def _normed(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
     convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
     return convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
+
+
+class HintBranch(nn.Module):
+    """Convolutions over hints, whose last layers begin at zero.
+
+    They are added to the decoder's feature maps at 1/32, 1/16, 1/8 and 1/4 of the side, which have
+    `channels`. Until they are trained, hints change nothing, and weights without them fit.
+
+    Source: the local hints of Zhang et al., "Real-Time User-Guided Image Colorization with Learned
+    Deep Priors" (2017).
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        deep, middle, fine, finest = HINT_WIDTHS
+        self.convolutions = nn.ModuleList(
+            [
+                nn.Sequential(_convolution(3, finest), _convolution(finest, finest)),
+                _convolution(finest, fine, stride=2),
+                _convolution(fine, middle, stride=2),
+                nn.Sequential(_convolution(middle, deep, stride=2), _convolution(deep, deep)),
+            ]
+        )
+        self.last = nn.ModuleList(map(_zero_convolution, HINT_WIDTHS, channels))
+
+    def forward(self, hints: Tensor) -> list[Tensor]:
+        """Map hints `(N, 3, H, W)`, ab / 110 and a mask, to four feature maps, coarse to fine.
+
+        Where the mask is 0, ab is 0 too.
+        """
+        # Means over the pixels with a hint, so that one pixel counts as much as a patch.
+        # Not with divisor_override=1, which is lost in ONNX.
+        sums = 16 * F.avg_pool2d(hints, 4)
+        ab, count = sums[:, :2], sums[:, 2:]
+        y = torch.cat((ab / count.clamp(min=1), count.clamp(max=1)), dim=1)
+        maps = []
+        for convolve in self.convolutions:
+            y = convolve(y)
+            maps.append(y)
+        return [layer(y) for layer, y in zip(self.last, reversed(maps), strict=True)]
+
+
+def _convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Module:
+    convolution = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
+    return nn.Sequential(convolution, nn.ReLU(inplace=True))
+
+
+def _zero_convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
+    convolution = nn.Conv2d(in_channels, out_channels, 1)
+    nn.init.zeros_(convolution.weight)
+    nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    return convolution

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,7 @@ def descriptions() -> dict[str, str]:
 
 
 def as_options(name: str, path: Path | None = None) -> str:
-    """Return the preset as options for `dvc exp run $(...)`: `-S train.epochs=2 -S ...`.
-
-    Raises:
-        ColorganError: as `write`; or the shell or DVC would change the path.
-    """
+    """Return the preset as options for `dvc exp run $(...)`: `-S train.epochs=2 -S ...`."""
     values = _values(name, path)
     if path is not None and not re.fullmatch(r"[\w/.+-]+", str(values["rgb.path"]), re.ASCII):
         raise ColorganError(
@@ -56,17 +53,14 @@ def overrides(values: Mapping[str, Any]) -> str:
 
 def content(name: str) -> dict[str, Any]:
     """Return params.yaml as the project ships it with the values of a preset."""
-    whole = io.read_yaml(FOLDER / "default.yaml")
-    put(whole, _values(name, None))
-    return whole
+    return changed(io.read_yaml(FOLDER / "default.yaml"), _values(name, None))
 
 
 def check_photos(path: Path) -> str:
     """Return the source that reads photos at a path: `parquet` or `folder`.
 
-    Raises:
-        ColorganError: it is neither; or DVC, which reads all that a stage depends on, would fail
-            or wait for ever at a file in it.
+    ColorganError if DVC, which reads all that a stage depends on, would fail or wait for ever at a
+    file in it.
     """
     if path.is_dir():
         # Like DVC, without the folders that are links.
@@ -84,29 +78,25 @@ def check_photos(path: Path) -> str:
     )
 
 
-def write(name: str, path: Path | None = None, params: Path = paths.PARAMS) -> None:
+def write(name: str, path: Path | None = None) -> None:
     """Write the values of a preset into params.yaml; comments and other values stay.
 
     `default` restores the whole file.
-
-    Raises:
-        ColorganError: there is no such preset or path, or params.yaml is wrong.
     """
     values = _values(name, path)
     if name == "default":
         text = (FOLDER / "default.yaml").read_text(encoding="utf-8")
     else:
-        check_params(io.read_yaml(params), where=str(params))
+        check_params(io.read_yaml(paths.PARAMS))
         round_trip = YAML()
         round_trip.preserve_quotes = True
         round_trip.width = 4096
-        whole = round_trip.load(params)
-        put(whole, values)
-        check_params(whole, where=str(params))
+        whole = changed(round_trip.load(paths.PARAMS), values)
+        check_params(whole)
         buffer = StringIO()
         round_trip.dump(whole, buffer)
         text = buffer.getvalue()
-    with io.file_aside(params) as aside:
+    with io.file_aside(paths.PARAMS) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
@@ -146,11 +136,13 @@ def _check_for_dvc(file: Path) -> None:
     )
 
 
-def put(content: Any, values: Mapping[str, Any]) -> None:
-    """Set values by dotted name."""
+def changed(content: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a params.yaml with values set by dotted name."""
+    whole = deepcopy(content)
     for name, value in values.items():
         *sections, key = name.split(".")
-        section = content
+        section: Any = whole
         for part in sections:
             section = section[part]
         section[key] = value
+    return whole

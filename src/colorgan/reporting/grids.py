@@ -31,7 +31,7 @@ class Shown:
     generated: UInt8Array
 
 
-def spread(index: pd.DataFrame, count: int) -> list[int]:
+def choose_by_class(index: pd.DataFrame, count: int) -> list[int]:
     """Choose up to `count` photos, evenly over the classes; return their positions, by class.
 
     The choice depends only on the columns id and label of the index, not on the order of its rows.
@@ -53,7 +53,7 @@ def shared_rows(indexes: Mapping[str, pd.DataFrame], count: int) -> dict[str, li
     """Choose up to `count` photos that every split holds; return their positions in each split."""
     first, *others = indexes.values()
     common = first[first["id"].isin(set.intersection(*(set(i["id"]) for i in others)))]
-    ids = [common["id"].iloc[row] for row in spread(common, count)]
+    ids = [common["id"].iloc[row] for row in choose_by_class(common, count)]
     return {
         space: [int(row) for row in pd.Index(index["id"]).get_indexer(ids)]
         for space, index in indexes.items()

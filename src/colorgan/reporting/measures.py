@@ -20,25 +20,15 @@ def readable(label: object) -> str:
 
 @dataclass(frozen=True)
 class Measure:
-    """How one measure is shown.
+    """How one measure is shown."""
 
-    Attributes:
-        key: its name in metrics.json.
-        label: its name in a sentence.
-        short: heading of its column in the terminal, on two lines.
-        unit: what follows the number, with its own space.
-        digits: decimals shown.
-        higher_is_better: None if neither direction is better.
-        factor: the number is multiplied by this before it is shown.
-    """
-
-    key: str
-    label: str
-    short: str
-    unit: str = ""
+    key: str  # in metrics.json
+    label: str  # in a sentence
+    short: str  # heading of its column in the terminal, on two lines
+    unit: str = ""  # follows the number, with its own space
     digits: int = 2
-    higher_is_better: bool | None = None
-    factor: float = 1.0
+    higher_is_better: bool | None = None  # None if neither direction is better
+    factor: float = 1.0  # on the number that is shown
 
     @property
     def heading(self) -> str:

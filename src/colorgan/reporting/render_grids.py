@@ -20,11 +20,8 @@ from colorgan.tracking.run import record_results
 def render_grids(params: Params, spaces: Sequence[str]) -> None:
     """Write reports/grids/*.png and reports/report.html of `spaces`, and record them.
 
-    The same models, photos, measures and parameters give the same bytes.
-
-    Raises:
-        ColorganError: an input is missing or does not fit the others; names the file and the
-            command to run first. Nothing is written then.
+    The same models, photos, measures and parameters give the same bytes. After an error nothing is
+    written.
     """
     results = read_results(spaces)
     device = choose_device(params.runtime.device)
@@ -58,7 +55,7 @@ def photo_grids(
     made: dict[str, Image.Image] = {}
     side_by_side: dict[str, list[grids.Shown]] = {}
     for space, model in models.items():
-        rows, common = grids.spread(indexes[space], cfg.rows), shared.get(space, [])
+        rows, common = grids.choose_by_class(indexes[space], cfg.rows), shared.get(space, [])
         best, worst = grids.extremes(results[space].per_photo, cfg.extremes)
         wanted = [*rows, *common, *best["photo"].astype(int), *worst["photo"].astype(int)]
         shown = grids.color_rows(model, splits[space], wanted, params.evaluate.batch_size)

@@ -59,12 +59,7 @@ class Results:
 
 
 def read_results(spaces: Sequence[str]) -> dict[str, Results]:
-    """Read the results of `spaces`.
-
-    Raises:
-        ColorganError: a file is missing, unreadable, or lacks a space or a column; names the file
-            and the command that writes it.
-    """
+    """Read the results of `spaces`; a ColorganError names the file and the command to run."""
     scores, of_photo = read_scores(spaces), ("photo", "id", "psnr", "ssim", "ciede2000")
     return {
         space: Results(
@@ -81,19 +76,13 @@ def read_results(spaces: Sequence[str]) -> dict[str, Results]:
 
 def read_scores(spaces: Sequence[str] = ()) -> dict[str, Scores]:
     """Read the entries of `spaces` in metrics.json, or all of them."""
-    scores: dict[str, Scores] = {}
     with _reading(paths.METRICS, EVALUATE):
         content = json.loads(paths.METRICS.read_text(encoding="utf-8"))
-        scores |= {space: Scores(**content[space]) for space in spaces or content.keys()}
-    return scores
+        return {space: Scores(**content[space]) for space in spaces or content.keys()}
 
 
 def metrics_table() -> Table:
-    """Return metrics.json as a table 100 characters wide, a row a picture.
-
-    Raises:
-        ColorganError: the file is missing or was not written by `evaluate`.
-    """
+    """Return metrics.json as a table 100 characters wide, a row a picture."""
     scores = read_scores()
     present = {key for score in scores.values() for key in score.generated}
     columns = [measure for measure in (*MEASURES, *SHIFTS) if measure.key in present]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import cast
 
 import torch
@@ -22,19 +23,13 @@ from colorgan.networks.patchgan import most_layers
 from colorgan.runs.runtime import Runtime, choose_precision
 from colorgan.spaces import Space
 from colorgan.training.losses import ColorfulnessLoss, PerceptualLoss, PictureLoss, l1_loss
-from colorgan.training.optim import WeightAverage
-from colorgan.training.step import Pix2Pix
+from colorgan.training.step import TrainingStep
 
 
 def check_compatible(
     cfg: SpaceParams, info: DatasetInfo, n_photos: int, device: torch.device, processes: int
 ) -> None:
-    """Check the parameters of a space against its training photos and the machine.
-
-    Raises:
-        ColorganError: the arrays are of another image size.
-        ParamsError: a parameter does not fit the photos, the device or the number of processes.
-    """
+    """Check the parameters of a space against its training photos and the machine."""
     size, batch_size = cfg.data.image_size, cfg.train.batch_size
     if info.image_size != size:
         raise ColorganError(
@@ -68,7 +63,7 @@ def build_step(
     weights: Mapping[str, Tensor] | None = None,
     per_epoch: int = 0,
     discriminator_weights: Mapping[str, Tensor] | None = None,
-) -> Pix2Pix:
+) -> TrainingStep:
     """Build both networks with their losses and optimizers.
 
     Without `weights` and `discriminator_weights` the seed decides the initial weights. `per_epoch`
@@ -93,10 +88,10 @@ def build_step(
     generate, discriminate_local = (
         _compiled(network, runtime) for network in (generator, discriminator)
     )
-    return Pix2Pix(
+    return TrainingStep(
         space=space,
         train=train,
-        group=runtime.group,
+        runtime=runtime,
         generator=generator,
         discriminator=discriminator,
         generate=_distributed(generate, runtime),
@@ -105,12 +100,9 @@ def build_step(
         optimizer_g=optimizer_g,
         optimizer_d=optimizer_d,
         scaler=GradScaler(runtime.device.type, enabled=runtime.precision == "fp16"),
-        autocast=runtime.autocast,
         picture_losses=_picture_losses(space, train, runtime),
-        average=WeightAverage(generator, train.ema_decay) if train.ema_decay else None,
+        average=deepcopy(generator).requires_grad_(False) if train.ema_decay else None,
         gan_start=round(train.gan_start * (train.epochs * per_epoch)),
-        takes_hints=isinstance(generator, EncoderUNet) and cfg.model.hints,
-        cuda_graphs=runtime.compile == "reduce-overhead",
     )
 
 
@@ -142,15 +134,17 @@ def _networks(
     return generator, discriminator
 
 
-def _picture_losses(space: Space, train: TrainParams, runtime: Runtime) -> tuple[PictureLoss, ...]:
+def _picture_losses(
+    space: Space, train: TrainParams, runtime: Runtime
+) -> dict[str, tuple[float, PictureLoss]]:
     """Return L1, and the losses whose weight is not 0."""
-    losses = [PictureLoss("loss_G_L1", train.lambda_l1, l1_loss)]
+    losses: dict[str, tuple[float, PictureLoss]] = {"loss_G_L1": (train.lambda_l1, l1_loss)}
     if train.lambda_color:
-        losses.append(PictureLoss("loss_G_color", train.lambda_color, ColorfulnessLoss(space)))
+        losses["loss_G_color"] = train.lambda_color, ColorfulnessLoss(space)
     if train.lambda_perceptual:
         perceptual = PerceptualLoss(space, runtime, train.perceptual_size)
-        losses.append(PictureLoss("loss_G_perceptual", train.lambda_perceptual, perceptual))
-    return tuple(losses)
+        losses["loss_G_perceptual"] = train.lambda_perceptual, perceptual
+    return losses
 
 
 def _compiled(network: nn.Module, runtime: Runtime) -> Callable[..., Tensor]:

@@ -26,34 +26,16 @@ DISCRIMINATOR = "discriminator.safetensors"
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Weights that a training starts from.
+    """Weights that a training starts from, by name, and the SHA-256 of their files."""
 
-    Attributes:
-        state: the generator's weights by name; None for random ones.
-        sha256: SHA-256 of their file, or of a file with the backbone's alone; empty without one.
-        source: the value of `train.init`.
-        discriminator, discriminator_sha256: the same of the discriminator.
-    """
-
-    state: dict[str, Tensor] | None = None
-    sha256: str = ""
-    source: str = RANDOM
+    state: dict[str, Tensor] | None = None  # of the generator; None for random ones
+    sha256: str = ""  # also of a file with the backbone's weights alone
     discriminator: dict[str, Tensor] | None = None
     discriminator_sha256: str = ""
 
-    def tags(self) -> dict[str, str]:
-        """Return where they come from, as tags of the MLflow run."""
-        if self.state is None:
-            return {}
-        return {"init": self.source, "init.generator_sha256": self.sha256}
-
 
 def read_initial_weights(space: Space, cfg: SpaceParams) -> InitialWeights:
-    """Read the weights that `train.init` and `train.init_discriminator` name.
-
-    Raises:
-        ColorganError: there is no such folder or run, or its network is another one.
-    """
+    """Read the weights that `train.init` and `train.init_discriminator` name."""
     weights = _read_generator(space, cfg)
     if cfg.train.init_discriminator == RANDOM:
         return weights
@@ -85,11 +67,7 @@ def _read_generator(space: Space, cfg: SpaceParams) -> InitialWeights:
     with TemporaryDirectory() as into:
         if init != paths.PRETRAINED and not folder.is_dir():
             folder = _download(init, space, Path(into))
-        return _read(folder, space, cfg)
-
-
-def _read(folder: Path, space: Space, cfg: SpaceParams) -> InitialWeights:
-    init, model = cfg.train.init, Model.load(folder)
+        model = Model.load(folder)
     state = model.generator.state_dict()
     if init == paths.PRETRAINED:
         # It produces ab, which either space can use.
@@ -110,7 +88,7 @@ def _read(folder: Path, space: Space, cfg: SpaceParams) -> InitialWeights:
             f"model.* and {space.name}.image_size in params.yaml should be those in "
             f"{folder / CONFIG}"
         )
-    return InitialWeights(state, model.sha256, init)
+    return InitialWeights(state, model.sha256)
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:

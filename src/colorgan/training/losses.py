@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,16 +32,8 @@ def gan_loss(logits: Tensor, *, real: bool) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
-@dataclass(frozen=True)
-class PictureLoss:
-    """A loss of the generator between its pictures and the ground truth; a column of losses.csv.
-
-    `of` maps input, output and target, each `(N, ..., H, W)` in [-1, 1], to a scalar.
-    """
-
-    name: str
-    weight: float
-    of: Callable[[Tensor, Tensor, Tensor], Tensor]
+PictureLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Maps input, output and target of the generator, each `(N, ..., H, W)` in [-1, 1], to a scalar."""
 
 
 def l1_loss(input: Tensor, output: Tensor, target: Tensor) -> Tensor:  # noqa: ARG001

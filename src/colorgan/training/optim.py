@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from colorgan.config import TrainParams
@@ -38,30 +37,14 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-class WeightAverage:
-    """Exponential moving average of the weights of a network; its `network` has them.
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float, iteration: int) -> None:
+    """Update the moving average of a network's weights after `iteration`, counted from 0.
 
     The decay is smaller in the first iterations, so that the initial weights are soon forgotten.
 
     Source: Yazici et al. 2018, "The Unusual Effectiveness of Averaging in GAN Training"; the
     growing decay is that of TensorFlow's ExponentialMovingAverage.
     """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = deepcopy(network).requires_grad_(False)
-        self._decay = decay
-        self._averaged: list[Tensor] = list(self.network.parameters())
-        self._present: list[Tensor] = list(network.parameters())
-        self._buffers = list(zip(self.network.buffers(), network.buffers(), strict=True))
-
-    @torch.no_grad()
-    def update(self, iteration: int) -> None:
-        """Take in the weights after `iteration`, counted from 0."""
-        decay = min(self._decay, (1 + iteration) / (10 + iteration))
-        torch._foreach_lerp_(self._averaged, self._present, 1 - decay)
-
-    @torch.no_grad()
-    def copy_buffers(self) -> None:
-        """Copy the running statistics of batch norm; call it before the network is used."""
-        for averaged, present in self._buffers:
-            averaged.copy_(present)
+    decay = min(decay, (1 + iteration) / (10 + iteration))
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,16 +12,17 @@ from torch.optim import Optimizer
 
 from colorgan.config import TrainParams
 from colorgan.data.loader import DROPOUT, seed_of
-from colorgan.runs.runtime import Group
+from colorgan.runs.checkpoint import Parts
+from colorgan.runs.runtime import Runtime
 from colorgan.spaces import Space
 from colorgan.training.augment import draw_hints
 from colorgan.training.losses import PictureLoss, gan_loss
-from colorgan.training.optim import WeightAverage
+from colorgan.training.optim import update_average
 
 
 @dataclass(frozen=True)
-class Pix2Pix:
-    """The two networks with their losses and optimizers.
+class TrainingStep:
+    """The training step: both networks with their losses and optimizers.
 
     Attributes:
         generator, discriminator: the unwrapped modules; use them for `state_dict`.
@@ -31,17 +31,15 @@ class Pix2Pix:
         discriminate_local: the discriminator's forward pass without DistributedDataParallel, for
             the generator's update.
         scaler: serves both optimizers; disabled unless training runs in fp16.
-        autocast: returns a new context in which forward passes run.
-        picture_losses: the losses between the generated picture and the ground truth; L1 first.
-        average: the exponential moving average of the generator, None without one.
+        picture_losses: the losses between the generated picture and the ground truth, with their
+            weights, by their columns in losses.csv.
+        average: a copy of the generator for the moving average of its weights, None without one.
         gan_start: iteration at which the discriminator joins.
-        takes_hints: whether the generator takes colour hints.
-        cuda_graphs: whether torch.compile replays CUDA graphs.
     """
 
     space: Space
     train: TrainParams
-    group: Group
+    runtime: Runtime
     generator: nn.Module
     discriminator: nn.Module
     generate: Callable[..., Tensor]
@@ -50,37 +48,29 @@ class Pix2Pix:
     optimizer_g: Optimizer
     optimizer_d: Optimizer
     scaler: GradScaler
-    autocast: Callable[[], AbstractContextManager[object]]
-    picture_losses: tuple[PictureLoss, ...]
-    average: WeightAverage | None
+    picture_losses: Mapping[str, tuple[float, PictureLoss]]
+    average: nn.Module | None
     gan_start: int
-    takes_hints: bool
-    cuda_graphs: bool = False
 
     @property
     def loss_names(self) -> tuple[str, ...]:
         """The names of the losses that `train_step` returns."""
-        return ("loss_D", "loss_G_GAN", *(loss.name for loss in self.picture_losses))
+        return ("loss_D", "loss_G_GAN", *self.picture_losses)
 
     def train_step(self, input: Tensor, target: Tensor, iteration: int) -> Tensor:
-        """Update both networks on a batch.
+        """Update both networks on this process's share of a batch; return the losses.
 
-        Args:
-            input: `(N, I, H, W)` in [-1, 1], this process's share of the batch.
-            target: `(N, C, H, W)` in [-1, 1].
-            iteration: counted from 0.
-
-        Returns:
-            The losses, in the order of `loss_names`, on the device and without a graph.
+        `input` `(N, I, H, W)` and `target` `(N, C, H, W)` are in [-1, 1], `iteration` counts from
+        0. The losses are in the order of `loss_names`, on the device and without a graph.
         """
         adversarial = iteration >= self.gan_start
 
         # 1. fake
-        if self.cuda_graphs:
+        if self.runtime.compile == "reduce-overhead":  # with CUDA graphs
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        torch.manual_seed(seed_of(self.train.seed, iteration, DROPOUT + self.group.rank))
+        torch.manual_seed(seed_of(self.train.seed, iteration, DROPOUT + self.runtime.group.rank))
         hints = self.draw_hints(input, target, iteration)
-        with self.autocast():
+        with self.runtime.autocast():
             fake = self.generate(input, *hints)
 
         # 2. D
@@ -93,21 +83,21 @@ class Pix2Pix:
         self.optimizer_g.zero_grad()
         total = input.new_zeros(())
         if adversarial:
-            with self.autocast():
+            with self.runtime.autocast():
                 on_fake = self.discriminate_local(input, self._as_fake(input, fake))
             total = gan_loss(on_fake, real=True)
         losses = [loss_d, total]
         if self.train.gan_gate:
             total = total * (loss_d.detach() < self.train.gan_gate)
-        for loss in self.picture_losses:
-            losses.append(loss.of(input, fake, target))
-            total = total + loss.weight * losses[-1]
+        for weight, loss in self.picture_losses.values():
+            losses.append(loss(input, fake, target))
+            total = total + weight * losses[-1]
         self._update(self.optimizer_g, total)
         self.scaler.update()
 
         # 4. EMA
         if self.average is not None:
-            self.average.update(iteration)
+            update_average(self.average, self.generator, self.train.ema_decay, iteration)
         return torch.stack([loss.detach() for loss in losses])
 
     def update_discriminator(self, input: Tensor, target: Tensor, fake: Tensor) -> Tensor:
@@ -117,7 +107,7 @@ class Pix2Pix:
         """
         self.discriminator.requires_grad_(True)
         self.optimizer_d.zero_grad()
-        with self.autocast():
+        with self.runtime.autocast():
             on_fake = self.discriminate(input, self._as_fake(input, fake))
             on_real = self.discriminate(input, target)
         loss = 0.5 * (gan_loss(on_real, real=True) + gan_loss(on_fake, real=False))
@@ -126,10 +116,10 @@ class Pix2Pix:
 
     def draw_hints(self, input: Tensor, target: Tensor, iteration: int) -> tuple[Tensor, ...]:
         """Draw the colour hints of a batch; return () where there are none."""
-        if not (self.takes_hints and self.train.hints):
+        if not self.train.hints or getattr(self.generator, "hints", None) is None:
             return ()
         _, ab = self.space.lab_of(input, target)
-        return (draw_hints(ab, self.train.hints, self.train.seed, iteration, self.group),)
+        return (draw_hints(ab, self.train.hints, self.train.seed, iteration, self.runtime.group),)
 
     def _as_fake(self, input: Tensor, fake: Tensor) -> Tensor:
         """Return a generated picture as the discriminator sees it."""
@@ -143,18 +133,13 @@ class Pix2Pix:
         """Return the network that is validated and kept: the average, where there is one."""
         if self.average is None:
             return self.generator
-        self.average.copy_buffers()
-        return self.average.network
+        # The running statistics of batch norm are not averaged.
+        buffers = zip(self.average.buffers(), self.generator.buffers(), strict=True)
+        for averaged, present in buffers:
+            averaged.copy_(present)
+        return self.average
 
-    def stateful(self) -> dict[str, nn.Module | Optimizer | GradScaler]:
+    def stateful(self) -> Parts:
         """Return by name all that has a `state_dict`, for checkpoints."""
-        parts: dict[str, nn.Module | Optimizer | GradScaler] = {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-            "optimizer_g": self.optimizer_g,
-            "optimizer_d": self.optimizer_d,
-            "scaler": self.scaler,
-        }
-        if self.average is not None:
-            parts["average"] = self.average.network
-        return parts
+        names = ("generator", "discriminator", "optimizer_g", "optimizer_d", "scaler", "average")
+        return {name: part for name in names if (part := getattr(self, name)) is not None}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from colorgan import io, paths
-from colorgan.config import Params, SpaceName, flat
+from colorgan.config import SPACES, Params, SpaceName, flat
 from colorgan.data.arrays import DatasetInfo, Split, open_split, read_info
 from colorgan.data.loader import Batches
 from colorgan.model import WEIGHTS, Model, save_model
@@ -37,13 +37,8 @@ def train(params: Params, space_name: SpaceName) -> int:
     Resumes from a checkpoint of the same parameters, data and code. On several GPUs it starts a
     process for each.
 
-    Returns:
-        The exit code: not 0 if a process that it started has failed, and said why.
-
-    Raises:
-        ColorganError: there are no arrays yet, they do not fit the parameters, or training
-            diverged. Earlier results stay as they were.
-        KeyboardInterrupt, SystemExit: it was asked to stop, and wrote a checkpoint.
+    Returns the exit code: not 0 if a process that it started has failed, and said why. After an
+    error, earlier results are as they were.
     """
     # For speed on CPUs; first, because torch's threads inherit it when they start.
     torch.set_flush_denormal(True)
@@ -144,8 +139,8 @@ class Training:
                 val = spread(self.val, cfg.train.val_photos) if cfg.train.val_photos else self.val
             validator = Validator(val, cfg.train.batch_size, frechet=best is not None)
             trainer = Trainer(
-                self.params.logging, runtime, step, batches, validator, self.info.image_size,
-                recorder, progress, position, stop, checkpoints, best,
+                self.params.logging, step, batches, validator, self.info.image_size, recorder,
+                progress, position, stop, checkpoints, best,
             )  # fmt: skip
             try:
                 with compile_errors(runtime.compile):
@@ -160,18 +155,17 @@ class Training:
             self.run_dir.finish()
 
     def _describe(self) -> RunDescription:
-        shared = {
-            f"{name}.{key}": value
-            for name in ("logging", "evaluate", "render", "runtime")
-            for key, value in flat(getattr(self.params, name)).items()
-        }
-        name, info = self.space.name, self.info
+        name, info, weights = self.space.name, self.info, self.weights
+        cfg = self.params.space(name)
+        shared = {k: v for k, v in flat(self.params).items() if not k.startswith(SPACES)}
         tags = {"space": name, "data.digest": info.digest, "mlflow.loggedImages": "True"}
+        if weights.state is not None:
+            tags |= {"init": cfg.train.init, "init.generator_sha256": weights.sha256}
         return RunDescription(
             f"train_{name}",
             self.run_dir.token(),
-            params=flat(self.params.space(name)) | shared,
-            tags=tags | self.runtime.tags() | self.weights.tags(),
+            params=flat(cfg) | shared,
+            tags=tags | self.runtime.tags(),
             dataset={
                 "name": paths.processed(name).as_posix(),
                 "digest": info.digest,

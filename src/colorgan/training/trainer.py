@@ -16,13 +16,12 @@ from colorgan.model import Model
 from colorgan.runs.checkpoint import Checkpoints, Position
 from colorgan.runs.distributed import any_rank, mean_over_ranks, wait_for_all
 from colorgan.runs.progress import TrainingProgress
-from colorgan.runs.runtime import Runtime
 from colorgan.runs.stopping import StopSignal
 from colorgan.tracking.run import Recorder
 from colorgan.training.augment import prepare_batch
 from colorgan.training.initial_weights import RANDOM
 from colorgan.training.optim import learning_rate, set_learning_rate
-from colorgan.training.step import Pix2Pix
+from colorgan.training.step import TrainingStep
 from colorgan.training.validate import BestWeights, Validator, sample_grid
 
 DISCRIMINATOR_WINS = 0.02
@@ -33,19 +32,14 @@ AGREE_EVERY = 10
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains from a position to the end; one for each process of a group.
+    """Trains from `position`, which it moves, to the end; one for each process of a group.
 
-    Attributes:
-        validator: measures on validation photos; without any in processes other than rank 0.
-        position: how far training has come; moves on.
-        stop: notes Ctrl-C and SIGTERM.
-        checkpoints: writes checkpoints; None in processes other than rank 0.
-        best: keeps the weights of the best epoch; None unless `train.keep` is `best`.
+    In processes other than rank 0 the validator has no photos, and `checkpoints` and `best` are
+    None; `best` is also None unless `train.keep` is `best`.
     """
 
     logging: LoggingParams
-    runtime: Runtime
-    step: Pix2Pix
+    step: TrainingStep
     batches: Batches
     validator: Validator
     image_size: int
@@ -59,58 +53,55 @@ class Trainer:
     def fit(self) -> None:
         """Train from the present position to the end.
 
-        Raises:
-            ColorganError: a loss is not finite.
-            KeyboardInterrupt, SystemExit: training was asked to stop; a checkpoint was written.
+        KeyboardInterrupt or SystemExit if it was asked to stop; a checkpoint was written then.
         """
+        train = self.step.train
         if self.position.iteration == 0:
-            self._before_training()
+            # Trained weights are a candidate too: training can make them worse.
+            validate = self.best is not None and train.init != RANDOM
+            self._validate_and_draw(0, validate, draw=True)
         while True:
             epoch, start = divmod(self.position.iteration, len(self.batches))
             # So many epochs are trained; after a resume the last of them may not be validated yet.
             if epoch > self.position.epoch:
-                self._after_epoch(epoch)
+                last = epoch == train.epochs
+                validate = last or epoch % train.val_every == 0
+                draw = last or epoch % self.logging.sample_every == 0
+                self._validate_and_draw(epoch, validate, draw)
                 self.position.epoch = epoch
                 self._stop_or_save()
-            if epoch == self.step.train.epochs:
+            if epoch == train.epochs:
                 return
             self._train_epoch(epoch, start)
 
     def _train_epoch(self, epoch: int, start: int) -> None:
         """Train on the batches of an epoch from batch `start`; the losses stay on the device."""
+        step, device, group = self.step, self.step.runtime.device, self.step.runtime.group
         for batch in self.batches.epoch(epoch, start):
             iteration = self.position.iteration
-            rate = learning_rate(iteration, len(self.batches), self.step.train)
-            set_learning_rate(self.step.optimizer_g, rate)
-            set_learning_rate(self.step.optimizer_d, rate * self.step.train.lr_d_factor)
+            rate = learning_rate(iteration, len(self.batches), step.train)
+            set_learning_rate(step.optimizer_g, rate)
+            set_learning_rate(step.optimizer_d, rate * step.train.lr_d_factor)
             # Only copies to CUDA keep the source until they are done.
-            cuda = self.runtime.device.type == "cuda"
-            input, target = (x.to(self.runtime.device, non_blocking=cuda) for x in batch)
-            input, target = prepare_batch(
-                self.step.space, self.step.train, (input, target), iteration, self.runtime.group
-            )
-            losses = self.step.train_step(input, target, iteration)
-            self.position.since_log.append(mean_over_ranks(losses, self.runtime.group))
-            self.position.iteration += 1
-            self._after_iteration(epoch + 1)
-
-    def _after_iteration(self, epoch: int) -> None:
-        """Log, save a checkpoint and stop where it is due."""
-        iteration = self.position.iteration
-        if iteration % self.logging.log_every == 0 or iteration == self.progress.iterations:
-            self._log(iteration, epoch)
-        if self.runtime.group.world_size == 1 or iteration % AGREE_EVERY == 0:
-            self._stop_or_save()
+            input, target = (x.to(device, non_blocking=device.type == "cuda") for x in batch)
+            input, target = prepare_batch(step.space, step.train, (input, target), iteration, group)
+            losses = step.train_step(input, target, iteration)
+            self.position.since_log.append(mean_over_ranks(losses, group))
+            self.position.iteration = iteration = iteration + 1
+            if iteration % self.logging.log_every == 0 or iteration == self.progress.iterations:
+                self._log(iteration, epoch + 1)
+            if group.world_size == 1 or iteration % AGREE_EVERY == 0:
+                self._stop_or_save()
 
     def _stop_or_save(self) -> None:
         """Save a checkpoint if it is due, and stop if that was asked; a group decides together."""
         due = self.checkpoints is not None and self.checkpoints.due()
-        stop, due = any_rank((bool(self.stop.received), due), self.runtime.group)
+        stop, due = any_rank((bool(self.stop.received), due), self.step.runtime.group)
         if (stop or due) and self.checkpoints is not None:
             self.checkpoints.save(self.step.stateful(), self.position)
         if stop:
             # The launcher ends the other processes as soon as the first one ends.
-            wait_for_all(self.runtime.group)
+            wait_for_all(self.step.runtime.group)
             self.stop.exit()
 
     def _log(self, iteration: int, epoch: int) -> None:
@@ -118,13 +109,18 @@ class Trainer:
         means = torch.stack(self.position.since_log).mean(dim=0)
         self.position.since_log.clear()
         losses = dict(zip(self.step.loss_names, means.tolist(), strict=True))
-        _require_finite(losses, iteration)
-        self._require_balance(losses, iteration)
+        self._check(losses, iteration)
         self.recorder.log_losses(iteration, epoch, losses)
         self.progress.update(iteration, epoch, losses)
 
-    def _require_balance(self, losses: Mapping[str, float], iteration: int) -> None:
-        """Raise ColorganError if the discriminator wins outright, where `gan_gate` is in use."""
+    def _check(self, losses: Mapping[str, float], iteration: int) -> None:
+        """Raise ColorganError if a loss is not finite, or with `gan_gate` if loss_D is near 0."""
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise ColorganError(
+                    f"{name} is {value} at iteration {iteration}: training has diverged; lower "
+                    "train.lr in params.yaml, or set train.amp to off"
+                )
         joined = iteration > self.step.gan_start
         if self.step.train.gan_gate and joined and losses["loss_D"] < DISCRIMINATOR_WINS:
             raise ColorganError(
@@ -133,40 +129,23 @@ class Trainer:
                 "which keeps the colours near the truth"
             )
 
-    def _before_training(self) -> None:
-        """Record a sample grid of the initial weights; with `keep: best`, validate trained ones.
+    def _validate_and_draw(self, epoch: int, validate: bool, draw: bool) -> None:
+        """Record figures and a grid of the validation photos, if there are any.
 
-        They are a candidate, because training can make trained weights worse.
+        With `keep: best` the weights are offered as the best; `epoch` is 0 for the initial ones.
         """
-        self._draw(0)
-        if self.best is not None and self.step.train.init != RANDOM:
-            self._validate(0)
-
-    def _after_epoch(self, epoch: int) -> None:
-        """Validate and draw a grid where it is due; `epoch` counts from 1."""
-        last = epoch == self.step.train.epochs
-        if last or epoch % self.step.train.val_every == 0:
-            self._validate(epoch)
-        if last or epoch % self.logging.sample_every == 0:
-            self._draw(epoch)
-
-    def _validate(self, epoch: int) -> None:
-        """Record the figures of the validation photos, and offer the weights as the best."""
         if not len(self.validator.split):
             return
         with self.generator_as_model() as model:
-            figures = self.validator(model)
-        self.recorder.log_validation(epoch, figures)
-        if self.best is not None:
-            name = f"epoch {epoch:05}"
-            self.best.offer(self.step.kept_generator().state_dict(), name, figures)
-
-    def _draw(self, epoch: int) -> None:
-        """Record a grid of validation photos."""
-        if len(self.validator.split):
-            with self.generator_as_model() as model:
+            if validate:
+                figures = self.validator(model)
+                self.recorder.log_validation(epoch, figures)
+                if self.best is not None:
+                    state = model.generator.state_dict()
+                    self.best.offer(state, f"epoch {epoch:05}", figures)
+            if draw:
                 grid = sample_grid(model, self.validator.split, self.logging.sample_photos)
-            self.recorder.log_picture(grid, "val/grid", epoch)
+                self.recorder.log_picture(grid, "val/grid", epoch)
 
     @contextmanager
     def generator_as_model(self) -> Iterator[Model]:
@@ -174,15 +153,6 @@ class Trainer:
         generator = self.step.kept_generator()
         generator.eval()
         try:
-            yield Model(generator, self.step.space, self.image_size, "", self.runtime.device)
+            yield Model(generator, self.step.space, self.image_size, "", self.step.runtime.device)
         finally:
             generator.train()
-
-
-def _require_finite(losses: dict[str, float], iteration: int) -> None:
-    bad = [name for name, value in losses.items() if not math.isfinite(value)]
-    if bad:
-        raise ColorganError(
-            f"{bad[0]} is {losses[bad[0]]} at iteration {iteration}: training has diverged; lower "
-            "train.lr in params.yaml, or set train.amp to off"
-        )

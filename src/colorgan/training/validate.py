@@ -51,12 +51,8 @@ class Validator:
         (Hasler and Suesstrunk) of the generated pictures minus that of the truth; negative is pale.
         `gain` and `ciede2000_ecf`: see `evaluation.equal_colorfulness`. `frechet_ecf`: the Frechet
         distance on EfficientNet-Lite2 features at that gain.
-
-        Raises:
-            ColorganError: the photos are gray.
         """
-        batches = model.colorize_split(self.split, self._batch_size)
-        gain, reached = equal_gain((batch.lightness, batch.ab, batch.truth) for batch in batches)
+        gain, reached = self._equal_gain(model)
         found: dict[str, list[float]] = defaultdict(list)
         errors: list[float] = []
         moments = {kind: Moments() for kind in ("generated", "truth")}
@@ -80,10 +76,13 @@ class Validator:
             figures["frechet_ecf"] = frechet_distance(moments["generated"], self._truth)
         return figures
 
+    def _equal_gain(self, model: Model) -> tuple[float, bool]:
+        batches = model.colorize_split(self.split, self._batch_size)
+        return equal_gain((batch.lightness, batch.ab, batch.truth) for batch in batches)
+
     def vivid_gain(self, model: Model) -> float:
         """Return the gain at equal colourfulness, or the largest at which CIEDE2000 beats gray."""
-        most = self(model)["gain"]
-        gains = np.linspace(0, most, GAINS_TRIED)
+        gains = np.linspace(0, self._equal_gain(model)[0], GAINS_TRIED)
         errors = np.zeros(GAINS_TRIED)
         for batch in model.colorize_split(self.split, self._batch_size):
             lightness, ab = batch.lightness[..., ::2, ::2], batch.ab[..., ::2, ::2]
