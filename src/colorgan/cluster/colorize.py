@@ -100,8 +100,8 @@ def colorize_collection(
 ) -> list[Row]:
     """Colour the pictures of a folder or URI into another one, on all machines of the cluster.
 
-    Returns a row for each file of the source, whichever start has coloured it. What is done before
-    an error stays.
+    Returns a row for each file of the source, whichever start has coloured it. ColorganError if
+    source or out cannot be used, or no worker can go on; what is done stays.
     """
     inputs, results = Storage.open(source), Storage.open(out)
     if f"{results.root}/".startswith(f"{inputs.root}/"):

@@ -21,7 +21,10 @@ from colorgan.errors import ColorganError
 
 
 def preprocess_on_cluster(params: Params, space: SpaceName, workers: int) -> DatasetInfo:
-    """Make the arrays of a space, byte for byte those of the local stage."""
+    """Make the arrays of a space, byte for byte those of the local stage.
+
+    ColorganError as `preprocess`, and if a machine does not see the raw photos.
+    """
     require_everywhere([paths.raw(space) / MANIFEST])
     return preprocess(params, space, partial(_convert, workers))
 

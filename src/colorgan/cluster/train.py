@@ -38,7 +38,11 @@ RESIZE_SECONDS = 600.0
 
 
 def train_on_cluster(params: Params, space: SpaceName, workers: int) -> None:
-    """Train in `workers` processes (0: all processors), and in fewer while there is no room."""
+    """Train in `workers` processes (0: all processors), and in fewer while there is no room.
+
+    ColorganError as `train`, and if a machine does not see the arrays, the cluster is too small, or
+    too many workers have died.
+    """
     cfg, folder, storage = params.space(space), paths.processed(space), paths.resume(f"ray_{space}")
     info = read_info(folder)
     kind, there = processors()

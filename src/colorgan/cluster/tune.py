@@ -60,6 +60,7 @@ def tune_on_cluster(
 
     `workers` trials run at once (0: one on each processor). `resume` goes on with a search that was
     stopped, and its number of trials; params.yaml and the file should be as they were.
+    ColorganError if the file, params.yaml or the data are wrong, or no trial has succeeded.
     """
     folder = paths.resume(f"tune_{space}")
     begun = folder / "trials.json"

@@ -41,6 +41,7 @@ def equal_gain(batches: Iterable[tuple[Tensor, Tensor, UInt8Array]]) -> tuple[fl
     kept. Colourfulness is that of Hasler and Suesstrunk, within 0.5% of the aim at the gain found.
 
     Returns the gain, and whether it is enough: `MAX_GAIN` and False for too pale a model.
+    ColorganError if the truth is gray.
     """
     found, true, count = np.zeros(len(GAINS)), 0.0, 0
     for lightness, ab, truth in batches:

@@ -28,7 +28,8 @@ def evaluate(params: Params, spaces: Sequence[str]) -> None:
     """Measure the model of each space on its test photos, write the reports, record the results.
 
     Writes metrics.json, per_photo.csv, per_class.csv and hues.csv in reports/. The same models and
-    photos give the same bytes. After an error nothing is written.
+    photos give the same bytes. ColorganError if a model or a test split is missing, empty, or does
+    not fit the other; nothing is written then.
     """
     device = choose_device(params.runtime.device)
     # Open all of them first, so that a missing model is reported before the long work.

@@ -35,7 +35,7 @@ class Lite2Features:
 
     Pictures are resized to 224x224 pixels (bilinear, antialiased) and scaled to [-1, 1]. The
     network was trained at 260 px; at 224 it is faster, and noise that one hardly sees weighs less
-    beside the colours.
+    beside the colours. ColorganError if timm or the weights are not installed.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -66,7 +66,8 @@ def ssim(pictures: UInt8Array, truth: UInt8Array) -> FloatArray:
     """Return the structural similarity, -1..1, the mean of R, G and B; 1 is identical.
 
     The constants are the paper's: Gaussian window with sigma 1.5 (11x11 pixels), population
-    covariance, K1 = 0.01, K2 = 0.03, range 255. Pictures must be at least 11 pixels wide and high.
+    covariance, K1 = 0.01, K2 = 0.03, range 255. Pictures must be at least 11 pixels wide and high
+    (else ValueError).
 
     Source: Wang et al., "Image quality assessment: from error visibility to structural
     similarity" (2004), by `skimage.metrics.structural_similarity`.

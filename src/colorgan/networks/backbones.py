@@ -20,7 +20,7 @@ PACKAGED = ("efficientnet_lite0", "efficientnet_lite2")
 
 
 def create_backbone(name: str, **options: Any) -> nn.Module:
-    """Create timm's network `name` with random weights and options of timm.create_model."""
+    """Create timm's network `name` with random weights; ColorganError if there is none."""
     import timm  # takes seconds
 
     try:
@@ -58,7 +58,10 @@ def frozen_backbone(name: str, **options: Any) -> nn.Module:
 
 
 def weights_of(source: str, backbone: str) -> dict[str, Tensor]:
-    """Return the weights that `model.encoder_weights` names; `backbone` is `model.encoder`."""
+    """Return the weights that `model.encoder_weights` names; `backbone` is `model.encoder`.
+
+    ColorganError if they cannot be read or downloaded.
+    """
     if source in PACKAGED:
         return packaged_weights(source)
     if source == "imagenet":
@@ -95,7 +98,7 @@ def load_backbone(backbone: nn.Module, weights: Mapping[str, Tensor], source: st
     """Load weights into a backbone, which may have fewer layers and a single input channel.
 
     For a single channel the first convolution is summed over the colours, which gives the same
-    output as gray repeated to three channels.
+    output as gray repeated to three channels. ColorganError if the weights are of another network.
     """
     own = backbone.state_dict()
     taken: dict[str, Tensor] = {}

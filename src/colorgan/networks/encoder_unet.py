@@ -29,7 +29,8 @@ class EncoderUNet(nn.Module):
     output layer predicts a residual to gray, so that the output is as sharp as the input.
 
     The 3 or 4 decoder blocks have 8, 4, 2 and 1 times `ngf` channels. `encoder` is timm's name, and
-    with `hints` the network takes colour hints (`HintBranch`).
+    with `hints` the network takes colour hints (`HintBranch`). ColorganError if timm has no such
+    backbone, ParamsError if it does not halve the side five times.
 
     Source: Ronneberger et al., "U-Net" (2015); Iglovikov and Shvets, "TernausNet" (2018); Tan and
     Le, "EfficientNet" (2019).

@@ -81,7 +81,7 @@ def check_photos(path: Path) -> str:
 def write(name: str, path: Path | None = None) -> None:
     """Write the values of a preset into params.yaml; comments and other values stay.
 
-    `default` restores the whole file.
+    `default` restores the whole file. ColorganError if there is no such preset or path.
     """
     values = _values(name, path)
     if name == "default":

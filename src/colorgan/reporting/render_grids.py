@@ -20,8 +20,8 @@ from colorgan.tracking.run import record_results
 def render_grids(params: Params, spaces: Sequence[str]) -> None:
     """Write reports/grids/*.png and reports/report.html of `spaces`, and record them.
 
-    The same models, photos, measures and parameters give the same bytes. After an error nothing is
-    written.
+    The same models, photos, measures and parameters give the same bytes. ColorganError if an
+    input is missing or does not fit the others; nothing is written then.
     """
     results = read_results(spaces)
     device = choose_device(params.runtime.device)

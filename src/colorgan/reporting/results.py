@@ -82,7 +82,10 @@ def read_scores(spaces: Sequence[str] = ()) -> dict[str, Scores]:
 
 
 def metrics_table() -> Table:
-    """Return metrics.json as a table 100 characters wide, a row a picture."""
+    """Return metrics.json as a table 100 characters wide, a row a picture.
+
+    ColorganError if `evaluate` did not write it.
+    """
     scores = read_scores()
     present = {key for score in scores.values() for key in score.generated}
     columns = [measure for measure in (*MEASURES, *SHIFTS) if measure.key in present]

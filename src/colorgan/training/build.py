@@ -29,7 +29,10 @@ from colorgan.training.step import TrainingStep
 def check_compatible(
     cfg: SpaceParams, info: DatasetInfo, n_photos: int, device: torch.device, processes: int
 ) -> None:
-    """Check the parameters of a space against its training photos and the machine."""
+    """Check the parameters of a space against its training photos and the machine.
+
+    ColorganError or ParamsError if one does not fit.
+    """
     size, batch_size = cfg.data.image_size, cfg.train.batch_size
     if info.image_size != size:
         raise ColorganError(

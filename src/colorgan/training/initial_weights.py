@@ -35,7 +35,10 @@ class InitialWeights:
 
 
 def read_initial_weights(space: Space, cfg: SpaceParams) -> InitialWeights:
-    """Read the weights that `train.init` and `train.init_discriminator` name."""
+    """Read the weights that `train.init` and `train.init_discriminator` name.
+
+    ColorganError if there is no such folder or run, or its network is another one.
+    """
     weights = _read_generator(space, cfg)
     if cfg.train.init_discriminator == RANDOM:
         return weights

@@ -37,8 +37,9 @@ def train(params: Params, space_name: SpaceName) -> int:
     Resumes from a checkpoint of the same parameters, data and code. On several GPUs it starts a
     process for each.
 
-    Returns the exit code: not 0 if a process that it started has failed, and said why. After an
-    error, earlier results are as they were.
+    Returns the exit code: not 0 if a process that it started has failed, and said why.
+    ColorganError if there are no arrays, they do not fit the parameters, or training diverged;
+    earlier results stay as they were.
     """
     # For speed on CPUs; first, because torch's threads inherit it when they start.
     torch.set_flush_denormal(True)

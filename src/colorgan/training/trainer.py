@@ -53,7 +53,8 @@ class Trainer:
     def fit(self) -> None:
         """Train from the present position to the end.
 
-        KeyboardInterrupt or SystemExit if it was asked to stop; a checkpoint was written then.
+        ColorganError if a loss is not finite; KeyboardInterrupt or SystemExit if training was asked
+        to stop, when a checkpoint was written.
         """
         train = self.step.train
         if self.position.iteration == 0:
