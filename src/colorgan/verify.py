@@ -195,7 +195,7 @@ def _compare(runs: TrainingRuns, run: TrainingRun, recorded: Path, weights: Path
     """Return how a retrained generator differs from the recorded one."""
     if io.sha256(weights) == run.generator_sha256:
         return ""
-    kept = runs.artifact(run, f"model/{WEIGHTS}", recorded)
+    kept = runs.artifact(run, f"model/{WEIGHTS}", recorded / "model")
     if kept and io.sha256(kept) == run.generator_sha256:
         return f"the retrained generator differs {weights_difference(kept, weights)}"
     return (

@@ -20,7 +20,7 @@ def serve_ui(host: str, port: int) -> NoReturn:
     from colorgan.tracking.mlflow_read import TrainingRuns
 
     # Says what is wrong with the store, which the server would not.
-    TrainingRuns(uri)
+    TrainingRuns()
     print(f"Runs of {paths.project_root()}: http://{host}:{port} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     # The URI is no argument, which others see. The job runner is for evaluating language models;

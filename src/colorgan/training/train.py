@@ -166,7 +166,7 @@ class Training:
             for key, value in flat(getattr(self.params, name)).items()
         }
         name, info = self.space.name, self.info
-        tags = {"space": name, "data.digest": info.digest, "mlflow.loggedImages": "True"}
+        tags = {"space": name, "data.digest": info.digest}
         return RunDescription(
             f"train_{name}",
             self.run_dir.token(),
