@@ -26,7 +26,7 @@ from colorgan.tracking.store import experiment_name, sqlite_uri
 NEW_FILE = b"new, not in git: "
 """Begins the lines that `lineage.git_state` adds to git's diff."""
 DECIDES_BITS = (
-    "the last bits depend on the device, its number of threads, the precision and the packages: "
+    "\nthe last bits depend on the device, its number of threads, the precision and the packages: "
     "compare device_name, precision and environment.txt of the run in MLflow with this machine"
 )
 
@@ -42,7 +42,7 @@ def verify(space: SpaceName, wanted: str = "") -> str:
         wanted: id or name of the run; empty for the run that made models/<space>.
 
     Returns:
-        How the weights differ; empty if they are the same bit for bit.
+        How the weights differ, and what may be the cause; empty if they are the same bit for bit.
     """
     runs = TrainingRuns()
     run = _find_run(runs, space, wanted)
@@ -60,7 +60,7 @@ def verify(space: SpaceName, wanted: str = "") -> str:
     # A store that is away now must not cost the answer.
     with suppress(ColorganError):
         runs.tag(run, "verified", difference or "bit for bit")
-    return difference
+    return difference and difference + DECIDES_BITS
 
 
 def _find_run(runs: TrainingRuns, space: str, wanted: str) -> TrainingRun:
@@ -196,20 +196,13 @@ def _compare(runs: TrainingRuns, run: TrainingRun, recorded: Path, weights: Path
     if io.sha256(weights) == run.generator_sha256:
         return ""
     kept = runs.artifact(run, f"model/{WEIGHTS}", recorded / "model")
-    if kept and io.sha256(kept) == run.generator_sha256:
-        return f"the retrained generator differs {weights_difference(kept, weights)}"
-    return (
-        "the retrained generator differs; MLflow has no copy of the recorded weights to compare "
-        "with"
-    )
-
-
-def weights_difference(recorded: Path, retrained: Path) -> str:
-    """Say by how much the weights of two generator.safetensors differ."""
-    ours, theirs = load_file(recorded), load_file(retrained)
-    if {name: w.shape for name, w in ours.items()} != {n: w.shape for n, w in theirs.items()}:
-        return "in its layers or their shapes"
+    if kept is None:
+        return "the retrained generator differs; MLflow has no copy of the recorded one"
+    # The same code and parameters make the same layers.
+    ours, theirs = load_file(kept), load_file(weights)
     gaps = {name: float(np.abs(w - theirs[name]).max()) for name, w in ours.items()}
     name = max(gaps, key=gaps.__getitem__)
-    reach = np.abs(ours[name]).max()
-    return f"by up to {gaps[name]:.3g}, in {name}, whose weights reach {reach:.3g}"
+    return (
+        f"the retrained generator differs by up to {gaps[name]:.3g}, in {name}, whose weights "
+        f"reach {np.abs(ours[name]).max():.3g}"
+    )

@@ -100,7 +100,7 @@ def test_rows_are_read_as_they_come(losses: Path) -> None:
     assert read_rows(losses) == [{"iteration": "10", "epoch": "1", "d": "0.5"}]
     with losses.open("a") as file:
         file.write("0.25\n30,1\n")
-    assert read_rows(losses, 1) == [{"iteration": "20", "epoch": "1", "d": "0.25"}]
+    assert read_rows(losses, after=10) == [{"iteration": "20", "epoch": "1", "d": "0.25"}]
 
 
 WITHOUT_MLFLOW = """

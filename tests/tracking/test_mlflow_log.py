@@ -60,7 +60,6 @@ def test_a_training_is_recorded_whole(describe, runs, client, project, capfd) ->
 def test_tags_and_dataset_name_where_it_comes_from(describe, runs, monkeypatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "brave-ant")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c0ffee")
-    monkeypatch.setenv("DVC_STAGE", "train_lab")
     monkeypatch.setattr(lineage, "git_state", lambda cwd: ("f00d", "-lr: 1\n+lr: 2\n"))
     sha256 = describe(device="cpu").record()
     (run,) = runs()
@@ -74,7 +73,6 @@ def test_tags_and_dataset_name_where_it_comes_from(describe, runs, monkeypatch) 
         "mlflow.source.git.commit": "f00d",
         "dvc.experiment": "brave-ant",
         "dvc.baseline": "c0ffee",
-        "dvc.stage": "train_lab",
         SHA256_TAG: sha256,
     }.items() <= run.data.tags.items()
     (entry,) = run.inputs.dataset_inputs

@@ -51,11 +51,18 @@ class CsvTable:
             writer.writerows(rows)
 
 
-def read_rows(path: Path, start: int = 0) -> list[dict[str, str]]:
-    """Return the rows from number `start` on; a last one without its newline is not whole yet."""
+def read_rows(path: Path, after: int = -1) -> list[dict[str, str]]:
+    """Return the rows whose number, in the first column, is above `after`.
+
+    A damaged row is left out, and a last one without its newline, which is not whole yet.
+    """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    header, *rows = text.split("\n")[:-1] or [""]
-    columns = header.split(",")
-    values = (row.split(",") for row in rows[start:])
-    # A damaged row is left out.
-    return [dict(zip(columns, row, strict=True)) for row in values if len(row) == len(columns)]
+    header, *lines = text.split("\n")[:-1] or [""]
+    columns, rows = header.split(","), []
+    for line in reversed(lines):
+        values = line.split(",")
+        if len(values) == len(columns):
+            if int(values[0]) <= after:
+                break
+            rows.append(dict(zip(columns, values, strict=True)))
+    return rows[::-1]

@@ -53,10 +53,8 @@ def origin(stage: str, commit: str, diff: str) -> dict[str, str]:
         "stage": stage,
         "mlflow.source.name": f"colorgan {stage}",
         "mlflow.source.type": "LOCAL",
-        # `dvc repro` says the stage alone.
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
-        "dvc.stage": os.environ.get("DVC_STAGE", ""),
         "mlflow.source.git.commit": commit,
         PARENT_TAG: os.environ.get(PARENT, ""),
         "git.dirty": str(bool(diff)).lower() if commit else "",

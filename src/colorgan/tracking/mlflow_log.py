@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -43,119 +43,104 @@ PARAMS_PER_BATCH = 100
 DIGEST_LENGTH = 36
 
 
-class Sender:
-    """Finds a run in MLflow or creates it there, and sends what MLflow does not have of it.
+@mlflow_errors("written to")
+def send(run: RunDescription, client: MlflowClient, experiment_id: str) -> str:
+    """Send MLflow what it does not have of a run; return its id there. ColorganError if it fails.
 
-    ColorganError if MLflow fails: a new sender goes on from there.
+    The run is created if need be. If it has ended, its weights are sent too, and how it ended.
     """
+    # Before the rest, which is then complete.
+    status = run.status
+    found = _newest(client, experiment_id, TOKEN_TAG, run.token)
+    if found is None:
+        # Tagged from the first moment on, so that a kill leaves no run that is not found.
+        found = client.create_run(experiment_id, run.started, {TOKEN_TAG: run.token}, run.name)
+    run_id, tags = found.info.run_id, found.data.tags
+    if "stage" not in tags:
+        _describe(run, client, experiment_id, run_id)
+    elif (resumed := run.tags.get(RESUMED_TAG)) and resumed != tags.get(RESUMED_TAG):
+        client.set_tag(run_id, RESUMED_TAG, resumed)
+    if status is None and found.info.status != "RUNNING":
+        client.update_run(run_id, status="RUNNING")
+    _send_metrics(run, client, found)
+    _send_images(run, client, run_id)
+    if run.model and status and run.model["sha256"] != tags.get(SHA256_TAG):
+        _send_model(run, run.model, client, run_id)
+    if status and status != found.info.status:
+        client.set_terminated(run_id, status, run.ended)
+    return str(run_id)
 
-    @mlflow_errors("written to")
-    def __init__(self, run: RunDescription) -> None:
-        self._run, (client, experiment_id) = run, connect()
-        found = _newest(client, experiment_id, TOKEN_TAG, run.token)
-        if found is None:
-            # Tagged from the first moment on, so that a kill leaves no run that is not found.
-            tags = {TOKEN_TAG: run.token}
-            found = client.create_run(experiment_id, run.started, tags, run.name)
-        self._client, self.run_id = client, found.info.run_id
-        if "stage" not in found.data.tags:
-            self._describe(experiment_id)
-        elif resumed_from := run.tags.get(RESUMED_TAG):
-            client.set_tag(self.run_id, RESUMED_TAG, resumed_from)
-        self._status = found.info.status
-        if run.status is None and self._status != "RUNNING":
-            self._status = "RUNNING"
-            client.update_run(self.run_id, status=self._status)
-        self._sha256 = found.data.tags.get(SHA256_TAG)
-        # The last point of each metric comes with the run. A batch arrives whole or not at all.
-        self._steps = {point.key: point.step for point in found.data.to_proto().metrics}
-        self._rows_read = {LOSSES: 0, VALIDATION: 0}
-        images = client.list_artifacts(self.run_id, IMAGES)
-        self._images = {Path(file.path).name.partition("+timestamp+")[0] for file in images}
 
-    @mlflow_errors("written to")
-    def send(self) -> None:
-        """Send what is new; if the run has ended, also its weights and how it ended."""
-        status = self._run.status  # before the rest, which is then complete
-        self._send_metrics()
-        self._send_images()
-        if status:
-            self._send_model()
-            if status != self._status:
-                self._client.set_terminated(self.run_id, status, self._run.ended)
+def _describe(run: RunDescription, client: MlflowClient, experiment_id: str, run_id: str) -> None:
+    """Record all that is known of a run before it starts; again, if a kill came half-way."""
+    for batch in _batches([Param(k, str(v)) for k, v in run.params.items()], PARAMS_PER_BATCH):
+        client.log_batch(run_id, params=batch, synchronous=True)
+    if run.dataset:
+        dataset = Dataset(
+            name=run.dataset["name"],
+            digest=run.dataset["digest"][:DIGEST_LENGTH],
+            source_type="local",
+            source=json.dumps({"uri": run.dataset["name"]}),
+            profile=json.dumps(run.dataset["profile"]),
+        )
+        context = InputTag("mlflow.data.context", "training")
+        client.log_inputs(run_id, [DatasetInput(dataset, [context])])
+    client.log_artifacts(run_id, str(run.folder / FILES))
+    tags = dict(run.tags)
+    # Results are children of a training, trials of a search.
+    for tag, of_parent in ((MEASURED_TAG, SHA256_TAG), (PARENT_TAG, TOKEN_TAG)):
+        value = tags.get(tag)
+        if value and (parent := _newest(client, experiment_id, of_parent, value)):
+            tags["mlflow.parentRunId"] = parent.info.run_id
+    # Last: a run with these tags is described whole.
+    entries = [RunTag(name, value) for name, value in tags.items()]
+    client.log_batch(run_id, tags=entries, synchronous=True)
 
-    def _describe(self, experiment_id: str) -> None:
-        """Record all that is known of a run before it starts; again, if a kill came half-way."""
-        run, client, run_id = self._run, self._client, self.run_id
-        for batch in _batches([Param(k, str(v)) for k, v in run.params.items()], PARAMS_PER_BATCH):
-            client.log_batch(run_id, params=batch, synchronous=True)
-        if run.dataset:
-            dataset = Dataset(
-                name=run.dataset["name"],
-                digest=run.dataset["digest"][:DIGEST_LENGTH],
-                source_type="local",
-                source=json.dumps({"uri": run.dataset["name"]}),
-                profile=json.dumps(run.dataset["profile"]),
-            )
-            context = InputTag("mlflow.data.context", "training")
-            client.log_inputs(run_id, [DatasetInput(dataset, [context])])
-        client.log_artifacts(run_id, str(run.folder / FILES))
-        tags = dict(run.tags)
-        # Results are children of a training, trials of a search.
-        for tag, of_parent in ((MEASURED_TAG, SHA256_TAG), (PARENT_TAG, TOKEN_TAG)):
-            value = tags.get(tag)
-            if value and (parent := _newest(client, experiment_id, of_parent, value)):
-                tags["mlflow.parentRunId"] = parent.info.run_id
-        # Last: a run with these tags is described whole.
-        entries = [RunTag(name, value) for name, value in tags.items()]
-        client.log_batch(run_id, tags=entries, synchronous=True)
 
-    def _send_metrics(self) -> None:
-        run = self._run
-        points = [Metric(key, value, run.started, 0) for key, value in run.metrics.items()]
-        for file, prefix, step_column in (
-            (LOSSES, "train/", "iteration"),
-            (VALIDATION, "val/", "epoch"),
-        ):
-            path = run.folder / file
-            rows = read_rows(path, self._rows_read[file])
-            self._rows_read[file] += len(rows)
-            for row in rows:
-                # The file says no time; it was last written when its last row was.
-                at = int(path.stat().st_mtime * 1000)
-                step = int(row.pop(step_column))
-                for name, value in row.items():
-                    key = name if name == "epoch" else prefix + name
-                    points.append(Metric(key, float(value), at, step))
-        # In order, so that the last step of each metric in the store says what is there.
-        new = [point for point in points if point.step > self._steps.get(point.key, -1)]
-        for batch in _batches(new, METRICS_PER_BATCH):
-            self._client.log_batch(self.run_id, metrics=batch, synchronous=True)
+def _send_metrics(run: RunDescription, client: MlflowClient, found: Run) -> None:
+    points = [Metric(key, value, run.started, 0) for key, value in run.metrics.items()]
+    # The last point of each metric comes with the run. A batch arrives whole or not at all.
+    last = {point.key: point.step for point in found.data.to_proto().metrics}
+    for file, prefix in ((LOSSES, "train/"), (VALIDATION, "val/")):
+        path = run.folder / file
+        steps = [step for key, step in last.items() if key.startswith(prefix)]
+        for row in read_rows(path, after=min(steps, default=-1)):
+            # The file says no time; it was last written when its last row was.
+            at = int(path.stat().st_mtime * 1000)
+            (_, step), *values = row.items()
+            for name, value in values:
+                key = name if name == "epoch" else prefix + name
+                points.append(Metric(key, float(value), at, int(step)))
+    # In order, so that the last step of each metric in the store says what is there.
+    new = [point for point in points if point.step > last.get(point.key, -1)]
+    for batch in _batches(new, METRICS_PER_BATCH):
+        client.log_batch(found.info.run_id, metrics=batch, synchronous=True)
 
-    def _send_images(self) -> None:
-        """Send pictures, but not those that a resumed training has drawn a second time."""
-        for path in sorted((self._run.folder / IMAGES).glob("*.png")):
-            if path.stem not in self._images:
-                key, _, step = path.stem.replace("~", "/").partition("+step+")
-                with Image.open(path) as image:
-                    self._client.log_image(
-                        self.run_id, image, key=key, step=int(step), synchronous=True
-                    )
-            path.unlink()
 
-    def _send_model(self) -> None:
-        """Send the weights, if they still lie where they were saved, and their digest."""
-        model = self._run.model
-        if model is None or model["sha256"] == self._sha256:
-            return
-        folder, sha256 = paths.project_root() / model["folder"], model["sha256"]
-        if sha256 in map(io.sha256, folder.glob("*.safetensors")):
-            self._client.log_artifacts(self.run_id, str(folder), "model")
-        else:
-            say(f"the weights of {self._run} are not in {folder} any more: MLflow gets their "
-                "digest alone")  # fmt: skip
-        # Last: a run with this tag has its weights whole.
-        self._client.set_tag(self.run_id, SHA256_TAG, sha256)
+def _send_images(run: RunDescription, client: MlflowClient, run_id: str) -> None:
+    """Send pictures, but not those that a resumed training has drawn a second time."""
+    images = sorted((run.folder / IMAGES).glob("*.png"))
+    there = client.list_artifacts(run_id, IMAGES) if images else []
+    names = {Path(file.path).name.partition("+timestamp+")[0] for file in there}
+    for path in images:
+        if path.stem not in names:
+            key, _, step = path.stem.replace("~", "/").partition("+step+")
+            with Image.open(path) as image:
+                client.log_image(run_id, image, key=key, step=int(step), synchronous=True)
+        path.unlink()
+
+
+def _send_model(
+    run: RunDescription, model: dict[str, str], client: MlflowClient, run_id: str
+) -> None:
+    """Send the weights, if they still lie where they were saved, and their digest."""
+    folder, sha256 = paths.project_root() / model["folder"], model["sha256"]
+    if sha256 in map(io.sha256, folder.glob("*.safetensors")):
+        client.log_artifacts(run_id, str(folder), "model")
+    else:
+        say(f"the weights of {run} are not in {folder} any more: MLflow gets their digest alone")
+    # Last: a run with this tag has its weights whole.
+    client.set_tag(run_id, SHA256_TAG, sha256)
 
 
 class BackgroundSender(threading.Thread):
@@ -173,25 +158,22 @@ class BackgroundSender(threading.Thread):
     def run(self) -> None:
         """Send until the run has ended."""
         self._lock.acquire()
-        sender: Sender | None = None
-        monitor: Any = None
-        warned = ended = False
+        store: tuple[MlflowClient, str] | None = None
+        monitored = warned = ended = False
         while not ended:
             ended = self._ended.is_set()
             try:
-                if sender is None:
-                    sender = Sender(self.recorded)
-                    monitor = _start_monitor(sender.run_id)
-                sender.send()
+                store = store or connect()
+                run_id = send(self.recorded, *store)
                 self._problem = None
+                if not monitored:
+                    monitored = True
+                    _start_monitor(run_id)
             except ColorganError as problem:
-                self._problem, sender = problem, None
-            if monitor and (ended or sender is None):
-                monitor.finish()
-                monitor = None
-            if self._problem and not (warned or ended):
-                warned = True
-                say(f"{self._problem}: training goes on, and what could not be sent is sent later")
+                self._problem, store = problem, None
+                if not (warned or self._ended.is_set()):
+                    warned = True
+                    say(f"{problem}: training goes on, and what could not be sent is sent later")
             if not ended:
                 self._ended.wait(SEND_EVERY)
         if not self._problem:
@@ -207,15 +189,14 @@ class BackgroundSender(threading.Thread):
         return ""
 
 
-def _start_monitor(run_id: str) -> Any:
-    """Let MLflow record the CPU and GPU usage of a run; None without psutil."""
-    if not find_spec("psutil"):
-        return None
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+@mlflow_errors("written to")
+def _start_monitor(run_id: str) -> None:
+    """Let MLflow record CPU and GPU usage until the run ends or MLflow fails."""
+    if find_spec("psutil"):
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=tracking_uri())
-    monitor.start()
-    return monitor
+        uri = tracking_uri()
+        SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri).start()
 
 
 def connect() -> tuple[MlflowClient, str]:

@@ -174,8 +174,9 @@ def _send_waiting() -> Iterator[tuple[Path, bool, str]]:
 
     Yields the folder of each, whether MLflow has it now, and a sentence.
     """
-    from colorgan.tracking.mlflow_log import Sender
+    from colorgan.tracking.mlflow_log import connect, send
 
+    store = None
     folders = [path for path in paths.resume("unsent").glob("*") if path.is_dir()]
     started = {path: run.started if (run := RunDescription.read(path)) else 0 for path in folders}
     for folder in sorted(folders, key=started.__getitem__):
@@ -194,13 +195,12 @@ def _send_waiting() -> Iterator[tuple[Path, bool, str]]:
                 files = [folder / name for name in (RUN, LOSSES, VALIDATION)]
                 last = max(file.stat().st_mtime for file in files if file.exists())
                 run.end("KILLED", at=int(1000 * last))
-            sender = None
             try:
-                sender = Sender(run)
-                sender.send()
+                store = store or connect()
+                send(run, *store)
             except ColorganError as problem:
                 yield folder, False, run.kept(problem)
-                if sender is None:
+                if store is None:
                     # The other runs would wait for the store too.
                     return
             else:
