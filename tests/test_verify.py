@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from colorgan.errors import ColorganError
 from colorgan.tracking import lineage
 from colorgan.tracking.store import sqlite_uri
 from colorgan.verify import verify
+from servers import wait_for
 
 MAIN = Path("src/colorgan/__main__.py")
 # Trains: copies the generator that `value` names, and says what it was given.
@@ -155,10 +155,8 @@ def test_sigterm_ends_the_training_and_removes_the_worktree(record, untouched, p
     env = {**os.environ, "PYTHONPATH": str(Path(io.__file__).parents[1])}
     command = [sys.executable, "-c", "from colorgan.cli import main; main()", "verify", "lab"]
     verifying = subprocess.Popen([*command, "--run", run_id], env=env)
-    pid, end = project / "made" / "pid", time.monotonic() + 60
-    while not (pid.exists() and pid.read_text()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    pid = project / "made" / "pid"
+    wait_for(lambda: pid.exists() and pid.read_text())
     verifying.terminate()
     assert verifying.wait(30) == 143
     with pytest.raises(ProcessLookupError):

@@ -23,7 +23,6 @@ from recorded import (
     ITERATIONS,
     SHA256_TAG,
     Describe,
-    Runs,
     Training,
     artifacts,
     assert_whole,
@@ -283,17 +282,3 @@ def test_a_killed_training_is_one_run_whether_it_is_resumed_or_not(
     lines = (training.folder / "losses.csv").read_text().splitlines()
     assert [int(line.split(",")[0]) for line in lines[1:]] == list(range(1, ITERATIONS + 1))
     assert unsent(project) == []
-
-
-def test_another_training_is_another_run_and_a_deleted_run_does_not_count(
-    describe: Describe, runs: Runs, client: MlflowClient
-) -> None:
-    first = describe()
-    for training in (first, describe()):
-        training.record()
-    assert len(runs()) == 2
-    for recorded in runs():
-        client.delete_run(recorded.info.run_id)
-    replace(first, iteration=10, epoch=1).record()
-    (run,) = runs()
-    assert steps(client, run, "train/d") == list(range(1, ITERATIONS + 1))
