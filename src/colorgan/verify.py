@@ -23,8 +23,6 @@ from colorgan.runs.runtime import choose_device
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 from colorgan.tracking.store import experiment_name, sqlite_uri
 
-NEW_FILE = b"new, not in git: "
-"""Begins the lines that `lineage.git_state` adds to git's diff."""
 DECIDES_BITS = (
     "\nthe last bits depend on the device, its number of threads, the precision and the packages: "
     "compare device_name, precision and environment.txt of the run in MLflow with this machine"
@@ -78,19 +76,11 @@ def _find_run(runs: TrainingRuns, space: str, wanted: str) -> TrainingRun:
 
 
 def _read_patch(runs: TrainingRuns, run: TrainingRun, folder: Path) -> bytes:
-    """Return the changes of tracked files that were not committed when the run began."""
+    """Return the changes that were not committed when the run began."""
     file = runs.artifact(run, "git.diff", folder)
     if file is None and run.tags.get("git.dirty") == "true":
         raise ColorganError(f"the code of {run} cannot be restored: its git.diff is missing")
-    lines = file.read_bytes().splitlines(keepends=True) if file else []
-    new = [line for line in lines if line.startswith(NEW_FILE)]
-    code = [line.removeprefix(NEW_FILE).decode().strip() for line in new if b"src/" in line]
-    if code:
-        raise ColorganError(
-            f"the code of {run} cannot be restored: {', '.join(code)} was not in git; commit "
-            "before you train"
-        )
-    return b"".join(line for line in lines if line not in new)
+    return file.read_bytes() if file else b""
 
 
 @contextmanager
@@ -104,7 +94,9 @@ def _worktree(folder: Path, run: TrainingRun, patch: bytes) -> Iterator[Path]:
     try:
         _git("worktree", "add", "--quiet", "--detach", str(folder), commit)
         if patch:
-            _git("-C", str(folder), "apply", "--whitespace=nowarn", "-", input=patch)
+            # Older diffs may be nothing but names of new files, which git ignores.
+            options = ("--whitespace=nowarn", "--allow-empty")
+            _git("-C", str(folder), "apply", *options, "-", input=patch)
         yield folder / _git("rev-parse", "--show-prefix").decode().strip()
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().partition("\n")[0]

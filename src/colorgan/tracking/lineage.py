@@ -27,7 +27,7 @@ PARENT_TAG = "colorgan.parent"
 def git_state(cwd: Path) -> tuple[str, str]:
     """Return the hash of HEAD and the change against it, staged or not; empty without git.
 
-    The names of files that are new to git follow the diff.
+    Of files that are new to git, those in `src` are part of the change.
     """
     commit = _git(cwd, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not commit:
@@ -41,10 +41,8 @@ def git_state(cwd: Path) -> tuple[str, str]:
         if place.is_file():
             shutil.copyfile(place, index)
             os.utime(index, (1, 1))
-        diff = _git(cwd, *DIFF, *PATHS, index=index)
-        new = _git(cwd, "ls-files", "--others", "--exclude-standard", *PATHS, index=index)
-    diff += "".join(f"new, not in git: {name}\n" for name in new.splitlines())
-    return commit, diff
+        _git(cwd, "add", "--intent-to-add", "src", index=index)
+        return commit, _git(cwd, *DIFF, *PATHS, index=index)
 
 
 def origin(stage: str, commit: str, diff: str) -> dict[str, str]:
