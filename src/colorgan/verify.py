@@ -178,9 +178,7 @@ def _train(space: SpaceName, project: Path, env: dict[str, str]) -> None:
             training.terminate()
             raise
     if code:
-        error = ColorganError(f"the training failed with exit code {code}: nothing was compared")
-        error.exit_code = code if code > 0 else 128 - code
-        raise error
+        raise ColorganError(f"the training failed with exit code {code}: nothing was compared")
 
 
 def _compare(runs: TrainingRuns, run: TrainingRun, recorded: Path, weights: Path) -> str:

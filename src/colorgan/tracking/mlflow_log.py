@@ -25,7 +25,7 @@ from colorgan.tracking.csv_log import LOSSES, VALIDATION, read_rows
 from colorgan.tracking.lineage import PARENT_TAG
 from colorgan.tracking.mlflow_read import SHA256_TAG, mlflow_errors, open_store
 from colorgan.tracking.store import ARTIFACTS, experiment_name, is_remote, tracking_uri
-from colorgan.tracking.unsent import FILES, IMAGES, MEASURED_TAG, RESUMED_TAG, RunDescription
+from colorgan.tracking.unsent import FILES, IMAGES, MEASURED_TAG, RunDescription
 
 T = TypeVar("T")
 # The UI then opens on runs and their curves, not on pages for language models.
@@ -58,8 +58,6 @@ def send(run: RunDescription, client: MlflowClient, experiment_id: str) -> str:
     run_id, tags = found.info.run_id, found.data.tags
     if "stage" not in tags:
         _describe(run, client, experiment_id, run_id)
-    elif (resumed := run.tags.get(RESUMED_TAG)) and resumed != tags.get(RESUMED_TAG):
-        client.set_tag(run_id, RESUMED_TAG, resumed)
     if status is None and found.info.status != "RUNNING":
         client.update_run(run_id, status="RUNNING")
     _send_metrics(run, client, found)

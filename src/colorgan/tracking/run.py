@@ -22,7 +22,6 @@ from colorgan.tracking.unsent import (
     FILES,
     IMAGES,
     MEASURED_TAG,
-    RESUMED_TAG,
     RUN,
     RunDescription,
     Status,
@@ -111,8 +110,6 @@ def open_recorder(
     from colorgan.tracking.mlflow_log import BackgroundSender
 
     run, lock = _begin(run, folder)
-    if iteration:
-        run.tags[RESUMED_TAG] = str(iteration)
     run.status, run.ended = None, None
     run.write()
     sender = BackgroundSender(run, lock)

@@ -28,8 +28,6 @@ from colorgan import io, paths
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 RUN, IMAGES, FILES = "run.json", "images", "files"
-RESUMED_TAG = "resumed.from"
-"""Iteration of the checkpoint from which a training was resumed last."""
 MEASURED_TAG = "colorgan.measured_sha256"
 """SHA-256 of the generator that a run of results measured; training runs have another tag."""
 
@@ -84,10 +82,9 @@ class RunDescription:
         io.write_json(self.folder / RUN, asdict(self))
 
     def keep_model(self, folder: Path, sha256: str) -> None:
-        """Write down where the weights lie; they are found there when the project has moved."""
+        """Note where the weights lie; they are found there when the project has moved."""
         relative = os.path.relpath(folder.resolve(), paths.project_root())
         self.model = {"sha256": sha256, "folder": relative}
-        self.write()
 
     def kept(self, problem: object) -> str:
         """Return a sentence that says why not all of the run is sent, and where the rest is."""
