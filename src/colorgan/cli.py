@@ -173,7 +173,7 @@ def ui(
     host: Annotated[str, typer.Option(help="Address it listens on")] = "127.0.0.1",
 ) -> None:
     """Open the MLflow UI on this project's runs."""
-    from colorgan.tracking.ui import serve_ui
+    from colorgan.tracking.mlflow_read import serve_ui
 
     serve_ui(host, port)
 

@@ -21,7 +21,7 @@ from colorgan.errors import ColorganError
 from colorgan.model import WEIGHTS
 from colorgan.runs.runtime import choose_device
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
-from colorgan.tracking.store import experiment_name, sqlite_uri
+from colorgan.tracking.store import sqlite_uri
 
 DECIDES_BITS = (
     "\nthe last bits depend on the device, its number of threads, the precision and the packages: "
@@ -122,7 +122,6 @@ def _environment(run: TrainingRun, project: Path) -> dict[str, str]:
         "PYTHONPATH": str(project / "src"),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", ""))),
         "MLFLOW_TRACKING_URI": sqlite_uri(project / "mlflow.db"),
-        "MLFLOW_EXPERIMENT_NAME": experiment_name(),
         "DVC_SITE_CACHE_DIR": str(project / ".dvc" / "tmp" / "site"),
     }
     # The sums of a CPU depend on its number of threads.

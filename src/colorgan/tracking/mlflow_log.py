@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -27,7 +27,6 @@ from colorgan.tracking.mlflow_read import SHA256_TAG, mlflow_errors, open_store
 from colorgan.tracking.store import ARTIFACTS, experiment_name, is_remote, tracking_uri
 from colorgan.tracking.unsent import FILES, IMAGES, MEASURED_TAG, RunDescription
 
-T = TypeVar("T")
 # The UI then opens on runs and their curves, not on pages for language models.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 TOKEN_TAG = "colorgan.token"
@@ -197,6 +196,7 @@ def _start_monitor(run_id: str) -> None:
         SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri).start()
 
 
+@mlflow_errors("used")
 def connect() -> tuple[MlflowClient, str]:
     """Return a client of the store and the id of the experiment, which is created if need be."""
     remote, root = is_remote(tracking_uri()), paths.project_root()
@@ -218,5 +218,5 @@ def _newest(client: MlflowClient, experiment_id: str, tag: str, value: str) -> R
     return runs[0] if runs else None
 
 
-def _batches(entries: list[T], size: int) -> Iterator[list[T]]:
+def _batches(entries: list[Any], size: int) -> Iterator[list[Any]]:
     return (entries[start : start + size] for start in range(0, len(entries), size))

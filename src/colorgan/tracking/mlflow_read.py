@@ -1,22 +1,26 @@
-"""Reads training runs from MLflow, also those of older versions. Creates nothing."""
+"""Reads training runs from MLflow, also those of older versions, and shows them in its UI."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Experiment
 
+from colorgan import paths
 from colorgan.errors import ColorganError
 from colorgan.tracking.store import (
     experiment_name,
+    is_remote,
     prepare_file,
     reason,
     redact,
@@ -178,3 +182,19 @@ class TrainingRuns:
             self._experiments, condition, max_results=most, order_by=newest
         )
         return [TrainingRun(r.info.run_id, r.info.run_name or "", r.data.tags) for r in runs]
+
+
+def serve_ui(host: str, port: int) -> NoReturn:
+    """Turn this process into the server of the MLflow UI, which ends by Ctrl-C or SIGTERM."""
+    uri = tracking_uri()
+    if is_remote(uri):
+        there = redact(uri)
+        raise ColorganError(f"the runs are on the server of MLFLOW_TRACKING_URI: open {there}")
+    # Says what is wrong with the store, which the server would not.
+    TrainingRuns()
+    print(f"Runs of {paths.project_root()}: http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
+    # The URI is no argument, which others see. The job runner is for evaluating language models;
+    # it would start eight more processes.
+    env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    os.execve(sys.executable, [*command, "--workers", "1"], env | {"MLFLOW_BACKEND_STORE_URI": uri})

@@ -17,16 +17,8 @@ from PIL import Image
 from colorgan import io, paths
 from colorgan.errors import ColorganError, say
 from colorgan.tracking import lineage
-from colorgan.tracking.csv_log import LOSSES, VALIDATION, CsvTable
-from colorgan.tracking.unsent import (
-    FILES,
-    IMAGES,
-    MEASURED_TAG,
-    RUN,
-    RunDescription,
-    Status,
-    lock_of,
-)
+from colorgan.tracking.csv_log import LOSSES, VALIDATION, add_row, cut_back
+from colorgan.tracking.unsent import FILES, IMAGES, MEASURED_TAG, RUN, RunDescription, lock_of
 
 if TYPE_CHECKING:
     from colorgan.tracking.mlflow_log import BackgroundSender
@@ -51,11 +43,12 @@ class Recorder:
         `iteration` and `epoch` are the last ones of the checkpoint; 0 if the training begins. Only
         the sender gets pictures and the model.
         """
-        # Epoch 0 validates the initial weights, and a training that begins anew does it again.
-        ends = (iteration, epoch) if iteration else (None, None)
-        self._losses = [CsvTable(f / LOSSES, ("iteration", "epoch"), ends[0]) for f in folders]
-        self._validation = [CsvTable(f / VALIDATION, ("epoch",), ends[1]) for f in folders]
-        self._sender = sender
+        self._folders, self._sender = folders, sender
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Epoch 0 validates the initial weights, and a training that begins anew does it again.
+            cut_back(folder / LOSSES, iteration or -1)
+            cut_back(folder / VALIDATION, epoch if iteration else -1)
         if sender:
             sender.start()
 
@@ -63,13 +56,16 @@ class Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        status: Status = "FINISHED"
+        status = "FINISHED"
         if kind is not None:
             killed = issubclass(kind, (KeyboardInterrupt, SystemExit))
             status = "KILLED" if killed else "FAILED"
         else:
-            for table in (*self._losses, *self._validation):
-                table.finish()
+            for folder in self._folders:
+                # DVC expects both files.
+                for name, columns in ((LOSSES, "iteration,epoch"), (VALIDATION, "epoch")):
+                    if not (folder / name).exists():
+                        (folder / name).write_text(f"{columns}\n", encoding="utf-8")
         if self._sender:
             self._sender.recorded.end(status)
             if problem := self._sender.finish():
@@ -77,13 +73,13 @@ class Recorder:
 
     def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
         """Record the losses of an iteration: `train/<name>` in MLflow."""
-        for table in self._losses:
-            table.add({"iteration": iteration, "epoch": epoch}, losses)
+        for folder in self._folders:
+            add_row(folder / LOSSES, {"iteration": iteration, "epoch": epoch}, losses)
 
     def log_validation(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Record the validation metrics of an epoch: `val/<name>` in MLflow."""
-        for table in self._validation:
-            table.add({"epoch": epoch}, metrics)
+        for folder in self._folders:
+            add_row(folder / VALIDATION, {"epoch": epoch}, metrics)
 
     def log_picture(self, picture: Image.Image, key: str, epoch: int) -> None:
         """Record a picture under `key`, such as `val/grid`, in MLflow."""

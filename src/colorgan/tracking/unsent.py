@@ -19,13 +19,11 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from filelock import FileLock
 
 from colorgan import io, paths
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 RUN, IMAGES, FILES = "run.json", "images", "files"
 MEASURED_TAG = "colorgan.measured_sha256"
@@ -46,7 +44,7 @@ class RunDescription:
         params: by dotted path.
         dataset: name, digest and profile of the data it trains on.
         metrics: those without a step.
-        status: how it ended; None while it runs, and after a kill.
+        status: FINISHED, FAILED or KILLED; None while it runs, and after a kill.
         model: `sha256` of the generator, and the `folder` it was saved in, from the project root.
     """
 
@@ -59,7 +57,7 @@ class RunDescription:
     name: str = ""
     started: int = field(default_factory=now)
     ended: int | None = None
-    status: Status | None = None
+    status: str | None = None
     model: dict[str, str] | None = None
 
     @classmethod
@@ -98,7 +96,7 @@ class RunDescription:
         if (run := RunDescription.read(self.folder)) and run.status:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def end(self, status: Status, at: int | None = None) -> None:
+    def end(self, status: str, at: int | None = None) -> None:
         """Write down how the run has ended, and when."""
         self.status, self.ended = status, at or now()
         self.write()
