@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 from contextlib import suppress
 from getpass import getuser
@@ -33,14 +32,11 @@ def git_state(cwd: Path) -> tuple[str, str]:
     if not commit:
         return "", ""
     with TemporaryDirectory() as folder:
-        # Git compares size and second of change, and the content only of files that are newer than
-        # the index. `dvc exp run --temp -S train.batch_size=32` checks params.yaml out and rewrites
-        # it within a second, in as many characters: git would miss that, unless the index is old.
+        # `dvc exp run --temp -S train.batch_size=32` checks params.yaml out and rewrites it within
+        # a second, in as many characters. Git's own index would miss that; one that knows no times
+        # makes git compare contents.
         index = Path(folder, "index")
-        place = cwd / _git(cwd, "rev-parse", "--git-path", "index").strip()
-        if place.is_file():
-            shutil.copyfile(place, index)
-            os.utime(index, (1, 1))
+        _git(cwd, "read-tree", "HEAD", index=index)
         _git(cwd, "add", "--intent-to-add", "src", index=index)
         return commit, _git(cwd, *DIFF, *PATHS, index=index)
 
