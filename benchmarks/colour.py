@@ -26,7 +26,7 @@ from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import summary
 from colorgan.evaluation.evaluate import measure
-from colorgan.model import CONFIG, WEIGHTS, Model
+from colorgan.model import Model
 from colorgan.runs.runtime import device_name
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 from colorgan.tracking.run import record_results
@@ -106,10 +106,7 @@ def trained(row: Row) -> TrainingRun | None:
 def of_run(space: str, run: TrainingRun) -> tuple[Model, Split]:
     """Return the model of a run, with the test photos of its space."""
     with TemporaryDirectory() as folder:
-        into = Path(folder)
-        for name in (WEIGHTS, CONFIG):
-            TrainingRuns().artifact(run, f"model/{name}", into)
-        model = Model.load(into / "model")
+        model = Model.load(TrainingRuns().model(run, Path(folder)))
     return model, open_split(paths.processed(space), "test")
 
 

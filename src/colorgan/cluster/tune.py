@@ -205,18 +205,18 @@ class _Trial(tune.Trainable):  # type: ignore[misc]
             self._process = subprocess.Popen(
                 command, cwd=folder, env=env, stdout=log, stderr=log, preexec_fn=_end_with_parent
             )
-        self._n_rows, self._last = 0, {METRIC: math.inf, "epoch": 0}
+        self._epoch, self._last = -1, {METRIC: math.inf, "epoch": 0}
 
     def step(self) -> dict[str, Any]:
         """Wait for the next validation, or for the end of the training."""
         while True:
             code = self._process.poll()
             for file in self._folder.glob(f".resume/train_*/*/{VALIDATION}"):
-                for row in read_rows(file, self._n_rows)[:1]:
+                for row in read_rows(file, after=self._epoch)[:1]:
                     before, value = self._last[METRIC], float(row[METRIC])
                     best = min(value, before) if self._keep == "best" else value
-                    self._n_rows += 1
-                    self._last = {METRIC: best, "epoch": int(row["epoch"])}
+                    self._epoch = int(row["epoch"])
+                    self._last = {METRIC: best, "epoch": self._epoch}
                     return self._last
             if code == 0:
                 return self._last | {"done": True}
