@@ -193,7 +193,8 @@ class Converter:
         is_lab = photo.encoding == "lab"
         if self.data.min_chroma:
             some = cropped[::8, ::8]  # enough to see whether it is near-gray
-            ab = color.ab_from_uint8((some if is_lab else color.lab8_from_rgb8(some))[..., 1:])
+            lab8 = some if is_lab else color.lab8_from_rgb8(some)
+            ab = lab8[..., 1:].astype(np.float32) - color.AB_OFFSET
             chroma = float(np.hypot(ab[..., 0], ab[..., 1]).mean())
             if chroma < self.data.min_chroma:
                 raise UnreadablePhoto(
