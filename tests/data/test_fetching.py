@@ -102,7 +102,7 @@ def test_a_later_call_continues(server: Loopback, path: Path) -> None:
     server.pages["/file"] = lambda asked: Page(
         CONTENT, breaks=1, breaks_after=200_000 if len(server.log) == 1 else 0
     )
-    assert "run the same command again; it continues after " in refusal(server, path)
+    assert "run this again; it continues after " in refusal(server, path)
     assert beside(path) == {"file.bin.part"}
     kept = path.with_name("file.bin.part").stat().st_size
     server.pages["/file"] = Page(CONTENT)
@@ -163,7 +163,7 @@ def test_several_at_once_fetch_a_file_once(server: Loopback, path: Path) -> None
 def test_an_address_that_is_none(path: Path, url: str) -> None:
     with pytest.raises(ColorganError) as error:
         fetch_file(url, path, MD5)
-    assert str(error.value).startswith(f"{url!r} cannot be downloaded")
+    assert str(error.value).startswith(f"{url} could not be downloaded")
 
 
 # Archives.

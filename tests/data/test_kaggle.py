@@ -127,7 +127,7 @@ def test_what_is_no_archive(server: KaggleServer, data: DataParams, raw: Path, c
     server.archive = b"<html>come back later</html>"
     said = _refusal(data, raw)
     assert "kagglehub could not download" in said
-    assert f"delete {cache / 'datasets' / DATASET} to have it downloaded again" in said
+    assert f"delete {cache / 'datasets' / DATASET} to have all of it downloaded again" in said
 
 
 def test_refused_without_credentials(server: KaggleServer, data: DataParams, raw: Path) -> None:
@@ -144,7 +144,7 @@ def test_no_server(server, cache, data, raw, monkeypatch) -> None:
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
         said = _refusal(data, raw)
-    assert "(Connection refused): check the network and run it again" in said
+    assert "(Connection refused): check the network and run this again" in said
     assert (
         f"perhaps in {cache / 'datasets' / DATASET}/versions), set COLORGAN_KAGGLE_FOLDER" in said
     )
