@@ -74,8 +74,8 @@ def test_arrays_of_the_wrong_kind(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"id,split,label,source,width,height\n", "has 0 train photos, the arrays have 10: "),
-        (b"\xff\xfe\x00", "cannot be read ("),
+        (b"id,split,label,source,width,height\n", "cannot be used (it has 0 train photos, the arrays have 10): "),
+        (b"\xff\xfe\x00", "cannot be used ("),
     ],
 )
 def test_an_index_that_does_not_fit(folder: Path, content: bytes, said: str) -> None:

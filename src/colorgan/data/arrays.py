@@ -110,11 +110,7 @@ class Split:
 
 
 def read_made(path: Path, stage: str, kind: Callable[..., T]) -> T:
-    """Read a JSON file that a stage has written, as a dataclass.
-
-    Raises:
-        ColorganError: it is not there, or damaged; says how to make it.
-    """
+    """Read a JSON file that a stage has written, as a dataclass; say how to make it again."""
     try:
         return kind(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -141,11 +137,10 @@ def read_info(folder: Path) -> DatasetInfo:
 
 
 def open_split(folder: Path, name: str) -> Split:
-    """Open the arrays of one split, memory-mapped, and check them against dataset.json.
+    """Open the arrays of one split, memory-mapped, and check them against dataset.json."""
+    # Imported here: the processes that preprocess starts do without it, and start faster.
+    import pandas as pd
 
-    Raises:
-        ColorganError: a file is missing or not what dataset.json says; names the file.
-    """
     info = read_info(folder)
     count, side = info.counts[name], info.image_size
     shapes = {"input": (count, side, side), "target": (count, side, side, info.out_channels)}
@@ -156,33 +151,22 @@ def open_split(folder: Path, name: str) -> Split:
         else np.zeros(shape, np.uint8)
         for kind, shape in shapes.items()
     )
-    rows = _read_index(folder / "index.csv", info.space)
-    rows = rows[rows["split"] == name].reset_index(drop=True)
-    if len(rows) != count:
-        raise ColorganError(
-            f"{folder / 'index.csv'} has {len(rows)} {name} photos, the arrays have {count}: "
-            f"{_remake(info.space)}"
-        )
-    return Split(name, input, target, rows, folder.resolve())
-
-
-def _read_index(path: Path, space: str) -> pd.DataFrame:
-    # Imported here: the processes that preprocess starts do without it, and start faster.
-    import pandas as pd
-
-    text = {"id": str, "label": str}
+    path, text = folder / "index.csv", {"id": str, "label": str}
     try:
         # Columns that are missing are among the ValueErrors.
-        return pd.read_csv(path, dtype=text, keep_default_na=False, usecols=INDEX_COLUMNS)
+        index = pd.read_csv(path, dtype=text, keep_default_na=False, usecols=INDEX_COLUMNS)
+        index = index[index["split"] == name].reset_index(drop=True)
+        if len(index) != count:
+            raise ValueError(f"it has {len(index)} {name} photos, the arrays have {count}")
     except (OSError, ValueError) as error:
-        raise ColorganError(f"{path} cannot be read ({error}): {_remake(space)}") from None
+        raise ColorganError(f"{path} cannot be used ({error}): {_remake(info.space)}") from None
+    return Split(name, input, target, index, folder.resolve())
 
 
 def open_array(path: Path, shape: tuple[int | str, ...], advice: str = "") -> MappedArray:
     """Map an .npy file of uint8 to memory; a name in `shape` stands for any length.
 
-    Raises:
-        ColorganError: it is missing, damaged, or not of this shape; ends with the advice.
+    An error ends with the advice.
     """
     should = f"uint8 ({', '.join(map(str, shape))})"
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -79,22 +78,7 @@ class Batches:
         """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
         # In place: the workers stay, and with them the loader and its sampler.
         self._rows[:] = self.rows(number, start)
-        with _signals_held_back():
-            batches = iter(self._loader)
-        yield from batches
-
-
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the workers started here can ignore them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield from self._loader
 
 
 def _ignore_signals(worker: int) -> None:  # noqa: ARG001
