@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import re
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -63,9 +64,7 @@ def test_whole_and_only_once(server: Loopback, path: Path, capsys: pytest.Captur
     assert capsys.readouterr().err == ""
 
 
-def test_a_file_or_folder_of_ones_own_is_named_by_a_path_or_an_address(
-    tmp_path, monkeypatch
-) -> None:
+def test_what_lies_here_is_named_by_a_path_or_an_address(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     there = tmp_path / "with a space.bin"
     there.touch()
@@ -92,16 +91,13 @@ def test_a_broken_connection_is_continued(server: Loopback, path: Path) -> None:
     server.pages["/file"] = Page(CONTENT, breaks=1, breaks_after=500_000)
     fetch_file(server.url("/file"), path, MD5)
     assert path.read_bytes() == CONTENT
-    first, second = server.log
-    assert "range" not in first.headers
-    have = int(second.headers["range"].removeprefix("bytes=").removesuffix("-"))
-    assert 400_000 < have <= 500_000
+    first, second = (asked.headers.get("range") for asked in server.log)
+    assert first is None
+    assert re.fullmatch(r"bytes=4\d{5}-|bytes=500000-", second)
 
 
 def test_a_later_call_continues(server: Loopback, path: Path) -> None:
-    server.pages["/file"] = lambda asked: Page(
-        CONTENT, breaks=1, breaks_after=200_000 if len(server.log) == 1 else 0
-    )
+    server.pages["/file"] = Page(CONTENT, breaks=3, breaks_after=200_000)
     assert "run this again; it continues after " in refusal(server, path)
     assert beside(path) == {"file.bin.part"}
     kept = path.with_name("file.bin.part").stat().st_size
@@ -125,24 +121,17 @@ def test_wrong_checksum(server: Loopback, path: Path) -> None:
     server.pages["/file"] = Page(OTHER)
     sentence = refusal(server, path)
     assert f"md5 is {hashlib.md5(OTHER).hexdigest()} and should be {MD5}" in sentence
-    assert "run the same command again" in sentence
     assert beside(path) == set()
-    server.pages["/file"] = Page(CONTENT)
-    fetch_file(server.url("/file"), path, MD5)
-    assert path.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
+def test_refusals(server: Loopback, path: Path) -> None:
+    for status, words in (
         (403, "answered 403 Forbidden: check the address and your access"),
         (503, "answered 503 Service Unavailable: try again later"),
-    ],
-)
-def test_refusals(server: Loopback, path: Path, status: int, words: str) -> None:
-    server.pages["/file"] = Page(b"<html>no</html>", status=status)
-    assert words in refusal(server, path)
-    assert len(server.log) == 1
+    ):
+        server.pages["/file"] = Page(b"<html>no</html>", status=status)
+        assert words in refusal(server, path)
+    assert len(server.log) == 2
     assert beside(path) == set()
 
 
@@ -159,11 +148,10 @@ def test_several_at_once_fetch_a_file_once(server: Loopback, path: Path) -> None
     assert path.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/file", "http://[::1"])
-def test_an_address_that_is_none(path: Path, url: str) -> None:
-    with pytest.raises(ColorganError) as error:
-        fetch_file(url, path, MD5)
-    assert str(error.value).startswith(f"{url} could not be downloaded")
+def test_an_address_that_is_none(path: Path) -> None:
+    for url in ("ftp://127.0.0.1/file", "http://[::1"):
+        with pytest.raises(ColorganError, match=rf"^{re.escape(url)} could not be downloaded \("):
+            fetch_file(url, path, MD5)
 
 
 # Archives.
