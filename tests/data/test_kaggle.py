@@ -138,7 +138,7 @@ def test_arrays_on_this_machine_need_no_kaggle(tmp_path, data, raw, files, monke
     SOURCES["kaggle"].fetch(data, raw)
     assert listing(raw) == files
     (own / AB[0]).unlink()
-    with pytest.raises(ColorganError, match=r"/own/ab/ab/ab1.npy cannot be read \(No such file"):
+    with pytest.raises(ColorganError, match=r"/own/ab/ab/ab1.npy cannot be used \(No such file"):
         SOURCES["kaggle"].fetch(data, raw)
 
 
@@ -149,7 +149,7 @@ def test_a_damaged_cache_is_mended_as_the_sentence_says(server, data, raw, cache
     (there,) = cache.rglob("ab2.npy")
     there.write_bytes(there.read_bytes()[:-1])
     said = _refusal(data, raw)
-    assert f"{there} cannot be read (" in said
+    assert f"{there} cannot be used (" in said
     shutil.rmtree(said.split("delete ")[1].split(" to have")[0])
     SOURCES["kaggle"].fetch(data, raw)
     assert listing(raw) == files
@@ -173,13 +173,14 @@ def test_photos_come_back_within_rounding(data, raw, files, photos) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        (LIGHTNESS, npy(np.zeros((COUNT, 64, 64), np.uint8))[:-7], "cannot be read ("),
-        (LIGHTNESS, b"hello, world\n" * 9, "cannot be read ("),
-        (LIGHTNESS, npy(np.array([print], object), allow_pickle=True), "cannot be read ("),
-        (LIGHTNESS, npy(np.zeros((2, 64, 64), "f4")), "holds float32 (2, 64, 64)"),
-        (LIGHTNESS, npy(np.zeros((4, 64, 64), "u1")).replace(b"False", b"True "), "holds uint8"),
-        (AB[1], npy(np.zeros((4, 32, 64, 2), np.uint8)), "holds uint8 (4, 32, 64, 2), it should "
-         "hold uint8 (N, 64, 64, 2)"),
+        (LIGHTNESS, npy(np.zeros((COUNT, 64, 64), np.uint8))[:-7], "cannot be used ("),
+        (LIGHTNESS, b"hello, world\n" * 9, "cannot be used ("),
+        (LIGHTNESS, npy(np.array([print], object), allow_pickle=True), "cannot be used ("),
+        (LIGHTNESS, npy(np.zeros((2, 64, 64), "f4")), "cannot be used (it holds float32 (2, 64"),
+        (LIGHTNESS, npy(np.zeros((4, 64, 64), "u1")).replace(b"False", b"True "),
+         "cannot be used ("),
+        (AB[1], npy(np.zeros((4, 32, 64, 2), np.uint8)), "cannot be used (it holds uint8 (4, 32, "
+         "64, 2)): it should be an .npy file of uint8 (N, 64, 64, 2)"),
         (LIGHTNESS, npy(np.zeros((COUNT - 1, 64, 64), np.uint8)), "holds 11 photos but "
          "ab/ab/ab1.npy, ab/ab/ab2.npy, ab/ab/ab3.npy together hold 12; each photo should have "),
     ],

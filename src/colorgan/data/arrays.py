@@ -40,23 +40,14 @@ INDEX_COLUMNS = ("id", "split", "label", "source", "width", "height")
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The content of dataset.json.
-
-    Attributes:
-        space: the space the arrays were made for.
-        image_size: side of the square arrays in pixels.
-        out_channels: channels of the target.
-        counts: photos by split.
-        rejected: photos left out.
-        digest: SHA-256 over the arrays and the index; names the data in every run.
-    """
+    """The content of dataset.json."""
 
     space: str
-    image_size: int
-    out_channels: int
-    counts: dict[str, int]
-    rejected: int
-    digest: str
+    image_size: int  # side of the square arrays in pixels
+    out_channels: int  # channels of the target
+    counts: dict[str, int]  # photos by split
+    rejected: int  # photos left out
+    digest: str  # SHA-256 over the arrays and the index; names the data in every run
     version: int = VERSION
 
     def write(self, folder: Path) -> None:
@@ -66,21 +57,13 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Split:
-    """The photos of one split.
+    """The photos of one split, memory-mapped."""
 
-    Attributes:
-        name: train, val or test.
-        input: `(N, H, W)` uint8, memory-mapped.
-        target: `(N, H, W, C)` uint8, memory-mapped.
-        index: N rows of index.csv, in the order of the arrays.
-        folder: where it was opened; None for a part that was read into memory.
-    """
-
-    name: str
-    input: UInt8Array
-    target: UInt8Array
-    index: pd.DataFrame
-    folder: Path | None = None
+    name: str  # train, val or test
+    input: UInt8Array  # (N, H, W)
+    target: UInt8Array  # (N, H, W, C)
+    index: pd.DataFrame  # N rows of index.csv, in the order of the arrays
+    folder: Path | None = None  # where it was opened; None for a part that is in memory
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path, not the photos: a worker process opens the files itself."""
@@ -146,7 +129,7 @@ def open_split(folder: Path, name: str) -> Split:
     shapes = {"input": (count, side, side), "target": (count, side, side, info.out_channels)}
     # An empty file cannot be mapped; an empty split needs no file at all.
     input, target = (
-        open_array(folder / name / f"{kind}.npy", shape, f": {_remake(info.space)}")
+        open_array(folder / name / f"{kind}.npy", shape, f"; {_remake(info.space)}")
         if count
         else np.zeros(shape, np.uint8)
         for kind, shape in shapes.items()
@@ -168,23 +151,21 @@ def open_array(path: Path, shape: tuple[int | str, ...], advice: str = "") -> Ma
 
     An error ends with the advice.
     """
-    should = f"uint8 ({', '.join(map(str, shape))})"
     try:
         array: MappedArray = open_memmap(path, "r")
+        fits = len(array.shape) == len(shape) and all(
+            isinstance(wanted, str) or length == wanted
+            for length, wanted in zip(array.shape, shape, strict=True)
+        )
+        if array.dtype != np.uint8 or not fits or not array.size or not array.flags.c_contiguous:
+            raise ValueError(f"it holds {array.dtype} {array.shape}")
     except Exception as error:
         # The header is Python source: damaged, it raises nearly anything.
         reason = getattr(error, "strerror", None) or error
         raise ColorganError(
-            f"{path} cannot be read ({reason}), it should be an .npy file of {should}{advice}"
+            f"{path} cannot be used ({reason}): it should be an .npy file of uint8 "
+            f"({', '.join(map(str, shape))}){advice}"
         ) from error
-    fits = len(array.shape) == len(shape) and all(
-        isinstance(wanted, str) or length == wanted
-        for length, wanted in zip(array.shape, shape, strict=True)
-    )
-    if array.dtype != np.uint8 or not fits or not array.size or not array.flags.c_contiguous:
-        raise ColorganError(
-            f"{path} holds {array.dtype} {array.shape}, it should hold {should}{advice}"
-        )
     return array
 
 

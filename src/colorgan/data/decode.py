@@ -12,7 +12,7 @@ import logging
 import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -60,11 +60,9 @@ class Page:
     """A picture of an open file; `load` decodes it.
 
     Attributes:
-        format: as Pillow calls it.
-        size: width and height as stored.
+        format, size, info: as in Pillow's `Image`; `info` is complete after `load`.
         is_gray: whether it has no colours.
         orientation: of EXIF, 1 to 8; 1 if there is none.
-        info: what the file says of it, as in `Image.info`; complete after `load`.
         n_left: further pictures of the file that `opened` does not give.
         warning: what of the file is damaged, though not this picture; known after `load`.
     """
@@ -179,28 +177,18 @@ class TiffPage(Page):
 
 @dataclass(frozen=True)
 class DecodedPhoto:
-    """A decoded photo: three bytes a pixel, and what they mean.
+    """A decoded photo: three bytes a pixel, and what they mean."""
 
-    Attributes:
-        image: mode RGB, whatever the encoding.
-        encoding: `srgb`, or `lab` for the 8-bit encoding of CIE Lab (L*255/100, a+128, b+128).
-        size: width and height of the photo before it was decoded to a smaller one.
-    """
-
-    image: Image.Image
-    encoding: Literal["srgb", "lab"]
-    size: tuple[int, int]
+    image: Image.Image  # mode RGB, whatever the encoding
+    encoding: Literal["srgb", "lab"]  # `lab`: in 8 bits, L*255/100, a+128, b+128
+    size: tuple[int, int]  # width and height before it was decoded to a smaller photo
 
 
 def decode(content: bytes, side: int) -> DecodedPhoto:
     """Decode a picture file to sRGB, upright: the first picture where it holds several.
 
-    A JPEG much larger than `side` is decoded at a half, quarter or eighth of its size. Embedded
-    colour profiles are converted to sRGB; CMYK without one by Pillow's plain formula. Gray and
-    transparent pictures are refused: they do not hold a whole photo in colour.
-
-    Raises:
-        UnreadablePhoto: with the reason.
+    Embedded colour profiles are converted to sRGB; CMYK without one by Pillow's plain formula. Gray
+    and transparent pictures are refused: they do not hold a whole photo in colour.
     """
     with opened(content) as pages:
         page = pages[0]
@@ -217,22 +205,13 @@ def decode(content: bytes, side: int) -> DecodedPhoto:
 
 @dataclass(frozen=True)
 class RawPhoto:
-    """A photo of a data source, not decoded yet.
+    """A photo of a data source, not decoded yet."""
 
-    Attributes:
-        content: its bytes; empty where the source could not get them.
-        name: where it lies in its source, for messages and rejected.csv.
-        label: its class, or an empty string.
-        split: train, val or test where the source has splits of its own, else None.
-        problem: why it cannot be used, where the source knows that already; else empty.
-        decoder: makes pixels of the bytes; that of picture files unless the source has another.
-    """
-
-    content: bytes
-    name: str
-    label: str = ""
-    split: str | None = None
-    problem: str = ""
+    content: bytes  # empty where the source could not get them
+    name: str  # where it lies in its source, for messages and rejected.csv
+    label: str = ""  # its class
+    split: str | None = None  # train, val or test where the source has splits of its own
+    problem: str = ""  # why it cannot be used, where the source knows that already
     decoder: Callable[[bytes, int], DecodedPhoto] = decode
 
     @property
@@ -245,14 +224,25 @@ class RawPhoto:
         return hashlib.sha256(content).hexdigest()[:16]
 
     def decode(self, side: int) -> DecodedPhoto:
-        """Decode it, to no less than `side` pixels on the shorter side where it has as many.
-
-        Raises:
-            UnreadablePhoto: it cannot be decoded, or has no colour to learn from.
-        """
+        """Decode it, to no less than `side` pixels on the shorter side where it has as many."""
         if self.problem:
             raise UnreadablePhoto(self.problem)
         return self.decoder(self.content, side)
+
+
+@dataclass(frozen=True)
+class PhotoList:
+    """Photos that are read one by one: `read_one(*place)` reads the photo at a place."""
+
+    read_one: Callable[..., RawPhoto]
+    places: Sequence[tuple[Any, ...]]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
+        """Yield the photos at `rows`."""
+        return (self.read_one(*self.places[row]) for row in rows)
 
 
 @contextmanager

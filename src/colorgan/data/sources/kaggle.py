@@ -16,8 +16,7 @@ from PIL import Image
 
 from colorgan.config import DataParams
 from colorgan.data.arrays import MappedArray, open_array
-from colorgan.data.decode import DecodedPhoto, RawPhoto
-from colorgan.data.sources.photo_list import PhotoList
+from colorgan.data.decode import DecodedPhoto, PhotoList, RawPhoto
 from colorgan.errors import ColorganError
 
 DATASET = "shravankumar9892/image-colorization"

@@ -41,10 +41,6 @@ class ParquetPhotos:
         These are `image` (bytes of a picture file, or Hugging Face's struct with a field `bytes`),
         and, where there is one, `label`, `split`, `name` (without it, `<file>:<row>`) and `problem`
         (why a photo could not be packed, or an empty text).
-
-        Raises:
-            ColorganError: there is none; or one is no Parquet, lacks a column, or has other images;
-                names the file and the column.
         """
         self._folder = folder
         self._columns = columns
