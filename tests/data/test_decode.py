@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SWAPPED = SRGB.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
 """A profile in which red and blue have changed places."""
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +309,42 @@ def test_the_id_and_the_problem_of_a_photo() -> None:
     assert len(RawPhoto(b"", "\udcff").id) == 16
     with pytest.raises(UnreadablePhoto, match=r"^unreadable: Permission denied$"):
         RawPhoto(b"", "x.jpg", "", None, "unreadable: Permission denied").decode(64)
+
+
+# Harmless damage is mended; what loses pixels is refused.
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "cuts"),
+    [
+        ("JPEG", {}, (1, 2)),
+        ("JPEG", {"progressive": True}, (1, 2)),
+        ("PNG", {}, (1, 4, 11, 12, 14)),
+    ],
+    ids=["jpeg", "progressive", "png"],
+)
+def test_a_missing_end_is_mended(format: str, options: dict[str, Any], cuts: Any) -> None:
+    content = encoded(NOISE, format, **options)
+    for cut in cuts:
+        with opened(content[:-cut]) as pages:
+            image, _ = pages[0].load()
+        assert pages[0].warning == "damaged: its end is missing"
+        assert (np.asarray(image) == np.asarray(decode(content, 0).image)).all()
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("JPEG", {"restart_marker_rows": 1}),
+        ("PNG", {}),
+    ],
+    ids=["jpeg", "progressive", "restart markers", "png"],
+)
+def test_missing_pixels_are_refused(format: str, options: dict[str, Any]) -> None:
+    content = encoded(NOISE, format, **options)
+    restarts = [len(content) - i for i in range(len(content) - 1) if content[i] == 0xFF]
+    for cut in (200, 1000, *restarts[-9:-1], len(content) // 2, len(content) - 700):
+        with pytest.raises(UnreadablePhoto, match="unreadable"):
+            decode(content[:-cut], 90)

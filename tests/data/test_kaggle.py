@@ -105,31 +105,23 @@ def test_broken_download_goes_on_where_it_broke(server, data, raw) -> None:
     assert any("range" in asked.headers for asked in server.log)
 
 
-def test_what_is_no_archive(server: KaggleServer, data: DataParams, raw: Path, cache: Path) -> None:
+def test_why_there_is_no_download_and_what_to_do(server, data, raw, cache, monkeypatch) -> None:
+    folder = cache / "datasets" / DATASET
     server.archive = b"<html>come back later</html>"
     said = _refusal(data, raw)
     assert "kagglehub could not download" in said
-    assert f"delete {cache / 'datasets' / DATASET} to have all of it downloaded again" in said
-
-
-def test_refused_without_credentials(server: KaggleServer, data: DataParams, raw: Path) -> None:
+    assert f"delete {folder} to have all of it downloaded again" in said
     server.status = 403
     said = _refusal(data, raw)
-    assert "(403)" in said
-    for way in ("kaggle.com/settings", "~/.kaggle/kaggle.json", "KAGGLE_USERNAME"):
-        assert way in said
-
-
-def test_no_server(server, cache, data, raw, monkeypatch) -> None:
+    for part in ("(403)", "kaggle.com/settings", "~/.kaggle/kaggle.json", "KAGGLE_USERNAME"):
+        assert part in said
     # A port that is taken but not listened at refuses for certain.
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
         said = _refusal(data, raw)
     assert "(Connection refused): check the network and run this again" in said
-    assert (
-        f"perhaps in {cache / 'datasets' / DATASET}/versions), set COLORGAN_KAGGLE_FOLDER" in said
-    )
+    assert f"perhaps in {folder}/versions), set COLORGAN_KAGGLE_FOLDER" in said
 
 
 def test_arrays_on_this_machine_need_no_kaggle(tmp_path, data, raw, files, monkeypatch) -> None:
