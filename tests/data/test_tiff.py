@@ -243,7 +243,7 @@ def test_a_full_picture_among_the_pages_of_a_thumbnail() -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (lambda: written(GRAY16.astype(np.int16)), "16-bit signed integers without their range"),
+        (lambda: written(GRAY16.astype(np.int16)), "16-bit signed integers from -32126 to 32639"),
         (lambda: written(GRAY8.astype(np.float32)), "32-bit floats from 0 to 255 without"),
         (lambda: written(GRAY8.astype(np.complex64)), "SampleFormat 6"),
         (lambda: written(GRAY16, photometric="cfa"), "interpretation CFA"),

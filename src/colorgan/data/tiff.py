@@ -105,10 +105,8 @@ def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
     alphas = (one for one in extras if one[1] in (ASSOCIATED, UNASSOCIATED))
     i, meaning = next(alphas, (None, 0))
     if page.photometric in (PALETTE, CIELAB, ICCLAB):
-        is_palette, most = page.photometric == PALETTE, 2.0**page.bitspersample - 1
-        image = (
-            Image.fromarray(_colormap(page)[samples[..., 0]]) if is_palette else _lab(samples, page)
-        )
+        image = (_palette if page.photometric == PALETTE else _lab)(samples, page)
+        most = 2.0**page.bitspersample - 1
         return image, None if i is None else uint8_from_unit(_unit(samples[..., i], 0, most))
     low, high = _range(page, samples)
     colors, alpha = scaled(samples, channels, low, high, i, meaning == ASSOCIATED)
@@ -237,16 +235,12 @@ def _range(page: TiffPage, samples: npt.NDArray[Any]) -> tuple[float, float]:
     bits = page.bitspersample
     if page.sampleformat == UNSIGNED:
         return 0.0, 2.0**bits - 1
-    what = f"a TIFF of {bits}-bit {TYPES[page.sampleformat]}"
-    if page.sampleformat == SIGNED:
-        raise ValueError(f"{what} without their range (SMinSampleValue, SMaxSampleValue)")
     is_finite = np.isfinite(samples)
-    lowest = float(samples.min(where=is_finite, initial=np.inf))
-    highest = float(samples.max(where=is_finite, initial=-np.inf))
-    if lowest < -OVERSHOOT or highest > 1 + OVERSHOOT:
+    lowest, highest = (float(f(where=is_finite, initial=0)) for f in (samples.min, samples.max))
+    if page.sampleformat == SIGNED or lowest < -OVERSHOOT or highest > 1 + OVERSHOOT:
         raise ValueError(
-            f"{what} from {lowest:g} to {highest:g} without their range (SMinSampleValue, "
-            "SMaxSampleValue), which would be 0 to 1"
+            f"a TIFF of {bits}-bit {TYPES[page.sampleformat]} from {lowest:g} to {highest:g} "
+            "without their range (SMinSampleValue, SMaxSampleValue)"
         )
     return 0.0, 1.0
 
@@ -258,14 +252,14 @@ def _unit(samples: npt.NDArray[Any], low: float, high: float) -> FloatArray:
     return clipped
 
 
-def _colormap(page: TiffPage) -> UInt8Array:
-    """Return the colours `(n, 3)` of a palette, which has 16 bits or, in old files, 8."""
+def _palette(samples: npt.NDArray[Any], page: TiffPage) -> Image.Image:
+    """Return the colours of a palette, which has 16 bits or, in old files, 8."""
     if page.colormap is None:
         raise ValueError("a TIFF with a palette that is missing")
     colors = page.colormap.T
     if colors.max() >= 256:
         colors = uint8_from_uint16(colors)
-    return np.ascontiguousarray(colors, dtype=np.uint8)
+    return Image.fromarray(colors.astype(np.uint8)[samples[..., 0]])
 
 
 def _lab(samples: npt.NDArray[Any], page: TiffPage) -> Image.Image:
