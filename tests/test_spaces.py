@@ -86,7 +86,7 @@ def test_from_ab_maps_lab_outputs_to_residuals_to_gray(space, real_photos) -> No
     pale = color.uint8_from_unit(color.rgb_from_lab(lab))
     input, target = space.encode(*batch(space, pale))
     ab = torch.from_numpy(lab[..., 1:]).movedim(-1, 1) / color.AB_SCALE
-    added = torch.einsum("ck,nkhw->nchw", space.from_ab(), ab)
+    added = torch.einsum("ck,nkhw->nchw", torch.from_numpy(space.from_ab()), ab)
     found = space.gray_output(input) + added
     gray_error = (space.gray_output(input) - target).abs().mean()
     assert (found - target).abs().mean() < 0.25 * gray_error

@@ -137,25 +137,19 @@ def _in_srgb(linear: Any) -> Any:
     return ((linear > -5e-5) & (linear < 1 + 1e-3)).all(axis=0)
 
 
-def lightness_from_srgb(srgb: Any) -> Any:
-    """Return L in 0..100 `(H, W)`, float32, of sRGB `(H, W, 3)` or gray `(H, W)`.
-
-    For NumPy arrays, uint8 or floating point in 0..1.
-    """
+def lightness_from_srgb(srgb: npt.NDArray[Any]) -> FloatArray:
+    """Return L in 0..100, float32, of sRGB `(H, W, 3)` or gray `(H, W)`, uint8 or in 0..1."""
     if srgb.dtype == np.uint8:
         linear = np.take(_LINEAR_OF_BYTE, srgb)
     else:
         linear = linear_from_srgb(srgb.astype(np.float32))
     if linear.ndim == 3:
         linear = linear @ np.asarray(XYZ_FROM_RGB[1], np.float32)
-    return (116 * _lab_f(linear) - 16).astype(np.float32)
+    return cast(FloatArray, (116 * _lab_f(linear) - 16).astype(np.float32))
 
 
-def luma_from_srgb(srgb: Any) -> Any:
-    """Return the BT.601 luma in 0..1 `(H, W)`, float32, of sRGB `(H, W, 3)` or gray `(H, W)`.
-
-    For NumPy arrays, uint8 or floating point in 0..1.
-    """
+def luma_from_srgb(srgb: npt.NDArray[Any]) -> FloatArray:
+    """Return the BT.601 luma in 0..1, as `lightness_from_srgb` returns L."""
     unit = unit_from_uint8(srgb) if srgb.dtype == np.uint8 else srgb.astype(np.float32)
     return unit @ np.asarray(BT601_LUMA, np.float32) if unit.ndim == 3 else unit
 

@@ -73,7 +73,7 @@ class Space(ABC):
         """Return L / 50 - 1 `(N, 1, H, W)` of inputs and ab / 110 `(N, 2, H, W)` of outputs."""
 
     @abstractmethod
-    def from_ab(self) -> Tensor:
+    def from_ab(self) -> FloatArray:
         """Return the `(C, 2)` matrix that maps outputs of LAB to residuals to gray in this space.
 
         With it the output layer of a LAB model initialises that of a model of this space.
@@ -121,17 +121,14 @@ class RGB(Space):
         lightness, ab = gray[..., :1] / (color.L_MAX / 2) - 1, lab[..., 1:] / color.AB_SCALE
         return lightness.movedim(-1, 1), ab.movedim(-1, 1)
 
-    def from_ab(self) -> Tensor:
+    def from_ab(self) -> FloatArray:
         """Return the derivative of RGB by ab at a medium gray, an approximation elsewhere."""
-        import torch
-
         # Outputs are 2 * sRGB - 1 here, and ab / AB_SCALE in LAB.
-        return torch.from_numpy(2 * color.AB_SCALE * color.rgb_slope_over_ab())
+        return 2 * color.AB_SCALE * color.rgb_slope_over_ab()
 
     def network_input(self, srgb: FloatArray) -> FloatArray:
         """Scale the luma to [-1, 1] and repeat it to three channels."""
-        gray: FloatArray = 2 * color.luma_from_srgb(srgb) - 1
-        return np.repeat(gray[None], 3, axis=0)
+        return np.repeat(2 * color.luma_from_srgb(srgb)[None] - 1, 3, axis=0)
 
     def ab(self, output: FloatArray) -> FloatArray:
         """Convert the RGB output to Lab; its L is not used."""
@@ -176,18 +173,15 @@ class LAB(Space):
 
     def network_input(self, srgb: FloatArray) -> FloatArray:
         """Scale L to [-1, 1]: L / 50 - 1."""
-        lightness: FloatArray = color.lightness_from_srgb(srgb) / np.float32(color.L_MAX / 2) - 1
-        return lightness[None]
+        return color.lightness_from_srgb(srgb)[None] / np.float32(color.L_MAX / 2) - 1
 
     def ab(self, output: FloatArray) -> FloatArray:
         """Multiply the output by 110."""
         return output.transpose(1, 2, 0) * np.float32(color.AB_SCALE)
 
-    def from_ab(self) -> Tensor:
+    def from_ab(self) -> FloatArray:
         """Return the identity."""
-        import torch
-
-        return torch.eye(2)
+        return np.eye(2, dtype=np.float32)
 
 
 def get_space(name: SpaceName) -> Space:

@@ -249,11 +249,7 @@ class PhotoList:
 def opened(content: bytes) -> Iterator[list[Page]]:
     """Open a picture file without decoding its pixels: all pages of a TIFF, else the first picture.
 
-    Any exception inside the block counts as a fault of the file.
-
-    Raises:
-        UnreadablePhoto: it is empty, no picture, damaged, or of more pixels than Pillow's limit,
-            `Image.MAX_IMAGE_PIXELS`.
+    Any exception inside the block counts as a fault of the file, and becomes an UnreadablePhoto.
     """
     if not content:
         raise UnreadablePhoto("unreadable: the file is empty")
@@ -334,11 +330,8 @@ def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 if there is none or the metadata is damaged.
-
-    Not `ImageOps.exif_transpose`: it copies every picture, and fails where it cannot write the
-    other metadata back.
-    """
+    """Return the EXIF orientation, 1 if there is none or the metadata is damaged."""
+    # Not ImageOps.exif_transpose: it fails where it cannot write the other metadata back.
     try:
         found = int(image.getexif().get(ORIENTATION, 1))
     except Exception:
