@@ -15,8 +15,10 @@ import base64
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,6 @@ import pytest
 
 from colorgan.color import UInt8Array, lab8_from_rgb8
 from loopback import Asked, Loopback, Page
-
-VERSION = 3
 
 
 def layout(photos: UInt8Array) -> dict[str, bytes]:
@@ -72,19 +72,24 @@ class KaggleServer(Loopback):
         self.status = 200
         self.breaks = 0
 
-    def lead_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Set the environment that leads kagglehub here."""
-        for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-            for name in (upper, upper.lower()):
-                monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
-        monkeypatch.setenv("http_proxy", self.url(""))
+    def lead_here(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        """Set the environment that leads kagglehub here, with credentials that are nobody's.
 
-    @property
-    def downloads(self) -> list[Asked]:
-        """The requests for the archive, at the API or at the storage."""
-        wanted = ("/DownloadDataset", "/archive.zip")
-        return [asked for asked in self.log if asked.path.endswith(wanted)]
+        Its cache is `home / "kagglehub"`.
+        """
+        for name in [*os.environ]:
+            if name.upper().endswith("_PROXY") or name.startswith("KAGGLE"):
+                monkeypatch.delenv(name)
+        for name, value in {
+            "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+            "http_proxy": self.url(""),
+            "HOME": str(home),
+            "KAGGLE_CONFIG_DIR": str(home),
+            "KAGGLE_USERNAME": "nobody",
+            "KAGGLE_KEY": "nothing",
+            "KAGGLEHUB_CACHE": str(home / "kagglehub"),
+        }.items():
+            monkeypatch.setenv(name, value)
 
     def page(self, asked: Asked) -> Page:
         """Answer as Kaggle's API and the storage behind it do."""
@@ -93,16 +98,12 @@ class KaggleServer(Loopback):
             headers = {"X-Goog-Hash": f"crc32c=AAAAAA==,md5={md5}", "X-Kaggle-HubVersion": "99.0.0"}
             breaks = self.breaks > 0
             self.breaks -= breaks
-            return Page(
-                self.archive,
-                breaks=breaks,
-                breaks_after=2 * len(self.archive) // 3,
-                headers=headers,
-            )
+            end = 2 * len(self.archive) // 3
+            return Page(self.archive, breaks=breaks, breaks_after=end, headers=headers)
         if self.status != 200:
             return _json({"code": self.status, "message": "refused by the test"}, self.status)
         if asked.path.endswith("/GetDataset"):
-            return _json({"currentVersionNumber": VERSION})
+            return _json({"currentVersionNumber": 3})
         if asked.path.endswith("/DownloadDataset"):
             there = "http://localhost/storage/archive.zip?signed=1"
             return Page(status=302, headers={"Location": there})

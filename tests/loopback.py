@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,13 +45,12 @@ class Loopback:
     """The server, on 127.0.0.1 and a free port; a context manager.
 
     Attributes:
-        pages: what is answered under each path (without the query); a function may make it from
-            the request. All else is 404.
+        pages: what is answered under each path (without the query). All else is 404.
         log: the requests so far.
     """
 
     def __init__(self) -> None:
-        self.pages: dict[str, Page | Callable[[Asked], Page]] = {}
+        self.pages: dict[str, Page] = {}
         self.log: list[Asked] = []
         handler = type("Handler", (_Handler,), {"loopback": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -67,8 +65,7 @@ class Loopback:
 
     def page(self, asked: Asked) -> Page:
         """Return the answer to a request."""
-        found = self.pages.get(asked.path, Page(b"no such page", status=404))
-        return found(asked) if callable(found) else found
+        return self.pages.get(asked.path, Page(b"no such page", status=404))
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -64,14 +64,13 @@ def test_colours_outside_srgb_lose_chroma_and_keep_lightness_and_hue(labs: np.nd
     # With two percent more of it they are outside.
     reduced = less < 0.97 * chroma
     assert reduced.sum() > 1000
-    linear = color.linear_from_lab(inside[reduced] * np.array([1, 1.02, 1.02], np.float32))
-    assert ((linear < 0) | (linear > 1)).any(axis=-1).mean() > 0.98
+    more = inside[reduced] * np.array([1, 1.02, 1.02])
+    clipped = color.lab_from_rgb(color.rgb_from_lab(more))
+    assert (np.abs(clipped - more).max(axis=-1) > 1e-4).mean() > 0.98
 
 
 def test_torch_and_numpy_agree(pixels: UInt8Array, labs: np.ndarray) -> None:
     for convert, values, within in (
-        (color.unit_from_uint8, pixels, 1e-6),
-        (color.ab_from_uint8, pixels, 0),
         (color.lab_from_rgb, color.unit_from_uint8(pixels), 1e-3),
         (color.rgb_from_lab, labs.astype(np.float32), 1e-4),
         (color.uint8_from_unit, color.unit_from_uint8(pixels), 0),

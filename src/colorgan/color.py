@@ -89,11 +89,6 @@ def _lab_f(t: Any) -> Any:
 
 def rgb_from_lab(lab: Any) -> Any:
     """Convert Lab to sRGB in 0..1; colours outside sRGB are clipped."""
-    return srgb_from_linear(linear_from_lab(lab))
-
-
-def linear_from_lab(lab: Any) -> Any:
-    """Convert Lab to linear sRGB, which is below 0 or above 1 for colours outside sRGB."""
     kit = _kit(lab)
     y = (lab[..., 0] + 16) / 116
     x = y + lab[..., 1] / 500
@@ -101,10 +96,10 @@ def linear_from_lab(lab: Any) -> Any:
     z = kit.clip(y - lab[..., 2] / 200, 0.0, None)
     f = kit.stack((x, y, z), -1)
     xyz = kit.where(f > LAB_THRESHOLD, f**3, (f - 16 / 116) / LAB_SLOPE)
-    from_white = _RGB_FROM_WHITE.T
+    matrix = _RGB_FROM_WHITE.T
     if kit is np:
-        return xyz @ from_white.astype(xyz.dtype)
-    return xyz @ kit.tensor(from_white, dtype=xyz.dtype, device=xyz.device)
+        return srgb_from_linear(xyz @ matrix.astype(xyz.dtype))
+    return srgb_from_linear(xyz @ kit.tensor(matrix, dtype=xyz.dtype, device=xyz.device))
 
 
 def rgb_within_srgb(lab: FloatArray) -> FloatArray:
@@ -130,7 +125,7 @@ def within_srgb(lab: FloatArray) -> FloatArray:
 
 
 def _linear_planes(lightness: Any, a: Any, b: Any) -> Any:
-    """Convert planes of Lab to linear sRGB `(3, ...)`; faster than `linear_from_lab`."""
+    """Convert planes of Lab to linear sRGB `(3, ...)`; faster than the above."""
     y = (lightness + 16) / 116
     f = np.stack((y + a / 500, y, np.maximum(y - b / 200, 0)))
     xyz = np.where(f > LAB_THRESHOLD, f * f * f, (f - 16 / 116) / LAB_SLOPE)
@@ -142,25 +137,19 @@ def _in_srgb(linear: Any) -> Any:
     return ((linear > -5e-5) & (linear < 1 + 1e-3)).all(axis=0)
 
 
-def lightness_from_srgb(srgb: Any) -> Any:
-    """Return L in 0..100 `(H, W)`, float32, of sRGB `(H, W, 3)` or gray `(H, W)`.
-
-    For NumPy arrays, uint8 or floating point in 0..1.
-    """
+def lightness_from_srgb(srgb: npt.NDArray[Any]) -> FloatArray:
+    """Return L in 0..100, float32, of sRGB `(H, W, 3)` or gray `(H, W)`, uint8 or in 0..1."""
     if srgb.dtype == np.uint8:
         linear = np.take(_LINEAR_OF_BYTE, srgb)
     else:
         linear = linear_from_srgb(srgb.astype(np.float32))
     if linear.ndim == 3:
         linear = linear @ np.asarray(XYZ_FROM_RGB[1], np.float32)
-    return (116 * _lab_f(linear) - 16).astype(np.float32)
+    return cast(FloatArray, (116 * _lab_f(linear) - 16).astype(np.float32))
 
 
-def luma_from_srgb(srgb: Any) -> Any:
-    """Return the BT.601 luma in 0..1 `(H, W)`, float32, of sRGB `(H, W, 3)` or gray `(H, W)`.
-
-    For NumPy arrays, uint8 or floating point in 0..1.
-    """
+def luma_from_srgb(srgb: npt.NDArray[Any]) -> FloatArray:
+    """Return the BT.601 luma in 0..1, as `lightness_from_srgb` returns L."""
     unit = unit_from_uint8(srgb) if srgb.dtype == np.uint8 else srgb.astype(np.float32)
     return unit @ np.asarray(BT601_LUMA, np.float32) if unit.ndim == 3 else unit
 
@@ -173,16 +162,9 @@ def rgb_slope_over_ab() -> npt.NDArray[np.float32]:
     return slope.astype(np.float32)
 
 
-def unit_from_uint8(rgb: Any) -> Any:
+def unit_from_uint8(rgb: npt.NDArray[Any]) -> FloatArray:
     """Convert 0..255 of any dtype to float32 in 0..1."""
-    if _kit(rgb) is np:
-        return rgb.astype(np.float32) / np.float32(255)
-    return rgb.float() / 255
-
-
-def centred_from_uint8(x: Any, middle: float, half: float) -> Any:
-    """Return (x - middle) / half of a uint8 tensor, float32, with a single allocation."""
-    return x.float().sub_(middle).div_(half)
+    return rgb.astype(np.float32) / np.float32(255)
 
 
 def uint8_from_unit(rgb: Any) -> Any:
@@ -235,14 +217,7 @@ def gray8_from_rgb8(rgb: UInt8Array) -> UInt8Array:
     return cast(UInt8Array, _uint8(rgb.astype(np.float32) @ np.asarray(BT601_LUMA, np.float32)))
 
 
-def ab_from_uint8(ab: Any) -> Any:
-    """Convert 8-bit ab (a+128, b+128) to float32."""
-    return (ab.astype(np.float32) if _kit(ab) is np else ab.float()) - AB_OFFSET
-
-
-def chroma_and_hue(lab: Any) -> tuple[Any, Any]:
+def chroma_and_hue(lab: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return chroma (0..) and hue (radians, -pi..pi) of Lab `(..., 3)`, each `(...)`."""
-    kit = _kit(lab)
     a, b = lab[..., 1], lab[..., 2]
-    arctan2 = np.arctan2 if kit is np else kit.atan2
-    return kit.sqrt(a * a + b * b), arctan2(b, a)
+    return np.sqrt(a * a + b * b), np.arctan2(b, a)

@@ -22,7 +22,7 @@ import numpy as np
 
 from colorgan import color
 from colorgan.color import FloatArray, UInt8Array
-from colorgan.config import SPACES, SpaceName
+from colorgan.config import SpaceName
 
 if TYPE_CHECKING:
     # Preprocess does not import torch, so that its worker processes start fast.
@@ -36,11 +36,14 @@ class Space(ABC):
         name: `rgb` or `lab`.
         in_channels: channels I of the generator's input.
         out_channels: channels C of its output and of the target array.
+        target_zero, target_scale: the generator learns (target - target_zero) / target_scale.
     """
 
     name: SpaceName
     in_channels: int
     out_channels: int
+    target_zero: float
+    target_scale: float
 
     @abstractmethod
     def arrays(self, photo: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
@@ -50,13 +53,16 @@ class Space(ABC):
         """Split a photo in 8-bit Lab `(H, W, 3)` into input and target, as `arrays`."""
         return self.arrays(color.rgb8_from_lab8(lab8))
 
-    @abstractmethod
     def encode_input(self, input: Tensor) -> Tensor:
         """Convert uint8 inputs `(N, H, W)` to `(N, I, H, W)` in [-1, 1]."""
+        # In place, so that there is one allocation.
+        scaled = input.float().sub_(127.5).div_(127.5)
+        return scaled.unsqueeze(1).expand(-1, self.in_channels, -1, -1)
 
-    @abstractmethod
-    def encode_target(self, target: Tensor) -> Tensor:
-        """Convert uint8 targets `(N, H, W, C)` to `(N, C, H, W)` in [-1, 1]."""
+    def encode(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode uint8 inputs and targets; targets `(N, H, W, C)` become `(N, C, H, W)`."""
+        scaled = target.float().sub_(self.target_zero).div_(self.target_scale)
+        return self.encode_input(input), scaled.movedim(-1, 1)
 
     @abstractmethod
     def decode(self, input: Tensor, output: Tensor) -> Tensor:
@@ -67,7 +73,7 @@ class Space(ABC):
         """Return L / 50 - 1 `(N, 1, H, W)` of inputs and ab / 110 `(N, 2, H, W)` of outputs."""
 
     @abstractmethod
-    def from_ab(self) -> Tensor:
+    def from_ab(self) -> FloatArray:
         """Return the `(C, 2)` matrix that maps outputs of LAB to residuals to gray in this space.
 
         With it the output layer of a LAB model initialises that of a model of this space.
@@ -80,10 +86,6 @@ class Space(ABC):
     @abstractmethod
     def ab(self, output: FloatArray) -> FloatArray:
         """Return a and b `(H, W, 2)` of a generator output `(C, H, W)`."""
-
-    def encode(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode the uint8 inputs and targets of a batch."""
-        return self.encode_input(input), self.encode_target(target)
 
     def gray_output(self, input: Tensor) -> Tensor:
         """Return the output that decodes to the gray photo: the baseline of all metrics."""
@@ -103,20 +105,11 @@ class RGB(Space):
     name: SpaceName = "rgb"
     in_channels = 3
     out_channels = 3
+    target_zero = target_scale = 127.5
 
     def arrays(self, photo: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
         """Return the luma and the photo itself."""
         return color.gray8_from_rgb8(photo), photo
-
-    def encode_input(self, input: Tensor) -> Tensor:
-        """Scale gray to [-1, 1] and repeat it to three channels."""
-        gray: Tensor = color.centred_from_uint8(input, 127.5, 127.5)
-        return gray.unsqueeze(1).expand(-1, 3, -1, -1)
-
-    def encode_target(self, target: Tensor) -> Tensor:
-        """Scale RGB to [-1, 1], channels first."""
-        rgb: Tensor = color.centred_from_uint8(target, 127.5, 127.5)
-        return rgb.movedim(-1, 1)
 
     def decode(self, input: Tensor, output: Tensor) -> Tensor:
         """Scale the output to 0..1; the input is not used."""
@@ -128,18 +121,14 @@ class RGB(Space):
         lightness, ab = gray[..., :1] / (color.L_MAX / 2) - 1, lab[..., 1:] / color.AB_SCALE
         return lightness.movedim(-1, 1), ab.movedim(-1, 1)
 
-    def from_ab(self) -> Tensor:
+    def from_ab(self) -> FloatArray:
         """Return the derivative of RGB by ab at a medium gray, an approximation elsewhere."""
-        import torch
-
         # Outputs are 2 * sRGB - 1 here, and ab / AB_SCALE in LAB.
-        matrix: Tensor = torch.from_numpy(2 * color.AB_SCALE * color.rgb_slope_over_ab())
-        return matrix
+        return 2 * color.AB_SCALE * color.rgb_slope_over_ab()
 
     def network_input(self, srgb: FloatArray) -> FloatArray:
         """Scale the luma to [-1, 1] and repeat it to three channels."""
-        gray: FloatArray = 2 * color.luma_from_srgb(srgb) - 1
-        return np.repeat(gray[None], 3, axis=0)
+        return np.repeat(2 * color.luma_from_srgb(srgb)[None] - 1, 3, axis=0)
 
     def ab(self, output: FloatArray) -> FloatArray:
         """Convert the RGB output to Lab; its L is not used."""
@@ -158,6 +147,8 @@ class LAB(Space):
     name: SpaceName = "lab"
     in_channels = 1
     out_channels = 2
+    target_zero = color.AB_OFFSET
+    target_scale = color.AB_SCALE
 
     def arrays(self, photo: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
         """Return L and ab of the photo in 8-bit Lab."""
@@ -166,17 +157,6 @@ class LAB(Space):
     def arrays_from_lab8(self, lab8: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
         """Return L and ab."""
         return lab8[..., 0], lab8[..., 1:]
-
-    def encode_input(self, input: Tensor) -> Tensor:
-        """Scale L to [-1, 1]: L / 50 - 1."""
-        # 8-bit L is 255 at L_MAX.
-        lightness: Tensor = color.centred_from_uint8(input, 127.5, 127.5)
-        return lightness.unsqueeze(1)
-
-    def encode_target(self, target: Tensor) -> Tensor:
-        """Divide ab by 110, channels first."""
-        ab: Tensor = color.centred_from_uint8(target, color.AB_OFFSET, color.AB_SCALE)
-        return ab.movedim(-1, 1)
 
     def decode(self, input: Tensor, output: Tensor, gain: float = 1.0) -> Tensor:
         """Convert L of the input and `gain` times the output's ab; clip colours outside sRGB."""
@@ -193,23 +173,17 @@ class LAB(Space):
 
     def network_input(self, srgb: FloatArray) -> FloatArray:
         """Scale L to [-1, 1]: L / 50 - 1."""
-        lightness: FloatArray = color.lightness_from_srgb(srgb) / np.float32(color.L_MAX / 2) - 1
-        return lightness[None]
+        return color.lightness_from_srgb(srgb)[None] / np.float32(color.L_MAX / 2) - 1
 
     def ab(self, output: FloatArray) -> FloatArray:
         """Multiply the output by 110."""
         return output.transpose(1, 2, 0) * np.float32(color.AB_SCALE)
 
-    def from_ab(self) -> Tensor:
+    def from_ab(self) -> FloatArray:
         """Return the identity."""
-        import torch
-
-        return torch.eye(2)
+        return np.eye(2, dtype=np.float32)
 
 
-def get_space(name: str) -> Space:
-    """Return the space called `name`; ValueError for any other name."""
-    for space in (RGB(), LAB()):
-        if space.name == name:
-            return space
-    raise ValueError(f"no space is called {name!r}; there are {' and '.join(SPACES)}")
+def get_space(name: SpaceName) -> Space:
+    """Return the space called `name`."""
+    return {"rgb": RGB, "lab": LAB}[name]()

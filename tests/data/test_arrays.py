@@ -57,7 +57,7 @@ def test_an_array_that_is_missing_or_cut_short(folder: Path, kept: int | None) -
     path.unlink()
     if kept is not None:
         path.write_bytes(content)
-    refused(folder, f"{path} cannot be read (")
+    refused(folder, f"{path} cannot be used (")
 
 
 def test_arrays_of_the_wrong_kind(folder: Path) -> None:
@@ -67,15 +67,15 @@ def test_arrays_of_the_wrong_kind(folder: Path) -> None:
         np.save(path, wrong)
         refused(
             folder,
-            f"{path} holds {wrong.dtype} {wrong.shape}, it should hold uint8 (10, 32, 32, 2): ",
+            f"{path} cannot be used (it holds {wrong.dtype} {wrong.shape}): it should be an .npy ",
         )
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"id,split,label,source,width,height\n", "has 0 train photos, the arrays have 10: "),
-        (b"\xff\xfe\x00", "cannot be read ("),
+        (b"id,split,label,source,width,height\n", "cannot be used (it has 0 train photos, the "),
+        (b"\xff\xfe\x00", "cannot be used ("),
     ],
 )
 def test_an_index_that_does_not_fit(folder: Path, content: bytes, said: str) -> None:

@@ -39,29 +39,16 @@ def data(make_params: Callable[..., Params]) -> DataParams:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and credentials that are nobody's."""
-    for name in ("KAGGLE_API_TOKEN", "KAGGLE_KERNEL_RUN_TYPE", "KAGGLEHUB_VERBOSITY"):
-        monkeypatch.delenv(name, raising=False)
-    cache = tmp_path / "cache"
-    for name, value in {
-        "HOME": str(tmp_path),
-        "KAGGLE_CONFIG_DIR": str(tmp_path / ".kaggle"),
-        "KAGGLE_USERNAME": "nobody",
-        "KAGGLE_KEY": "nothing",
-        "KAGGLEHUB_CACHE": str(cache),
-    }.items():
-        monkeypatch.setenv(name, value)
-    return cache
+def cache(tmp_path: Path) -> Path:
+    """An empty cache."""
+    return tmp_path / "kagglehub"
 
 
 @pytest.fixture
-def server(
-    cache: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[KaggleServer]:
+def server(tmp_path, files, monkeypatch) -> Iterator[KaggleServer]:
     """Kaggle with a small set, to which the client's environment leads."""
     with KaggleServer(zipped(files)) as server:
-        server.lead_here(monkeypatch)
+        server.lead_here(monkeypatch, tmp_path)
         yield server
 
 
@@ -96,8 +83,6 @@ def test_real_client_fetches_the_layout_and_downloads_it_once(
     SOURCES["kaggle"].fetch(data, raw)
     assert listing(raw) == files
     assert {(raw / name).stat().st_nlink for name in files} == {1}  # DVC makes them read-only
-    assert any(asked.path.endswith("DatasetApiService/GetDataset") for asked in server.log)
-    assert len(server.downloads) == 2  # the call and the address it redirects to
     said = capsys.readouterr()
     assert said.out == ""
     assert "100%" in said.err
@@ -107,8 +92,7 @@ def test_real_client_fetches_the_layout_and_downloads_it_once(
     server.log.clear()
     SOURCES["kaggle"].fetch(data, raw)
     assert listing(raw) == files
-    assert server.log  # it did ask for the current version
-    assert server.downloads == []
+    assert [asked.path.rpartition("/")[2] for asked in server.log] == ["GetDataset"]
 
 
 def test_broken_download_goes_on_where_it_broke(server, data, raw) -> None:
@@ -118,36 +102,26 @@ def test_broken_download_goes_on_where_it_broke(server, data, raw) -> None:
     SOURCES["kaggle"].fetch(data, raw)
     assert listing(raw) == large_files
     assert server.breaks == 0
-    starts = [int(asked.headers["range"][6:-1]) for asked in server.log if "range" in asked.headers]
-    assert starts
-    assert 0 < starts[0] <= len(server.archive) // 2
+    assert any("range" in asked.headers for asked in server.log)
 
 
-def test_what_is_no_archive(server: KaggleServer, data: DataParams, raw: Path, cache: Path) -> None:
+def test_why_there_is_no_download_and_what_to_do(server, data, raw, cache, monkeypatch) -> None:
+    folder = cache / "datasets" / DATASET
     server.archive = b"<html>come back later</html>"
     said = _refusal(data, raw)
     assert "kagglehub could not download" in said
-    assert f"delete {cache / 'datasets' / DATASET} to have it downloaded again" in said
-
-
-def test_refused_without_credentials(server: KaggleServer, data: DataParams, raw: Path) -> None:
+    assert f"delete {folder} to have all of it downloaded again" in said
     server.status = 403
     said = _refusal(data, raw)
-    assert "(403)" in said
-    for way in ("kaggle.com/settings", "~/.kaggle/kaggle.json", "KAGGLE_USERNAME"):
-        assert way in said
-
-
-def test_no_server(server, cache, data, raw, monkeypatch) -> None:
+    for part in ("(403)", "kaggle.com/settings", "~/.kaggle/kaggle.json", "KAGGLE_USERNAME"):
+        assert part in said
     # A port that is taken but not listened at refuses for certain.
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
         said = _refusal(data, raw)
-    assert "(Connection refused): check the network and run it again" in said
-    assert (
-        f"perhaps in {cache / 'datasets' / DATASET}/versions), set COLORGAN_KAGGLE_FOLDER" in said
-    )
+    assert "(Connection refused): check the network and run this again" in said
+    assert f"perhaps in {folder}/versions), set COLORGAN_KAGGLE_FOLDER" in said
 
 
 def test_arrays_on_this_machine_need_no_kaggle(tmp_path, data, raw, files, monkeypatch) -> None:
@@ -155,10 +129,9 @@ def test_arrays_on_this_machine_need_no_kaggle(tmp_path, data, raw, files, monke
     monkeypatch.setenv("COLORGAN_KAGGLE_FOLDER", str(own))
     SOURCES["kaggle"].fetch(data, raw)
     assert listing(raw) == files
-    shutil.rmtree(raw)
-    raw.mkdir()
     (own / AB[0]).unlink()
-    assert _refusal(data, raw).startswith(f"{own / AB[0]} cannot be read (No such file or ")
+    with pytest.raises(ColorganError, match=r"/own/ab/ab/ab1.npy cannot be used \(No such file"):
+        SOURCES["kaggle"].fetch(data, raw)
 
 
 def test_a_damaged_cache_is_mended_as_the_sentence_says(server, data, raw, cache, files) -> None:
@@ -168,7 +141,7 @@ def test_a_damaged_cache_is_mended_as_the_sentence_says(server, data, raw, cache
     (there,) = cache.rglob("ab2.npy")
     there.write_bytes(there.read_bytes()[:-1])
     said = _refusal(data, raw)
-    assert f"{there} cannot be read (" in said
+    assert f"{there} cannot be used (" in said
     shutil.rmtree(said.split("delete ")[1].split(" to have")[0])
     SOURCES["kaggle"].fetch(data, raw)
     assert listing(raw) == files
@@ -192,13 +165,14 @@ def test_photos_come_back_within_rounding(data, raw, files, photos) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        (LIGHTNESS, npy(np.zeros((COUNT, 64, 64), np.uint8))[:-7], "cannot be read ("),
-        (LIGHTNESS, b"hello, world\n" * 9, "cannot be read ("),
-        (LIGHTNESS, npy(np.array([print], object), allow_pickle=True), "cannot be read ("),
-        (LIGHTNESS, npy(np.zeros((2, 64, 64), "f4")), "holds float32 (2, 64, 64)"),
-        (LIGHTNESS, npy(np.zeros((4, 64, 64), "u1")).replace(b"False", b"True "), "holds uint8"),
-        (AB[1], npy(np.zeros((4, 32, 64, 2), np.uint8)), "holds uint8 (4, 32, 64, 2), it should "
-         "hold uint8 (N, 64, 64, 2)"),
+        (LIGHTNESS, npy(np.zeros((COUNT, 64, 64), np.uint8))[:-7], "cannot be used ("),
+        (LIGHTNESS, b"hello, world\n" * 9, "cannot be used ("),
+        (LIGHTNESS, npy(np.array([print], object), allow_pickle=True), "cannot be used ("),
+        (LIGHTNESS, npy(np.zeros((2, 64, 64), "f4")), "cannot be used (it holds float32 (2, 64"),
+        (LIGHTNESS, npy(np.zeros((4, 64, 64), "u1")).replace(b"False", b"True "),
+         "cannot be used ("),
+        (AB[1], npy(np.zeros((4, 32, 64, 2), np.uint8)), "cannot be used (it holds uint8 (4, 32, "
+         "64, 2)): it should be an .npy file of uint8 (N, 64, 64, 2)"),
         (LIGHTNESS, npy(np.zeros((COUNT - 1, 64, 64), np.uint8)), "holds 11 photos but "
          "ab/ab/ab1.npy, ab/ab/ab2.npy, ab/ab/ab3.npy together hold 12; each photo should have "),
     ],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from colorgan.color import UInt8Array
+from colorgan.config import SPACES
 from colorgan.evaluation.equal_colorfulness import (
     SHARE,
     WORST,
@@ -16,7 +17,7 @@ from colorgan.evaluation.equal_colorfulness import (
     equal_gain,
 )
 from colorgan.evaluation.metrics import ciede2000, colorfulness
-from colorgan.spaces import SPACES, get_space
+from colorgan.spaces import get_space
 
 
 @pytest.fixture

@@ -250,7 +250,7 @@ def test_the_boxes_of_a_jpeg_2000_are_read(colorize: Colorize) -> None:
 
 def test_a_tiff_is_coloured_page_by_page(colorize: Colorize) -> None:
     pages = [gray(40, 30), gray(33, 64)[::-1], np.uint16(257) * gray(50, 41)]
-    with tifffile.TiffWriter("a.tif", bigtiff=True, byteorder=">") as tif:
+    with tifffile.TiffWriter("a.tif", bigtiff=True) as tif:
         tif.write(gray(10, 8), subfiletype=1, metadata=None)
         for number, page in enumerate(pages):
             tif.write(page, description=f"page {number}", metadata=None)

@@ -8,9 +8,10 @@ from drawn import Orange
 
 from colorgan import Colorizer, color
 from colorgan.color import UInt8Array
+from colorgan.config import SPACES
 from colorgan.inference.image import Picture
 from colorgan.inference.prepare import Box, find_border, prepare_input
-from colorgan.spaces import SPACES, get_space
+from colorgan.spaces import get_space
 
 
 @pytest.mark.parametrize("name", SPACES)

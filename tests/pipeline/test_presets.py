@@ -53,14 +53,11 @@ def stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]
     archive = packed(stl10_files(squares(40, 96), {"train": 16, "test": 8, "unlabeled": 16}))
     with Loopback() as stl10, KaggleServer(zipped(layout(squares(30, 224)))) as kaggle:
         stl10.pages["/stl10_binary.tar.gz"] = Page(archive)
-        kaggle.lead_here(monkeypatch)
+        kaggle.lead_here(monkeypatch, tmp_path)
         env = {
             "COLORGAN_CACHE": str(tmp_path / "cache"),
             "COLORGAN_STL10_URL": stl10.url("/stl10_binary.tar.gz"),
             "COLORGAN_STL10_MD5": hashlib.md5(archive).hexdigest(),
-            "KAGGLEHUB_CACHE": str(tmp_path / "kagglehub"),
-            "KAGGLE_CONFIG_DIR": str(tmp_path),
-            "HOME": str(tmp_path),
             # Kaggle's client is led by a proxy, which the other server does without.
             "no_proxy": "127.0.0.1",
         }

@@ -12,8 +12,7 @@ import pytest
 from made_up_results import LABELS, make_classes, make_hues, make_photos, make_scores
 
 from colorgan import paths
-from colorgan.config import Params, check_params
-from colorgan.spaces import SPACES
+from colorgan.config import SPACES, Params, check_params
 from tiny_project import SIDE, photo_arrays, tiny_params
 from trained import save_tiny
 

@@ -40,23 +40,14 @@ INDEX_COLUMNS = ("id", "split", "label", "source", "width", "height")
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The content of dataset.json.
-
-    Attributes:
-        space: the space the arrays were made for.
-        image_size: side of the square arrays in pixels.
-        out_channels: channels of the target.
-        counts: photos by split.
-        rejected: photos left out.
-        digest: SHA-256 over the arrays and the index; names the data in every run.
-    """
+    """The content of dataset.json."""
 
     space: str
-    image_size: int
-    out_channels: int
-    counts: dict[str, int]
-    rejected: int
-    digest: str
+    image_size: int  # side of the square arrays in pixels
+    out_channels: int  # channels of the target
+    counts: dict[str, int]  # photos by split
+    rejected: int  # photos left out
+    digest: str  # SHA-256 over the arrays and the index; names the data in every run
     version: int = VERSION
 
     def write(self, folder: Path) -> None:
@@ -66,21 +57,13 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Split:
-    """The photos of one split.
+    """The photos of one split, memory-mapped."""
 
-    Attributes:
-        name: train, val or test.
-        input: `(N, H, W)` uint8, memory-mapped.
-        target: `(N, H, W, C)` uint8, memory-mapped.
-        index: N rows of index.csv, in the order of the arrays.
-        folder: where it was opened; None for a part that was read into memory.
-    """
-
-    name: str
-    input: UInt8Array
-    target: UInt8Array
-    index: pd.DataFrame
-    folder: Path | None = None
+    name: str  # train, val or test
+    input: UInt8Array  # (N, H, W)
+    target: UInt8Array  # (N, H, W, C)
+    index: pd.DataFrame  # N rows of index.csv, in the order of the arrays
+    folder: Path | None = None  # where it was opened; None for a part that is in memory
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path, not the photos: a worker process opens the files itself."""
@@ -110,11 +93,7 @@ class Split:
 
 
 def read_made(path: Path, stage: str, kind: Callable[..., T]) -> T:
-    """Read a JSON file that a stage has written, as a dataclass.
-
-    Raises:
-        ColorganError: it is not there, or damaged; says how to make it.
-    """
+    """Read a JSON file that a stage has written, as a dataclass; say how to make it again."""
     try:
         return kind(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -141,66 +120,52 @@ def read_info(folder: Path) -> DatasetInfo:
 
 
 def open_split(folder: Path, name: str) -> Split:
-    """Open the arrays of one split, memory-mapped, and check them against dataset.json.
+    """Open the arrays of one split, memory-mapped, and check them against dataset.json."""
+    # Imported here: the processes that preprocess starts do without it, and start faster.
+    import pandas as pd
 
-    Raises:
-        ColorganError: a file is missing or not what dataset.json says; names the file.
-    """
     info = read_info(folder)
     count, side = info.counts[name], info.image_size
     shapes = {"input": (count, side, side), "target": (count, side, side, info.out_channels)}
     # An empty file cannot be mapped; an empty split needs no file at all.
     input, target = (
-        open_array(folder / name / f"{kind}.npy", shape, f": {_remake(info.space)}")
+        open_array(folder / name / f"{kind}.npy", shape, f"; {_remake(info.space)}")
         if count
         else np.zeros(shape, np.uint8)
         for kind, shape in shapes.items()
     )
-    rows = _read_index(folder / "index.csv", info.space)
-    rows = rows[rows["split"] == name].reset_index(drop=True)
-    if len(rows) != count:
-        raise ColorganError(
-            f"{folder / 'index.csv'} has {len(rows)} {name} photos, the arrays have {count}: "
-            f"{_remake(info.space)}"
-        )
-    return Split(name, input, target, rows, folder.resolve())
-
-
-def _read_index(path: Path, space: str) -> pd.DataFrame:
-    # Imported here: the processes that preprocess starts do without it, and start faster.
-    import pandas as pd
-
-    text = {"id": str, "label": str}
+    path, text = folder / "index.csv", {"id": str, "label": str}
     try:
         # Columns that are missing are among the ValueErrors.
-        return pd.read_csv(path, dtype=text, keep_default_na=False, usecols=INDEX_COLUMNS)
+        index = pd.read_csv(path, dtype=text, keep_default_na=False, usecols=INDEX_COLUMNS)
+        index = index[index["split"] == name].reset_index(drop=True)
+        if len(index) != count:
+            raise ValueError(f"it has {len(index)} {name} photos, the arrays have {count}")
     except (OSError, ValueError) as error:
-        raise ColorganError(f"{path} cannot be read ({error}): {_remake(space)}") from None
+        raise ColorganError(f"{path} cannot be used ({error}): {_remake(info.space)}") from None
+    return Split(name, input, target, index, folder.resolve())
 
 
 def open_array(path: Path, shape: tuple[int | str, ...], advice: str = "") -> MappedArray:
     """Map an .npy file of uint8 to memory; a name in `shape` stands for any length.
 
-    Raises:
-        ColorganError: it is missing, damaged, or not of this shape; ends with the advice.
+    An error ends with the advice.
     """
-    should = f"uint8 ({', '.join(map(str, shape))})"
     try:
         array: MappedArray = open_memmap(path, "r")
+        fits = len(array.shape) == len(shape) and all(
+            isinstance(wanted, str) or length == wanted
+            for length, wanted in zip(array.shape, shape, strict=True)
+        )
+        if array.dtype != np.uint8 or not fits or not array.size or not array.flags.c_contiguous:
+            raise ValueError(f"it holds {array.dtype} {array.shape}")
     except Exception as error:
         # The header is Python source: damaged, it raises nearly anything.
         reason = getattr(error, "strerror", None) or error
         raise ColorganError(
-            f"{path} cannot be read ({reason}), it should be an .npy file of {should}{advice}"
+            f"{path} cannot be used ({reason}): it should be an .npy file of uint8 "
+            f"({', '.join(map(str, shape))}){advice}"
         ) from error
-    fits = len(array.shape) == len(shape) and all(
-        isinstance(wanted, str) or length == wanted
-        for length, wanted in zip(array.shape, shape, strict=True)
-    )
-    if array.dtype != np.uint8 or not fits or not array.size or not array.flags.c_contiguous:
-        raise ColorganError(
-            f"{path} holds {array.dtype} {array.shape}, it should hold {should}{advice}"
-        )
     return array
 
 

@@ -12,7 +12,7 @@ import logging
 import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,8 +32,8 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 JPEG2000_SIZE = b"\xff\x4f\xff\x51"
 """Where the codestream of a JPEG 2000 begins, with sizes and bits."""
-PNM_NEXT = rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})"
-PNM_HEAD = re.compile(rb"\s*P(?:4|([56]))" + 2 * PNM_NEXT + rb"(?(1)" + PNM_NEXT + rb")\s")
+PNM_HEAD = re.compile(rb"P[456]" + 2 * rb"(?:\s|#[^\r\n]*[\r\n])+\d{1,9}" + rb"\s")
+"""Where a picture of a PNM begins, unless it is one of text."""
 JPEG2000_UUIDS = {
     b"JpgTiffExif->JP2": "exif",
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
@@ -60,11 +60,9 @@ class Page:
     """A picture of an open file; `load` decodes it.
 
     Attributes:
-        format: as Pillow calls it.
-        size: width and height as stored.
+        format, size, info: as in Pillow's `Image`; `info` is complete after `load`.
         is_gray: whether it has no colours.
         orientation: of EXIF, 1 to 8; 1 if there is none.
-        info: what the file says of it, as in `Image.info`; complete after `load`.
         n_left: further pictures of the file that `opened` does not give.
         warning: what of the file is damaged, though not this picture; known after `load`.
     """
@@ -79,8 +77,9 @@ class Page:
         self.is_gray = image.mode in GRAY_MODES or (self._is_png16 and content[25] in (0, 4))
         self.orientation = orientation(image)
         # MPO is a JPEG with another picture after it, a preview or a map of depth (phones).
-        n_frames = _pnm_count(content) if image.format == "PPM" else getattr(image, "n_frames", 1)
-        self.n_left = 0 if image.format == "MPO" else n_frames - 1
+        self.n_left = 0 if image.format == "MPO" else getattr(image, "n_frames", 1) - 1
+        if image.format == "PPM":  # of which Pillow reads the first
+            self.n_left = max(len(PNM_HEAD.findall(content)) - 1, 0)
         self.warning = warning
 
     def exif(self) -> Image.Exif:
@@ -178,28 +177,18 @@ class TiffPage(Page):
 
 @dataclass(frozen=True)
 class DecodedPhoto:
-    """A decoded photo: three bytes a pixel, and what they mean.
+    """A decoded photo: three bytes a pixel, and what they mean."""
 
-    Attributes:
-        image: mode RGB, whatever the encoding.
-        encoding: `srgb`, or `lab` for the 8-bit encoding of CIE Lab (L*255/100, a+128, b+128).
-        size: width and height of the photo before it was decoded to a smaller one.
-    """
-
-    image: Image.Image
-    encoding: Literal["srgb", "lab"]
-    size: tuple[int, int]
+    image: Image.Image  # mode RGB, whatever the encoding
+    encoding: Literal["srgb", "lab"]  # `lab`: in 8 bits, L*255/100, a+128, b+128
+    size: tuple[int, int]  # width and height before it was decoded to a smaller photo
 
 
 def decode(content: bytes, side: int) -> DecodedPhoto:
     """Decode a picture file to sRGB, upright: the first picture where it holds several.
 
-    A JPEG much larger than `side` is decoded at a half, quarter or eighth of its size. Embedded
-    colour profiles are converted to sRGB; CMYK without one by Pillow's plain formula. Gray and
-    transparent pictures are refused: they do not hold a whole photo in colour.
-
-    Raises:
-        UnreadablePhoto: with the reason.
+    Embedded colour profiles are converted to sRGB; CMYK without one by Pillow's plain formula. Gray
+    and transparent pictures are refused: they do not hold a whole photo in colour.
     """
     with opened(content) as pages:
         page = pages[0]
@@ -216,22 +205,13 @@ def decode(content: bytes, side: int) -> DecodedPhoto:
 
 @dataclass(frozen=True)
 class RawPhoto:
-    """A photo of a data source, not decoded yet.
+    """A photo of a data source, not decoded yet."""
 
-    Attributes:
-        content: its bytes; empty where the source could not get them.
-        name: where it lies in its source, for messages and rejected.csv.
-        label: its class, or an empty string.
-        split: train, val or test where the source has splits of its own, else None.
-        problem: why it cannot be used, where the source knows that already; else empty.
-        decoder: makes pixels of the bytes; that of picture files unless the source has another.
-    """
-
-    content: bytes
-    name: str
-    label: str = ""
-    split: str | None = None
-    problem: str = ""
+    content: bytes  # empty where the source could not get them
+    name: str  # where it lies in its source, for messages and rejected.csv
+    label: str = ""  # its class
+    split: str | None = None  # train, val or test where the source has splits of its own
+    problem: str = ""  # why it cannot be used, where the source knows that already
     decoder: Callable[[bytes, int], DecodedPhoto] = decode
 
     @property
@@ -244,25 +224,32 @@ class RawPhoto:
         return hashlib.sha256(content).hexdigest()[:16]
 
     def decode(self, side: int) -> DecodedPhoto:
-        """Decode it, to no less than `side` pixels on the shorter side where it has as many.
-
-        Raises:
-            UnreadablePhoto: it cannot be decoded, or has no colour to learn from.
-        """
+        """Decode it, to no less than `side` pixels on the shorter side where it has as many."""
         if self.problem:
             raise UnreadablePhoto(self.problem)
         return self.decoder(self.content, side)
+
+
+@dataclass(frozen=True)
+class PhotoList:
+    """Photos that are read one by one: `read_one(*place)` reads the photo at a place."""
+
+    read_one: Callable[..., RawPhoto]
+    places: Sequence[tuple[Any, ...]]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, rows: Sequence[int]) -> Iterator[RawPhoto]:
+        """Yield the photos at `rows`."""
+        return (self.read_one(*self.places[row]) for row in rows)
 
 
 @contextmanager
 def opened(content: bytes) -> Iterator[list[Page]]:
     """Open a picture file without decoding its pixels: all pages of a TIFF, else the first picture.
 
-    Any exception inside the block counts as a fault of the file.
-
-    Raises:
-        UnreadablePhoto: it is empty, no picture, damaged, or of more pixels than Pillow's limit,
-            `Image.MAX_IMAGE_PIXELS`.
+    Any exception inside the block counts as a fault of the file, and becomes an UnreadablePhoto.
     """
     if not content:
         raise UnreadablePhoto("unreadable: the file is empty")
@@ -275,6 +262,7 @@ def opened(content: bytes) -> Iterator[list[Page]]:
                 with tiff.opened(file) as (pages, missing):
                     for page in pages:
                         _check_size((page.imagewidth, page.imagelength))
+                        _check_size((page.tilewidth, page.tilelength))
                     yield [TiffPage(content, page, missing) for page in pages]
                 return
             if content.startswith(mend.PNG_START):
@@ -342,11 +330,8 @@ def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 if there is none or the metadata is damaged.
-
-    Not `ImageOps.exif_transpose`: it copies every picture, and fails where it cannot write the
-    other metadata back.
-    """
+    """Return the EXIF orientation, 1 if there is none or the metadata is damaged."""
+    # Not ImageOps.exif_transpose: it fails where it cannot write the other metadata back.
     try:
         found = int(image.getexif().get(ORIENTATION, 1))
     except Exception:
@@ -361,16 +346,6 @@ def jpeg2000_bits(content: bytes, size: tuple[int, int]) -> int:
     if (right - left, bottom - top) != size:
         raise ValueError("a JPEG 2000 of another size than its head says")
     return (content[start + 42] & 0x7F) + 1
-
-
-def _pnm_count(content: bytes) -> int:
-    """Count the pictures of a PNM, of which Pillow reads the first; a plain one (text) has one."""
-    count = end = 0
-    while end < len(content) and (head := PNM_HEAD.match(content, end)):
-        width, height, most = (int(number or 1) for number in head.groups()[1:])
-        bits = (3 if head[1] == b"6" else 1) * (16 if most > 255 else 8 if head[1] else 1)
-        count, end = count + 1, head.end() + height * -(-width * bits // 8)
-    return max(count, 1)
 
 
 def _jpeg2000_info(content: memoryview) -> dict[Any, Any]:

@@ -23,22 +23,17 @@ SYSTEM_PREFIXES = ("@", "$")
 """First characters of further ones, such as @eaDir, @Recycle and $RECYCLE.BIN."""
 
 Kind = Literal["photo", "left out", "unreadable"]
+"""`left out`: not meant to be used; `unreadable`: may be or hold photos."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file of a searched folder, or a folder in it whose content is left out.
+    """A file of a searched folder, or a folder in it whose content is left out."""
 
-    Attributes:
-        path: below the searched folder; it identifies the file, so a link is a photo of its own.
-        kind: `photo`; `left out`: not meant to be used; `unreadable`: may be or hold photos.
-        reason: why it is no photo, as "what: which"; empty for a photo.
-    """
-
-    path: Path
+    path: Path  # below the searched folder; it identifies the file: a link is a photo of its own
     kind: Kind = "photo"
-    reason: str = ""
+    reason: str = ""  # why it is no photo, as "what: which"
 
 
 def find_files(
@@ -49,12 +44,7 @@ def find_files(
     """Yield every file below a folder in the order of the paths; links to folders are followed.
 
     A hidden folder, and one of a system, is yielded itself, not its files. The name of `root` does
-    not matter.
-
-    Args:
-        root: the folder.
-        suffixes: those of photos, in lower case.
-        wanted: says of a path, and whether it is a folder, if it is looked at.
+    not matter. `wanted` says of a path, and whether it is a folder, if it is looked at.
     """
     waiting = [(root, frozenset(_identity(folder.stat()) for folder in root.resolve().parents))]
     while waiting:

@@ -38,7 +38,7 @@ from colorgan.errors import ColorganError
 from colorgan.spaces import get_space
 
 WORTH_PROCESSES = 1000
-"""From this many photos on, starting processes takes less time than it saves."""
+"""Photos from which on starting processes takes less time than it saves."""
 CHUNK_PHOTOS = 128
 CHUNK_BYTES = 16 << 20
 """A process is given so many photos, or bytes of them, at a time."""
@@ -52,10 +52,6 @@ def preprocess(
     """Make the arrays of a space; see `colorgan.data.arrays` for what is written.
 
     `convert_elsewhere` converts photos in another way than processes of this machine.
-
-    Raises:
-        ColorganError: there are no raw photos, too many of them are rejected, or none is left to
-            train on.
     """
     # Imported here: the processes that convert photos do without it.
     from rich.progress import track
@@ -81,11 +77,6 @@ def preprocess(
             read = track(photos.read(rows), "converting", len(rows), disable=quiet)
             found = convert_all(converter, read, n_workers)
         records = _mark_duplicates(found)
-        if len(records) != len(rows):
-            raise ColorganError(
-                f"{raw} holds {len(rows)} photos, but {len(records)} could be read: run "
-                f"`dvc repro -f download@{space}` to fetch them again"
-            )
         rejected = [record for record in records if record.reason]
         _check_rejected(len(records), rejected, data, space)
         kept = [record for record in records if not record.reason]
@@ -135,17 +126,11 @@ class PhotoRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Converter:
-    """Converts photos into rows of the scratch file.
-
-    Attributes:
-        space: the space whose arrays are made.
-        data: size of the arrays, and what is rejected.
-        scratch: file of rows of equal length: the bytes of a photo's input, then of its target.
-    """
+    """Converts photos into rows of the scratch file."""
 
     space: SpaceName
     data: DataParams
-    scratch: Path
+    scratch: Path  # rows of equal length: the bytes of a photo's input, then of its target
 
     @property
     def row_bytes(self) -> tuple[int, int]:
@@ -193,7 +178,8 @@ class Converter:
         is_lab = photo.encoding == "lab"
         if self.data.min_chroma:
             some = cropped[::8, ::8]  # enough to see whether it is near-gray
-            ab = color.ab_from_uint8((some if is_lab else color.lab8_from_rgb8(some))[..., 1:])
+            lab8 = some if is_lab else color.lab8_from_rgb8(some)
+            ab = lab8[..., 1:].astype(np.float32) - color.AB_OFFSET
             chroma = float(np.hypot(ab[..., 0], ab[..., 1]).mean())
             if chroma < self.data.min_chroma:
                 raise UnreadablePhoto(
@@ -216,13 +202,7 @@ def square(photo: DecodedPhoto, side: int) -> UInt8Array:
 def convert_all(
     converter: Converter, photos: Iterable[RawPhoto], n_workers: int
 ) -> list[PhotoRecord]:
-    """Convert photos in `n_workers` processes (0: in this one); return a record for each.
-
-    The order is that of `photos`, whichever process converts which.
-
-    Raises:
-        ColorganError: a process ended abruptly.
-    """
+    """Convert photos in `n_workers` processes (0: in this one); return their records in order."""
     converter.scratch.touch()
     most_pending = 2 * n_workers + 1
     most_bytes = min(CHUNK_BYTES, WAITING_BYTES // most_pending)

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorgan import color
 from colorgan.color import UInt8Array
 from colorgan.networks.backbones import frozen_backbone
 
@@ -51,7 +50,7 @@ class Lite2Features:
         return np.concatenate([self._forward(chunk) for chunk in chunks])
 
     def _forward(self, pictures: Tensor) -> Float64Array:
-        x = color.centred_from_uint8(pictures.to(self._device), 127.5, 127.5).movedim(-1, 1)
+        x = pictures.to(self._device).float().sub_(127.5).div_(127.5).movedim(-1, 1)
         x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
         # Without TF32, which would round the activations.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):

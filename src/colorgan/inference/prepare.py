@@ -205,7 +205,6 @@ def _resized(pixels: Pixels, side: int) -> FloatArray:
     image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     small = np.asarray(image)
     if small.dtype == np.uint8:
-        unit: FloatArray = unit_from_uint8(small)
-        return unit
+        return unit_from_uint8(small)
     clipped: FloatArray = np.clip(small, 0, 1)
     return clipped

@@ -75,7 +75,7 @@ def _read_generator(space: Space, cfg: SpaceParams) -> InitialWeights:
     if init == paths.PRETRAINED:
         # It produces ab, which either space can use.
         for name in state.keys() & OF_COLORS:
-            state[name] = torch.tensordot(space.from_ab(), state[name], dims=1)
+            state[name] = torch.tensordot(torch.from_numpy(space.from_ab()), state[name], dims=1)
     elif model.space.name != space.name:
         raise ColorganError(
             f"train.init names {init}, a generator of the space {model.space.name}; "

@@ -1,8 +1,9 @@
 """Data sources of photos: one module for each, and this list of them.
 
 A source does two things: `fetch` puts its files into `data/raw/<space>`, and `open_photos` gives
-the photos in there. Slow libraries (torchvision, kagglehub) are imported inside `fetch`: every
-process that converts photos imports this package.
+the photos in there. Both raise ColorganError with the file or address that is not as it should be.
+Slow libraries (torchvision, kagglehub) are imported inside `fetch`: every process that converts
+photos imports this package.
 """
 
 from __future__ import annotations
@@ -41,24 +42,12 @@ class Source(Protocol):
     """A source of photos: a module with these two functions."""
 
     def fetch(self, data: DataParams, folder: Path) -> None:
-        """Put the photos, or the source's own files, into an empty `folder`.
-
-        Raises:
-            ColorganError: the source cannot be reached or is not what it should be.
-        """
+        """Put the photos, or the source's own files, into an empty `folder`."""
 
     def open_photos(self, data: DataParams, folder: Path) -> PhotoSet:
-        """Open the photos of a folder that `fetch` filled.
-
-        Raises:
-            ColorganError: its files are not what they should be; names the file.
-        """
+        """Open the photos of a folder that `fetch` filled."""
 
 
 SOURCES: dict[str, Source] = {
-    "sample": sample,
-    "stl10": stl10,
-    "kaggle": kaggle,
-    "folder": folder,
-    "parquet": parquet,
-}
+    "sample": sample, "stl10": stl10, "kaggle": kaggle, "folder": folder, "parquet": parquet,
+}  # fmt: skip

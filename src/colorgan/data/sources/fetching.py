@@ -37,11 +37,7 @@ def cache_folder() -> Path:
 
 
 def local(url: str) -> Path | None:
-    """Return the path that a file:// address or a plain path names; None for a web address.
-
-    Raises:
-        ColorganError: there is nothing.
-    """
+    """Return the path that a file:// address or a plain path names; None for a web address."""
     is_address = url.startswith("file:")
     if "://" in url and not is_address:
         return None
@@ -56,12 +52,7 @@ def fetch_file(url: str, path: Path, md5: str) -> Path:
 
     Until it is whole, what arrived lies in `<path>.part`, and a later call asks for the rest only.
     A second process that wants the same file waits.
-
-    Raises:
-        ColorganError: the server cannot be reached or refuses, or its file has another checksum.
-        OSError: the disk is full or not writable; what arrived is kept.
     """
-
     if _md5(path) == md5:  # perhaps in a cache that nobody may write into
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,9 +69,8 @@ def fetch_file(url: str, path: Path, md5: str) -> Path:
         if (found := _md5(part)) != md5:
             part.unlink()
             raise ColorganError(
-                f"{url} gave a file whose md5 is {found} and should be {md5}; it was removed, so "
-                "run the same command again, and if that does not help, the address leads to "
-                "another file than it should"
+                f"{url} gave a file whose md5 is {found} and should be {md5}; it was removed: run "
+                "the same command again, or check the address"
             )
         part.replace(path)
     return path
@@ -100,16 +90,12 @@ def _download(url: str, part: Path) -> None:
         try:
             _append(url, part)
             return
-        except ValueError as error:  # how requests refuses a malformed address
-            raise ColorganError(
-                f"{url!r} cannot be downloaded ({error}); it should be an address like "
-                "https://host/file"
-            ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            if pause is None:
+            # A malformed address is a ValueError.
+            if pause is None or isinstance(error, ValueError):
                 raise ColorganError(
-                    f"{url} could not be downloaded ({innermost(error)}): check the connection "
-                    f"and run the same command again; it continues after {decimal(_size(part))}"
+                    f"{url} could not be downloaded ({innermost(error)}): check address and "
+                    f"connection, and run this again; it continues after {decimal(_size(part))}"
                 ) from None
             time.sleep(pause)
 
@@ -147,15 +133,11 @@ def innermost(error: BaseException) -> str:
     """Return the text of the first cause, without the layers around it."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
 
 
 def extract_members(archive: Path, names: Collection[str], folder: Path) -> None:
-    """Unpack the members called `names` of a .tar.gz into `folder`, under the same names.
-
-    Raises:
-        ColorganError: the archive is none, or lacks a member; names it.
-    """
+    """Unpack the members called `names` of a .tar.gz into `folder`, under the same names."""
     try:
         with tarfile.open(archive, "r:gz") as tar:
             # Python 3.11 has filters from 3.11.4 on; Debian's is older.

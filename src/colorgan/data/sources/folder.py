@@ -38,20 +38,17 @@ COLUMNS = {"image": "content", "label": "label", "name": "name", "problem": "pro
 def fetch(data: DataParams, folder: Path) -> None:
     """Pack the pictures; list in ignored.txt, and count, what is left out."""
     home = Path(data.path).expanduser()
-    if not home.is_dir():
-        what = "is a file" if home.exists() else "does not exist"
-        raise ColorganError(
-            f"{home} {what}: the source `folder` needs a folder of pictures as its path "
-            "(rgb.path, lab.path)"
-        )
-    found = list(find_files(home))
+    found = list(find_files(home)) if home.is_dir() else []
     left_out = [file for file in found if file.kind == "left out"]
     kinds = Counter(file.reason.split(":")[0] for file in left_out)
     counted = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())
     if len(left_out) == len(found):
+        what = f"has no pictures (left out: {counted or 'nothing'})"
+        if not home.is_dir():
+            what = "is a file" if home.exists() else "does not exist"
         raise ColorganError(
-            f"{home} has no pictures (left out: {counted or 'nothing'}): the source `folder` needs "
-            "a folder of JPEG, PNG, TIFF, WebP or other pictures as its path (rgb.path, lab.path)"
+            f"{home} {what}: the source `folder` needs a folder of pictures as its path "
+            "(rgb.path, lab.path)"
         )
     _write((_packed(home, file) for file in found if file.kind != "left out"), folder)
     print(f"{len(found) - len(left_out)} photos in {home}")

@@ -16,8 +16,7 @@ from PIL import Image
 
 from colorgan.config import DataParams
 from colorgan.data.arrays import MappedArray, open_array
-from colorgan.data.decode import DecodedPhoto, RawPhoto
-from colorgan.data.sources.photo_list import PhotoList
+from colorgan.data.decode import DecodedPhoto, PhotoList, RawPhoto
 from colorgan.errors import ColorganError
 
 DATASET = "shravankumar9892/image-colorization"
@@ -100,25 +99,22 @@ def _download() -> Path:
                 with suppress(requests.exceptions.ChunkedEncodingError):
                     return Path(kagglehub.dataset_download(DATASET))
             return Path(kagglehub.dataset_download(DATASET))
-        except requests.RequestException as error:
-            status = error.response.status_code if error.response is not None else 0
-            advice = "check the network and run it again; it goes on where it stopped"
+        except Exception as error:  # it lets through whatever the archive's format raises
+            if isinstance(error, OSError) and error.errno:  # such as a full disk
+                error.filename = error.filename or str(mine)
+                raise
+            status = getattr(getattr(error, "response", None), "status_code", 0)
+            advice = (
+                "check the network and run this again, it goes on where it stopped; if that does "
+                f"not help, delete {mine} to have all of it downloaded again"
+            )
             if status in (401, 403):
                 advice = (
                     "save an API token of https://www.kaggle.com/settings as "
                     "~/.kaggle/kaggle.json, or set KAGGLE_USERNAME and KAGGLE_KEY"
                 )
             raise ColorganError(
-                f"Kaggle does not give {DATASET} ({status or innermost(error)}): {advice}. If its "
-                f"arrays are on this machine (perhaps in {mine}/versions), set "
+                f"kagglehub could not download {DATASET} ({status or innermost(error)}): {advice}. "
+                f"If its arrays are on this machine (perhaps in {mine}/versions), set "
                 "COLORGAN_KAGGLE_FOLDER to their folder"
-            ) from error
-        except OSError as error:
-            error.filename = error.filename or str(mine)
-            raise
-        except Exception as error:
-            # It lets through whatever credentials and the archive's format raise.
-            raise ColorganError(
-                f"kagglehub could not download {DATASET} ({' '.join(str(error).split())}): unless "
-                f"that is about your credentials, delete {mine} to have it downloaded again"
             ) from error

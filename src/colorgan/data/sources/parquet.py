@@ -41,16 +41,12 @@ class ParquetPhotos:
         These are `image` (bytes of a picture file, or Hugging Face's struct with a field `bytes`),
         and, where there is one, `label`, `split`, `name` (without it, `<file>:<row>`) and `problem`
         (why a photo could not be packed, or an empty text).
-
-        Raises:
-            ColorganError: there is none; or one is no Parquet, lacks a column, or has other images;
-                names the file and the column.
         """
         self._folder = folder
         self._columns = columns
         self._counts: dict[str, int] = {}
         for name in parquet_names(folder):
-            with _naming(folder / name), pq.ParquetFile(folder / name) as file:
+            with _opened(folder / name) as file:
                 _check_columns(folder / name, file.schema_arrow, columns)
                 self._counts[name] = file.metadata.num_rows
         if not self._counts:
@@ -64,30 +60,28 @@ class ParquetPhotos:
         first = 0
         for name, count in self._counts.items():
             own = [row - first for row in _between(rows, first, first + count)]
-            with _naming(self._folder / name):
-                yield from self._read_file(name, own)
+            with _opened(self._folder / name) as file:
+                yield from self._read_file(file, name, own)
             first += count
 
-    def _read_file(self, name: str, rows: Sequence[int]) -> Iterator[RawPhoto]:
-        options = {"buffer_size": BUFFER_BYTES, "pre_buffer": False}
-        with pq.ParquetFile(self._folder / name, **options) as file:
-            image = self._columns["image"]
-            # Of a struct, nothing beside the bytes is read.
-            is_struct = pt.is_struct(file.schema_arrow.field(image).type)
-            wanted = [c for c in self._columns.values() if c != image]
-            wanted.append(f"{image}.bytes" if is_struct else image)
-            label_names = _label_names(file.schema_arrow, self._columns.get("label", ""))
-            end = 0
-            for number in range(file.num_row_groups):
-                start, end = end, end + file.metadata.row_group(number).num_rows
-                if not _between(rows, start, end):
-                    continue
-                # Threads would read ahead.
-                for batch in file.iter_batches(BATCH_ROWS, [number], wanted, use_threads=False):
-                    for row in _between(rows, start, start + batch.num_rows):
-                        values = batch.slice(row - start, 1).to_pylist()[0]
-                        yield self._photo(values, f"{name}:{row}", label_names)
-                    start += batch.num_rows
+    def _read_file(self, file: Any, name: str, rows: Sequence[int]) -> Iterator[RawPhoto]:
+        image = self._columns["image"]
+        # Of a struct, nothing beside the bytes is read.
+        is_struct = pt.is_struct(file.schema_arrow.field(image).type)
+        wanted = [c for c in self._columns.values() if c != image]
+        wanted.append(f"{image}.bytes" if is_struct else image)
+        label_names = _label_names(file.schema_arrow, self._columns.get("label", ""))
+        end = 0
+        for number in range(file.num_row_groups):
+            start, end = end, end + file.metadata.row_group(number).num_rows
+            if not _between(rows, start, end):
+                continue
+            # Threads would read ahead.
+            for batch in file.iter_batches(BATCH_ROWS, [number], wanted, use_threads=False):
+                for row in _between(rows, start, start + batch.num_rows):
+                    values = batch.slice(row - start, 1).to_pylist()[0]
+                    yield self._photo(values, f"{name}:{row}", label_names)
+                start += batch.num_rows
 
     def _photo(self, values: dict[str, Any], place: str, label_names: Sequence[str]) -> RawPhoto:
         found = {role: values[column] for role, column in self._columns.items()}
@@ -130,8 +124,7 @@ def fetch(data: DataParams, folder: Path) -> None:
             f"one {SUFFIX} file or a folder of them as its path (rgb.path, lab.path)"
         )
     for name in names:
-        with _naming(home / name):
-            pq.read_metadata(home / name)
+        with _opened(home / name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(home / name, folder / name)
 
@@ -162,10 +155,11 @@ def parquet_names(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn what pyarrow says of a file into a ColorganError that names it."""
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a Parquet file; what pyarrow says of it becomes a ColorganError that names it."""
     try:
-        yield
+        with pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
+            yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             # The system's own errors say it themselves: no space left, permission denied.

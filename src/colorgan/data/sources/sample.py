@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 
 from colorgan.config import DataParams
-from colorgan.data.decode import RawPhoto
-from colorgan.data.sources.photo_list import PhotoList
+from colorgan.data.decode import PhotoList, RawPhoto
 from colorgan.errors import ColorganError
 
 ATTRIBUTION = "attribution.csv"

@@ -15,8 +15,7 @@ import numpy as np
 from PIL import Image
 
 from colorgan.config import DataParams
-from colorgan.data.decode import DecodedPhoto, RawPhoto
-from colorgan.data.sources.photo_list import PhotoList
+from colorgan.data.decode import DecodedPhoto, PhotoList, RawPhoto
 from colorgan.errors import ColorganError
 
 SIDE = 96
