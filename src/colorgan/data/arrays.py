@@ -93,7 +93,10 @@ class Split:
 
 
 def read_made(path: Path, stage: str, kind: Callable[..., T]) -> T:
-    """Read a JSON file that a stage has written, as a dataclass; say how to make it again."""
+    """Read a JSON file that a stage has written, as a dataclass.
+
+    ColorganError, which says how to make it, if it is missing or damaged.
+    """
     try:
         return kind(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -120,7 +123,10 @@ def read_info(folder: Path) -> DatasetInfo:
 
 
 def open_split(folder: Path, name: str) -> Split:
-    """Open the arrays of one split, memory-mapped, and check them against dataset.json."""
+    """Open the arrays of one split, memory-mapped, and check them against dataset.json.
+
+    ColorganError, which names the file, if one is missing or does not fit.
+    """
     # Imported here: the processes that preprocess starts do without it, and start faster.
     import pandas as pd
 
@@ -149,7 +155,7 @@ def open_split(folder: Path, name: str) -> Split:
 def open_array(path: Path, shape: tuple[int | str, ...], advice: str = "") -> MappedArray:
     """Map an .npy file of uint8 to memory; a name in `shape` stands for any length.
 
-    An error ends with the advice.
+    ColorganError, which ends with the advice, if it is missing, damaged, or of another shape.
     """
     try:
         array: MappedArray = open_memmap(path, "r")

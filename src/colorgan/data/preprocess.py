@@ -51,7 +51,8 @@ def preprocess(
 ) -> DatasetInfo:
     """Make the arrays of a space; see `colorgan.data.arrays` for what is written.
 
-    `convert_elsewhere` converts photos in another way than processes of this machine.
+    `convert_elsewhere` converts photos in another way than processes of this machine. ColorganError
+    if there are no raw photos, too many are rejected, or none is left to train on.
     """
     # Imported here: the processes that convert photos do without it.
     from rich.progress import track

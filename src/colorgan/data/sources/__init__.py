@@ -42,10 +42,10 @@ class Source(Protocol):
     """A source of photos: a module with these two functions."""
 
     def fetch(self, data: DataParams, folder: Path) -> None:
-        """Put the photos, or the source's own files, into an empty `folder`."""
+        """Put the photos, or the source's own files, into an empty `folder`; or ColorganError."""
 
     def open_photos(self, data: DataParams, folder: Path) -> PhotoSet:
-        """Open the photos of a folder that `fetch` filled."""
+        """Open the photos of a folder that `fetch` filled; ColorganError names a bad file."""
 
 
 SOURCES: dict[str, Source] = {

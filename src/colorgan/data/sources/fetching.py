@@ -51,7 +51,8 @@ def fetch_file(url: str, path: Path, md5: str) -> Path:
     """Download `url` to `path`, unless it is there already with this checksum; return `path`.
 
     Until it is whole, what arrived lies in `<path>.part`, and a later call asks for the rest only.
-    A second process that wants the same file waits.
+    A second process that wants the same file waits. ColorganError if the server cannot be reached
+    or refuses, or its file has another checksum; OSError if the disk is full.
     """
     if _md5(path) == md5:  # perhaps in a cache that nobody may write into
         return path
@@ -137,7 +138,10 @@ def innermost(error: BaseException) -> str:
 
 
 def extract_members(archive: Path, names: Collection[str], folder: Path) -> None:
-    """Unpack the members called `names` of a .tar.gz into `folder`, under the same names."""
+    """Unpack the members called `names` of a .tar.gz into `folder`, under the same names.
+
+    ColorganError if the archive is none, or lacks a member.
+    """
     try:
         with tarfile.open(archive, "r:gz") as tar:
             # Python 3.11 has filters from 3.11.4 on; Debian's is older.

@@ -40,7 +40,8 @@ class ParquetPhotos:
 
         These are `image` (bytes of a picture file, or Hugging Face's struct with a field `bytes`),
         and, where there is one, `label`, `split`, `name` (without it, `<file>:<row>`) and `problem`
-        (why a photo could not be packed, or an empty text).
+        (why a photo could not be packed, or an empty text). ColorganError, which names the file and
+        the column, if one is no Parquet, lacks a column, or has other images.
         """
         self._folder = folder
         self._columns = columns
