@@ -13,6 +13,8 @@ from colorgan.data.arrays import Split, open_split
 from colorgan.data.loader import Batches
 from colorgan.runs.runtime import Group
 
+ALONE = Group()
+
 
 @pytest.fixture
 def split(write_arrays: Callable[..., Path]) -> Split:
@@ -65,19 +67,32 @@ def alike(some: list[loader.Batch], others: list[loader.Batch]) -> bool:
     return all(torch.equal(a, b) for one, other in pairs for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize(("workers", "world_size"), [(0, 2), (2, 4)])
-def test_the_parts_of_a_group_are_the_batches_of_one_process(split, workers, world_size) -> None:
-    groups = (Group(rank, rank, world_size) for rank in range(world_size))
-    of_ranks = [list(Batches(split, 4, 1, workers, group=group).epoch(3)) for group in groups]
-    parts = zip(*of_ranks, strict=True)
-    together = [tuple(map(torch.cat, zip(*part, strict=True))) for part in parts]
-    assert alike(together, batches(split, 3))
+KINDS: dict[str, Callable[..., loader.Batches]] = {
+    "read": lambda split, group=ALONE: Batches(split, 4, 1, group=group),
+    "workers": lambda split, group=ALONE: Batches(split, 4, 1, 2, group=group),
+}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_epoch_goes_on_from_any_batch(write_arrays: Callable[..., Path], workers: int) -> None:
+@pytest.mark.parametrize(("kind", "world_size"), [("read", 2), ("workers", 4)])
+def test_the_parts_of_a_group_are_the_batches_of_one_process(split, kind, world_size) -> None:
+    whole = batches(split, 3)
+    of_ranks = []
+    for rank in range(world_size):
+        own = KINDS[kind](split, Group(rank, rank, world_size))
+        assert len(own) == len(whole) == 2
+        of_ranks.append(list(own.epoch(3)))
+        assert all(len(input) == 4 // world_size for input, _ in of_ranks[-1])
+    together = [
+        (torch.cat([input for input, _ in parts]), torch.cat([target for _, target in parts]))
+        for parts in zip(*of_ranks, strict=True)
+    ]
+    assert alike(together, whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_epoch_goes_on_from_any_batch(write_arrays: Callable[..., Path], kind: str) -> None:
     split = open_split(write_arrays("lab", train=19), "train")
-    some = Batches(split, 4, 1, workers)
+    some = KINDS[kind](split)
     whole = list(some.epoch(2))
     assert alike(whole, batches(split, 2))
     for start in range(len(some) + 1):

@@ -32,8 +32,8 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 JPEG2000_SIZE = b"\xff\x4f\xff\x51"
 """Where the codestream of a JPEG 2000 begins, with sizes and bits."""
-PNM_HEAD = re.compile(rb"P[456]" + 2 * rb"(?:\s|#[^\r\n]*[\r\n])+\d{1,9}" + rb"\s")
-"""Where a picture of a PNM begins, unless it is one of text."""
+PNM_NEXT = rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})"
+PNM_HEAD = re.compile(rb"\s*P(?:4|([56]))" + 2 * PNM_NEXT + rb"(?(1)" + PNM_NEXT + rb")\s")
 JPEG2000_UUIDS = {
     b"JpgTiffExif->JP2": "exif",
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
@@ -77,9 +77,8 @@ class Page:
         self.is_gray = image.mode in GRAY_MODES or (self._is_png16 and content[25] in (0, 4))
         self.orientation = orientation(image)
         # MPO is a JPEG with another picture after it, a preview or a map of depth (phones).
-        self.n_left = 0 if image.format == "MPO" else getattr(image, "n_frames", 1) - 1
-        if image.format == "PPM":  # of which Pillow reads the first
-            self.n_left = max(len(PNM_HEAD.findall(content)) - 1, 0)
+        n_frames = _pnm_count(content) if image.format == "PPM" else getattr(image, "n_frames", 1)
+        self.n_left = 0 if image.format == "MPO" else n_frames - 1
         self.warning = warning
 
     def exif(self) -> Image.Exif:
@@ -346,6 +345,16 @@ def jpeg2000_bits(content: bytes, size: tuple[int, int]) -> int:
     if (right - left, bottom - top) != size:
         raise ValueError("a JPEG 2000 of another size than its head says")
     return (content[start + 42] & 0x7F) + 1
+
+
+def _pnm_count(content: bytes) -> int:
+    """Count the pictures of a PNM, of which Pillow reads the first; a plain one (text) has one."""
+    count = end = 0
+    while end < len(content) and (head := PNM_HEAD.match(content, end)):
+        width, height, most = (int(number or 1) for number in head.groups()[1:])
+        bits = (3 if head[1] == b"6" else 1) * (16 if most > 255 else 8 if head[1] else 1)
+        count, end = count + 1, head.end() + height * -(-width * bits // 8)
+    return max(count, 1)
 
 
 def _jpeg2000_info(content: memoryview) -> dict[Any, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -66,14 +67,34 @@ class Batches:
         """Return the number of batches in an epoch, the same for every process."""
         return self._n_photos // self._batch_size
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
-        order = torch.randperm(self._n_photos, generator=random_of(self._seed, number, ORDER))
+    def rows(self, epoch: int, start: int) -> list[list[int]]:
+        """Return the row numbers of this process's batches, beginning with batch `start`."""
+        order = torch.randperm(self._n_photos, generator=random_of(self._seed, epoch, ORDER))
         batches = order[: len(self) * self._batch_size].view(-1, self._batch_size)[start:]
         share = self._batch_size // self._group.world_size
+        own: list[list[int]] = batches[:, self._group.rank * share :][:, :share].tolist()
+        return own
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch `number`, counted from 0, beginning with batch `start`."""
         # In place: the workers stay, and with them the loader and its sampler.
-        self._rows[:] = batches[:, self._group.rank * share :][:, :share].tolist()
-        yield from self._loader
+        self._rows[:] = self.rows(number, start)
+        with _signals_held_back():
+            batches = iter(self._loader)
+        yield from batches
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the workers started here can ignore them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_signals(worker: int) -> None:  # noqa: ARG001

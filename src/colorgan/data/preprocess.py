@@ -78,6 +78,11 @@ def preprocess(
             read = track(photos.read(rows), "converting", len(rows), disable=quiet)
             found = convert_all(converter, read, n_workers)
         records = _mark_duplicates(found)
+        if len(records) != len(rows):
+            raise ColorganError(
+                f"{raw} holds {len(rows)} photos, but {len(records)} could be read: run "
+                f"`dvc repro -f download@{space}` to fetch them again"
+            )
         rejected = [record for record in records if record.reason]
         _check_rejected(len(records), rejected, data, space)
         kept = [record for record in records if not record.reason]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from colorgan.color import FloatArray, UInt8Array, uint8_from_uint16, uint8_from_unit
 
@@ -28,10 +29,11 @@ PILLOW_READS = {
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 TYPES = {UNSIGNED: "unsigned integers", SIGNED: "signed integers", FLOAT: "floats"}
 """By SampleFormat."""
-COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 8, 32773, 32946, 34925, 50000})
-"""Compressions that are read: none, CCITT, LZW, deflate, PackBits, LZMA, Zstandard."""
-JPEG = frozenset({6, 7})
-"""Old and new JPEG, left to Pillow: libtiff refuses one larger than its tile."""
+JPEG = 7
+COMPRESSIONS = frozenset({1, 2, 3, 4, 5, JPEG, 8, 32773, 32946, 34925, 50000})
+"""Compressions that are read: none, CCITT, LZW, JPEG, deflate, PackBits, LZMA, Zstandard."""
+OLD_JPEG = 6
+"""That is read by Pillow alone."""
 MAX_SAMPLES = 16
 STRIP_PIXELS = 1 << 18
 ASSOCIATED, UNASSOCIATED = 1, 2
@@ -82,7 +84,7 @@ def is_plain(page: TiffPage) -> bool:
     kind = (page.photometric, page.bitspersample, tuple(page.extrasamples))
     is_chunky = page.planarconfig == 1 or page.photometric == YCBCR
     is_flat = len(page.treeindex) == 1 and page.imagedepth == 1 and INTERPRETATION in page.tags
-    is_read = kind in PILLOW_READS and page.compression in COMPRESSIONS | JPEG
+    is_read = kind in PILLOW_READS and page.compression in COMPRESSIONS | {OLD_JPEG}
     return is_read and page.sampleformat == UNSIGNED and is_chunky and is_flat
 
 
@@ -93,8 +95,10 @@ def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
 
     Raises:
         ValueError: it is of a kind that is not read; the text says which.
+        DecompressionBombError: its tiles are larger than they say, or than Pillow's limit.
     """
     _check_kind(page)
+    _check_tiles(page)
     array = page.asarray(squeeze=False, maxworkers=1)
     if not array.size:
         raise ValueError("a TIFF without pixels")
@@ -105,8 +109,10 @@ def load(page: TiffPage) -> tuple[Image.Image, UInt8Array | None]:
     alphas = (one for one in extras if one[1] in (ASSOCIATED, UNASSOCIATED))
     i, meaning = next(alphas, (None, 0))
     if page.photometric in (PALETTE, CIELAB, ICCLAB):
-        image = (_palette if page.photometric == PALETTE else _lab)(samples, page)
-        most = 2.0**page.bitspersample - 1
+        is_palette, most = page.photometric == PALETTE, 2.0**page.bitspersample - 1
+        image = (
+            Image.fromarray(_colormap(page)[samples[..., 0]]) if is_palette else _lab(samples, page)
+        )
         return image, None if i is None else uint8_from_unit(_unit(samples[..., i], 0, most))
     low, high = _range(page, samples)
     colors, alpha = scaled(samples, channels, low, high, i, meaning == ASSOCIATED)
@@ -155,12 +161,22 @@ def scaled(
 
 
 def exif(content: bytes, page: Any) -> Image.Exif:
-    """Read the tags of a page."""
-    found = Image.Exif()
-    found.endian, found.bigtiff = page.parent.byteorder, page.parent.is_bigtiff
-    if found.bigtiff and found.endian == ">":
-        raise ValueError("Pillow does not read the tags of a big-endian BigTIFF")
-    found.load_from_fp(io.BytesIO(content), page.offset)
+    """Read the tags of a page, also of a big-endian BigTIFF, which Pillow does not know."""
+    head = b"II*\0\0\0\0\0" if page.parent.byteorder == "<" else b"MM\0*\0\0\0\0"
+
+    def tags(offset: int) -> dict[int, Any]:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head)
+        directory._bigtiff = page.parent.is_bigtiff
+        file = io.BytesIO(content)
+        file.seek(offset)
+        directory.load(file)
+        return dict(directory)
+
+    found, main = Image.Exif(), tags(page.offset)
+    for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if tag in main:
+            found.get_ifd(tag).update(tags(main.pop(tag)))
+    found.update(main)
     return found
 
 
@@ -204,8 +220,7 @@ def _check_kind(page: TiffPage) -> None:
     elif photometric not in CHANNELS:
         what = f"the photometric interpretation {_name(PHOTOMETRIC, photometric)}, {bits} bits"
     elif page.compression not in COMPRESSIONS:
-        name = _name(COMPRESSION, page.compression)
-        what = f"the compression {name}, {samples} samples of {bits} bits"
+        what = f"the compression {_name(COMPRESSION, page.compression)}"
     elif page.sampleformat not in TYPES or page.dtype is None:
         what = f"samples of {bits} bits and SampleFormat {page.sampleformat}"
     elif not all(page.databytecounts):
@@ -224,6 +239,21 @@ def _name(names: Any, value: int) -> str:
     return str(names(value).name) if value in list(names) else str(value)
 
 
+def _check_tiles(page: TiffPage) -> None:
+    """Refuse a bomb: tiles above the limit, or a JPEG larger than the tile or strip it is."""
+    limit = Image.MAX_IMAGE_PIXELS or 2**62
+    most = max(page.tilewidth * page.tilelength, page.imagewidth * page.imagelength)
+    if most > limit:
+        raise Image.DecompressionBombError
+    if page.compression == JPEG:
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            page.parent.filehandle.seek(offset)
+            data = page.parent.filehandle.read(count)
+            for height, width in re.findall(rb"\xff[\xc0-\xc3]..[\x08-\x10](..)(..)", data, re.S):
+                if int.from_bytes(height, "big") * int.from_bytes(width, "big") > most:
+                    raise Image.DecompressionBombError
+
+
 def _range(page: TiffPage, samples: npt.NDArray[Any]) -> tuple[float, float]:
     """Return the samples that mean 0 and 1: what the tags say, else by the type."""
     smin, smax = (page.tags.get(code) for code in (SMIN, SMAX))
@@ -235,12 +265,16 @@ def _range(page: TiffPage, samples: npt.NDArray[Any]) -> tuple[float, float]:
     bits = page.bitspersample
     if page.sampleformat == UNSIGNED:
         return 0.0, 2.0**bits - 1
+    what = f"a TIFF of {bits}-bit {TYPES[page.sampleformat]}"
+    if page.sampleformat == SIGNED:
+        raise ValueError(f"{what} without their range (SMinSampleValue, SMaxSampleValue)")
     is_finite = np.isfinite(samples)
-    lowest, highest = (float(f(where=is_finite, initial=0)) for f in (samples.min, samples.max))
-    if page.sampleformat == SIGNED or lowest < -OVERSHOOT or highest > 1 + OVERSHOOT:
+    lowest = float(samples.min(where=is_finite, initial=np.inf))
+    highest = float(samples.max(where=is_finite, initial=-np.inf))
+    if lowest < -OVERSHOOT or highest > 1 + OVERSHOOT:
         raise ValueError(
-            f"a TIFF of {bits}-bit {TYPES[page.sampleformat]} from {lowest:g} to {highest:g} "
-            "without their range (SMinSampleValue, SMaxSampleValue)"
+            f"{what} from {lowest:g} to {highest:g} without their range (SMinSampleValue, "
+            "SMaxSampleValue), which would be 0 to 1"
         )
     return 0.0, 1.0
 
@@ -252,14 +286,14 @@ def _unit(samples: npt.NDArray[Any], low: float, high: float) -> FloatArray:
     return clipped
 
 
-def _palette(samples: npt.NDArray[Any], page: TiffPage) -> Image.Image:
-    """Return the colours of a palette, which has 16 bits or, in old files, 8."""
+def _colormap(page: TiffPage) -> UInt8Array:
+    """Return the colours `(n, 3)` of a palette, which has 16 bits or, in old files, 8."""
     if page.colormap is None:
         raise ValueError("a TIFF with a palette that is missing")
     colors = page.colormap.T
     if colors.max() >= 256:
         colors = uint8_from_uint16(colors)
-    return Image.fromarray(colors.astype(np.uint8)[samples[..., 0]])
+    return np.ascontiguousarray(colors, dtype=np.uint8)
 
 
 def _lab(samples: npt.NDArray[Any], page: TiffPage) -> Image.Image:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import bootstrap
 
 Summary = dict[str, Any]
 
@@ -33,6 +32,10 @@ COLUMNS = (
     *(PREFIXES["gray"] + name for name in MEASURES),
 )
 """The columns of per_photo.csv that hold measures."""
+
+RESAMPLES = 2000
+RESAMPLES_AT_ONCE = 50
+"""Bounds the memory of the bootstrap: 3 MB of indices for 8000 photos."""
 
 
 def summarise(photos: pd.DataFrame) -> Summary:
@@ -71,8 +74,11 @@ def confidence_interval(values: npt.ArrayLike) -> tuple[float, float]:
     if len(sample) < 3:
         return math.nan, math.nan
     rng = np.random.default_rng(0)
-    found = bootstrap((sample,), np.mean, n_resamples=2000, batch=50, method="percentile", rng=rng)
-    low, high = found.confidence_interval
+    means = [
+        sample[rng.integers(0, len(sample), (RESAMPLES_AT_ONCE, len(sample)))].mean(axis=1)
+        for _ in range(RESAMPLES // RESAMPLES_AT_ONCE)
+    ]
+    low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin
+from PIL import Image, Jpeg2KImagePlugin, TiffImagePlugin
 
 from colorgan.color import FloatArray, UInt8Array, uint8_from_unit
 from colorgan.data import decode
@@ -56,10 +60,8 @@ class Picture:
             ColorganError: Pillow reads it wrongly, or its values have no known range.
         """
         if _is_read_wrongly(image):
-            raise ColorganError(
-                f"Pillow reads this kind of {image.format} wrongly; give its bytes to "
-                "colorize_bytes"
-            )
+            kind = f"this kind of {image.format}"
+            raise ColorganError(f"Pillow reads {kind} wrongly; give its bytes to colorize_bytes")
         orientation = 1 if image.format == "TIFF" else decode.orientation(image)
         image.load()
         image, alpha = decode.split_alpha(image)
@@ -76,7 +78,10 @@ class Picture:
     @classmethod
     def from_array(cls, array: npt.NDArray[Any]) -> Picture:
         """Convert gray `(H, W)` or `(H, W, 1)`, RGB `(H, W, 3)`, or either with alpha (2, 4).
-        The values are uint8, uint16, or floating point in 0..1.
+
+        Raises:
+            ColorganError: the shape is another one, a side is 0, or the values are not uint8,
+                uint16, bool, or floating point in 0..1.
         """
         channels = array.shape[2] if array.ndim == 3 else 1
         if array.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or not array.size:
@@ -85,12 +90,14 @@ class Picture:
                 "(H, W, C) with 1 to 4 channels and at least one pixel"
             )
         array = array.reshape(*array.shape[:2], channels)
-        if array.dtype == np.uint16 or np.issubdtype(array.dtype, np.floating):
+        if array.dtype == np.bool_:
+            array = array * np.uint8(255)
+        elif array.dtype == np.uint16 or np.issubdtype(array.dtype, np.floating):
             array = _unit(array)
         elif array.dtype != np.uint8:
             raise ColorganError(
-                f"an array of {array.dtype} is no picture; it should be uint8, uint16, or floating "
-                "point in 0..1"
+                f"an array of {array.dtype} is no picture; it should be uint8, uint16, bool, or "
+                "floating point in 0..1"
             )
         alpha = uint8(array[..., -1]) if channels in (2, 4) else None
         return cls(uint8(array[..., :3]) if channels >= 3 else array[..., 0], alpha)
@@ -101,8 +108,13 @@ def _is_read_wrongly(image: Image.Image) -> bool:
         bits, photometric, planes = (image.tag_v2.get(code) for code in (258, 262, 284))
         # Pillow does not invert such samples, or takes planes for pixels.
         return max(bits or (1,)) > 8 and (photometric == 0 or planes == 2)
-    # Above 8 bits it makes white black, and does not say how many bits there were.
-    return image.format == "JPEG2000" and len(image.getbands()) > 1
+    if isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile) and len(image.getbands()) > 1:
+        # Pillow makes white black above 8 bits. What is decoded has no file any more, but a name.
+        with suppress(OSError, ValueError):
+            file = image.fp or BytesIO(Path(os.fsdecode(image.filename)).read_bytes())
+            file.seek(0)
+            return decode.jpeg2000_bits(file.read(), image.size) > 8
+    return False
 
 
 def turn_back(pixels: UInt8Array, orientation: int) -> UInt8Array:

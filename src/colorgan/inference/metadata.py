@@ -98,7 +98,7 @@ class Metadata:
     @classmethod
     def from_page(cls, page: Page, content: bytes, n_pages: int = 0) -> Metadata:
         """Read the metadata of a decoded page of a file, which `n_pages` more follow."""
-        info, photoshop, texts, blocks = page.info, _photoshop(page.info), {}, [content]
+        info, texts, blocks = page.info, {}, [content]
         comment = info.get("comment", b"") if page.format == "GIF" else b""
         if page.format in ("JPEG", "MPO"):
             segments = JpegImagePlugin.JpegImageFile(io.BytesIO(content)).applist
@@ -115,7 +115,7 @@ class Metadata:
             xmp = _upright(xmp)
         exif, unkept = _exif(page)
         unkept |= {kind for kind, mark in MARKS for block in blocks if mark in block}
-        if not photoshop.keys() <= PHOTOSHOP_READ:
+        if not _photoshop_codes(info) <= PHOTOSHOP_READ:
             unkept.add(PHOTOSHOP_DATA)
         if page.format == "MPO" or info.get("aux") or info.get("depth_images"):
             unkept.add(EMBEDDED)
@@ -124,7 +124,7 @@ class Metadata:
             exif=exif,
             dpi=_resolution(info),
             xmp=xmp,
-            iptc=info.get("iptc") or photoshop.get(0x0404, b""),
+            iptc=_iptc(info),
             comment=comment,
             text={name: text for name, text in texts.items() if name not in OTHER_TEXTS},
             had_profile="icc_profile" in info,
@@ -270,17 +270,22 @@ def _resolution(info: dict[Any, Any]) -> tuple[float, float] | None:
     return (x, y) if 0 < x < 1e6 and 0 < y < 1e6 else None
 
 
-def _photoshop(info: dict[Any, Any]) -> dict[int, Any]:
-    """Return what Photoshop has written, by its codes; Pillow leaves that of a TIFF unread."""
+def _iptc(info: dict[Any, Any]) -> bytes:
+    """Return the IPTC records: a tag of a TIFF, or a block in what Photoshop writes."""
+    blocks = info.get("photoshop", b"")
+    if isinstance(blocks, dict):
+        found = blocks.get(0x0404, b"")
+        return found if isinstance(found, bytes) else b""
+    block = blocks.partition(IPTC_HEAD)[2]
+    own: bytes = info.get("iptc", b"")
+    return own or block[4 : 4 + int.from_bytes(block[:4], "big")]
+
+
+def _photoshop_codes(info: dict[Any, Any]) -> set[int]:
     blocks = info.get("photoshop", {})
     if isinstance(blocks, dict):
-        return blocks
-    # Of each the code, a name (none, of two bytes), the length, and the content.
-    parts = re.split(rb"8BIM(..)", blocks, flags=re.DOTALL)[1:]
-    return {
-        int.from_bytes(code): block[6 : 6 + int.from_bytes(block[2:6])]
-        for code, block in zip(parts[::2], parts[1::2], strict=True)
-    }
+        return {*blocks}
+    return {int.from_bytes(code) for code in re.findall(rb"8BIM(..)", blocks, re.DOTALL)}
 
 
 def _photoshop_segment(iptc: bytes) -> bytes:

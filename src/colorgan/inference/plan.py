@@ -145,8 +145,9 @@ def _prepare_folder(folder: Path) -> bool:
 def _find(inputs: Sequence[str], out: Path, plan: Plan) -> dict[Path, Path]:
     """Return the target of each picture, with the source's suffix; add the rest to the plan."""
     found: dict[Path, Path] = {}
-    seen: set[str] = set()
+    seen: set[Path] = set()
     for text in inputs:
+        here: set[Path] = set()
         problem = (
             "no picture there; it should be a picture, a folder of pictures, or a pattern such as "
             "'scans/**/*.tif'"
@@ -155,11 +156,12 @@ def _find(inputs: Sequence[str], out: Path, plan: Plan) -> dict[Path, Path]:
             for file, target in _files(text, out) if text else ():
                 if file.kind != "left out":
                     problem = ""
-                # Links are not resolved: a link is a picture of its own.
-                place = os.path.abspath(file.path)  # noqa: PTH100
+                # Not the whole path resolved: a link is a picture of its own.
+                place = file.path.parent.resolve() / file.path.name
                 if place in seen:  # named twice: the first name counts
                     continue
-                seen.add(place)
+                # Not yet for this input: what lies in a linked folder is a picture of its own.
+                here.add(place)
                 if file.kind == "photo":
                     found[file.path] = target
                 elif file.kind == "unreadable":
@@ -168,6 +170,7 @@ def _find(inputs: Sequence[str], out: Path, plan: Plan) -> dict[Path, Path]:
                     plan.left_out.append(file)
         except OSError as error:
             problem = describe(error)  # such as a name that is too long
+        seen |= here
         if problem:
             plan.failures[Path(text or '""')] = problem
     return found

@@ -69,8 +69,11 @@ class Photo:
     prepared: dict[str, PreparedInput] = field(default_factory=dict)
 
     def n_bytes(self) -> int:
-        """Return the memory it takes, but for what is prepared, which is small."""
-        return len(self.content) + self.preview.pixels.nbytes
+        """Return the memory it takes."""
+        arrays = [self.preview.pixels]
+        for one in list(self.prepared.values()):
+            arrays += [one.small, one.input]
+        return len(self.content) + sum(array.nbytes for array in arrays)
 
 
 class ColorizeService:
@@ -119,9 +122,10 @@ class ColorizeService:
         id = secrets.token_hex(8)
         with self._lock:
             self.photos[id] = photo
-            n_bytes = sum(one.n_bytes() for one in self.photos.values())
-            while len(self.photos) > 1 and n_bytes > BYTES_KEPT:
-                n_bytes -= self.photos.pop(next(iter(self.photos))).n_bytes()
+            n_bytes = {id: one.n_bytes() for id, one in self.photos.items()}
+            while len(n_bytes) > 1 and sum(n_bytes.values()) > BYTES_KEPT:
+                oldest = next(iter(n_bytes))
+                del n_bytes[oldest], self.photos[oldest]
         return id, photo
 
     def before(self, photo: Photo) -> bytes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import ipaddress
 import json
+import math
 import os
 import re
 import socket
@@ -30,14 +32,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from colorgan.data.decode import UnreadablePhoto
+from colorgan.data.decode import UnreadablePhoto, read_head
 from colorgan.errors import ColorganError, describe
 from colorgan.serving.choices import lightness_at, wheel
 from colorgan.serving.service import Asked, ColorizeService, Photo, examples, gray_jpeg
 
 PAGE = Path(__file__).parent / "page"
-SMALL = 1_000_000
-"""Bytes of a photo that does not wait for larger ones."""
+SMALL = 2_000_000
+"""Pixels of a photo that does not wait for larger ones."""
 WAITING = 8
 """Photos that may wait, of either kind."""
 UPLOADS_KEPT = 4
@@ -130,7 +132,7 @@ class Handlers:
             headers = {"Content-Disposition": disposition, "Colorgan-Notes": notes}
             return Response(file.content, 200, headers, f"image/{file.format.lower()}")
 
-        small = kind != "file" or len(photo.content) <= SMALL
+        small = kind != "file" or math.prod(photo.size) <= SMALL
         return await self._received(request, answer, small)
 
     def _photo(self, request: Request) -> Photo:
@@ -142,12 +144,36 @@ class Handlers:
     async def _received(
         self, request: Request, answer: Callable[[bytes], Response], small: bool | None = None
     ) -> Response:
-        """Receive the request's body and answer to it in turn, in the queue for `small` photos.
-
-        By default the size of the body decides.
-        """
+        """Receive the request's body and answer to it in turn; by `small` it has its queue."""
+        content = bytearray()
         try:
-            length = self._length(request)
+            async with asyncio.timeout(SECONDS_TO_SEND):
+                await self._receive(request, content)
+            if small is None:
+                small = await run_sync(_is_small, content)
+            return await self._in_turn(request, partial(answer, bytes(content)), small)
+        except TimeoutError:
+            raise HTTPException(408, f"the upload took over {SECONDS_TO_SEND} seconds") from None
+        except ClientDisconnect:
+            return Response(status_code=400)
+        finally:
+            self._bytes_held -= len(content)
+
+    async def _receive(self, request: Request, content: bytearray) -> None:
+        """Append the request's body to `content`, and refuse it as soon as it is too large."""
+        try:
+            if request.headers.get("content-type", "").startswith("multipart/"):
+                raise HTTPException(415, "the body should be the photo alone, not a form")
+            too_large = HTTPException(413, f"the file is larger than {self._max_bytes / 1e6:g} MB")
+            if int(request.headers.get("content-length", 0)) > self._max_bytes:
+                raise too_large
+            async for chunk in request.stream():
+                content += chunk
+                self._bytes_held += len(chunk)
+                if len(content) > self._max_bytes:
+                    raise too_large
+                if self._bytes_held > UPLOADS_KEPT * self._max_bytes:
+                    raise HTTPException(503, "too many uploads at once; try again", RETRY_AFTER)
         except HTTPException:
             # Many senders do not see an answer that comes while they send.
             with contextlib.suppress(TimeoutError):
@@ -155,31 +181,6 @@ class Handlers:
                     while (await request.receive()).get("more_body"):
                         pass
             raise
-        self._bytes_held += length
-        try:
-            async with asyncio.timeout(SECONDS_TO_SEND):
-                content = await request.body()
-            if small is None:
-                small = length <= SMALL
-            return await self._in_turn(request, partial(answer, content), small)
-        except TimeoutError:
-            raise HTTPException(408, f"the upload took over {SECONDS_TO_SEND} seconds") from None
-        except ClientDisconnect:
-            return Response(status_code=400)
-        finally:
-            self._bytes_held -= length
-
-    def _length(self, request: Request) -> int:
-        """Return the length of a request's body, or refuse it."""
-        if request.headers.get("content-type", "").startswith("multipart/"):
-            raise HTTPException(415, "the body should be the photo alone, not a form")
-        if (length := request.headers.get("content-length")) is None:
-            raise HTTPException(411, "the request should say its Content-Length")
-        if int(length) > self._max_bytes:
-            raise HTTPException(413, f"the file is larger than {self._max_bytes / 1e6:g} MB")
-        if self._bytes_held + int(length) > UPLOADS_KEPT * self._max_bytes:
-            raise HTTPException(503, "too many uploads at once; try again", RETRY_AFTER)
-        return int(length)
 
     async def _in_turn(
         self, request: Request, answer: Callable[[], Response], small: bool
@@ -287,6 +288,14 @@ def _listen(host: str, port: int) -> socket.socket:
             f"--host {host} --port {port}: {describe(error)}; --host should be a name or address "
             "of this machine, and --port one that is free"
         ) from None
+
+
+def _is_small(content: bytearray) -> bool:
+    try:
+        return read_head(io.BytesIO(content))[1] <= SMALL
+    except Exception:
+        # What cannot be opened may be anything.
+        return False
 
 
 def _is_foreign(headers: Headers, host: str) -> bool:
