@@ -26,7 +26,7 @@ from colorgan.data.arrays import Split, open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import summary
 from colorgan.evaluation.evaluate import measure
-from colorgan.model import Model
+from colorgan.model import CONFIG, WEIGHTS, Model
 from colorgan.runs.runtime import device_name
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
 from colorgan.tracking.run import record_results
@@ -106,7 +106,10 @@ def trained(row: Row) -> TrainingRun | None:
 def of_run(space: str, run: TrainingRun) -> tuple[Model, Split]:
     """Return the model of a run, with the test photos of its space."""
     with TemporaryDirectory() as folder:
-        model = Model.load(TrainingRuns().model(run, Path(folder)))
+        into = Path(folder)
+        for name in (WEIGHTS, CONFIG):
+            TrainingRuns().artifact(run, f"model/{name}", into)
+        model = Model.load(into / "model")
     return model, open_split(paths.processed(space), "test")
 
 

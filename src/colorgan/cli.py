@@ -150,10 +150,13 @@ def verify(
     ] = "",
 ) -> None:
     """Train a recorded run again in a git worktree and compare the weights."""
+    from colorgan.verify import DECIDES_BITS
     from colorgan.verify import verify as check
 
     difference = check(space, run)
     typer.echo(difference or "the retrained generator agrees, bit for bit")
+    if difference:
+        typer.echo(DECIDES_BITS)
     raise typer.Exit(int(bool(difference)))
 
 
@@ -171,7 +174,7 @@ def ui(
     host: Annotated[str, typer.Option(help="Address it listens on")] = "127.0.0.1",
 ) -> None:
     """Open the MLflow UI on this project's runs."""
-    from colorgan.tracking.mlflow_read import serve_ui
+    from colorgan.tracking.ui import serve_ui
 
     serve_ui(host, port)
 

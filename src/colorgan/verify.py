@@ -21,10 +21,12 @@ from colorgan.errors import ColorganError
 from colorgan.model import WEIGHTS
 from colorgan.runs.runtime import choose_device
 from colorgan.tracking.mlflow_read import TrainingRun, TrainingRuns
-from colorgan.tracking.store import sqlite_uri
+from colorgan.tracking.store import experiment_name, sqlite_uri
 
+NEW_FILE = b"new, not in git: "
+"""Begins the lines that `lineage.git_state` adds to git's diff."""
 DECIDES_BITS = (
-    "\nthe last bits depend on the device, its number of threads, the precision and the packages: "
+    "the last bits depend on the device, its number of threads, the precision and the packages: "
     "compare device_name, precision and environment.txt of the run in MLflow with this machine"
 )
 
@@ -40,7 +42,7 @@ def verify(space: SpaceName, wanted: str = "") -> str:
         wanted: id or name of the run; empty for the run that made models/<space>.
 
     Returns:
-        How the weights differ, and what may be the cause; empty if they are the same bit for bit.
+        How the weights differ; empty if they are the same bit for bit.
     """
     runs = TrainingRuns()
     run = _find_run(runs, space, wanted)
@@ -58,7 +60,7 @@ def verify(space: SpaceName, wanted: str = "") -> str:
     # A store that is away now must not cost the answer.
     with suppress(ColorganError):
         runs.tag(run, "verified", difference or "bit for bit")
-    return difference and difference + DECIDES_BITS
+    return difference
 
 
 def _find_run(runs: TrainingRuns, space: str, wanted: str) -> TrainingRun:
@@ -76,11 +78,19 @@ def _find_run(runs: TrainingRuns, space: str, wanted: str) -> TrainingRun:
 
 
 def _read_patch(runs: TrainingRuns, run: TrainingRun, folder: Path) -> bytes:
-    """Return the changes that were not committed when the run began."""
+    """Return the changes of tracked files that were not committed when the run began."""
     file = runs.artifact(run, "git.diff", folder)
     if file is None and run.tags.get("git.dirty") == "true":
         raise ColorganError(f"the code of {run} cannot be restored: its git.diff is missing")
-    return file.read_bytes() if file else b""
+    lines = file.read_bytes().splitlines(keepends=True) if file else []
+    new = [line for line in lines if line.startswith(NEW_FILE)]
+    code = [line.removeprefix(NEW_FILE).decode().strip() for line in new if b"src/" in line]
+    if code:
+        raise ColorganError(
+            f"the code of {run} cannot be restored: {', '.join(code)} was not in git; commit "
+            "before you train"
+        )
+    return b"".join(line for line in lines if line not in new)
 
 
 @contextmanager
@@ -94,9 +104,7 @@ def _worktree(folder: Path, run: TrainingRun, patch: bytes) -> Iterator[Path]:
     try:
         _git("worktree", "add", "--quiet", "--detach", str(folder), commit)
         if patch:
-            # Older diffs may be nothing but names of new files, which git ignores.
-            options = ("--whitespace=nowarn", "--allow-empty")
-            _git("-C", str(folder), "apply", *options, "-", input=patch)
+            _git("-C", str(folder), "apply", "--whitespace=nowarn", "-", input=patch)
         yield folder / _git("rev-parse", "--show-prefix").decode().strip()
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().partition("\n")[0]
@@ -122,6 +130,7 @@ def _environment(run: TrainingRun, project: Path) -> dict[str, str]:
         "PYTHONPATH": str(project / "src"),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", ""))),
         "MLFLOW_TRACKING_URI": sqlite_uri(project / "mlflow.db"),
+        "MLFLOW_EXPERIMENT_NAME": experiment_name(),
         "DVC_SITE_CACHE_DIR": str(project / ".dvc" / "tmp" / "site"),
     }
     # The sums of a CPU depend on its number of threads.
@@ -177,21 +186,30 @@ def _train(space: SpaceName, project: Path, env: dict[str, str]) -> None:
             training.terminate()
             raise
     if code:
-        raise ColorganError(f"the training failed with exit code {code}: nothing was compared")
+        error = ColorganError(f"the training failed with exit code {code}: nothing was compared")
+        error.exit_code = code if code > 0 else 128 - code
+        raise error
 
 
 def _compare(runs: TrainingRuns, run: TrainingRun, recorded: Path, weights: Path) -> str:
     """Return how a retrained generator differs from the recorded one."""
     if io.sha256(weights) == run.generator_sha256:
         return ""
-    kept = runs.artifact(run, f"model/{WEIGHTS}", recorded / "model")
-    if kept is None:
-        return "the retrained generator differs; MLflow has no copy of the recorded one"
-    # The same code and parameters make the same layers.
-    ours, theirs = load_file(kept), load_file(weights)
+    kept = runs.artifact(run, f"model/{WEIGHTS}", recorded)
+    if kept and io.sha256(kept) == run.generator_sha256:
+        return f"the retrained generator differs {weights_difference(kept, weights)}"
+    return (
+        "the retrained generator differs; MLflow has no copy of the recorded weights to compare "
+        "with"
+    )
+
+
+def weights_difference(recorded: Path, retrained: Path) -> str:
+    """Say by how much the weights of two generator.safetensors differ."""
+    ours, theirs = load_file(recorded), load_file(retrained)
+    if {name: w.shape for name, w in ours.items()} != {n: w.shape for n, w in theirs.items()}:
+        return "in its layers or their shapes"
     gaps = {name: float(np.abs(w - theirs[name]).max()) for name, w in ours.items()}
     name = max(gaps, key=gaps.__getitem__)
-    return (
-        f"the retrained generator differs by up to {gaps[name]:.3g}, in {name}, whose weights "
-        f"reach {np.abs(ours[name]).max():.3g}"
-    )
+    reach = np.abs(ours[name]).max()
+    return f"by up to {gaps[name]:.3g}, in {name}, whose weights reach {reach:.3g}"

@@ -1,4 +1,4 @@
-"""A checkpoint holds all that a training needs; one that cannot be written is said."""
+"""A checkpoint holds all that a training needs; one that cannot be read or written is said."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from colorgan.errors import ColorganError
 from colorgan.runs.checkpoint import Checkpoint, Checkpoints, Position
 from colorgan.training.step import TrainingStep
 
@@ -68,6 +69,24 @@ def test_what_goes_on_is_bit_identical(make_step, batch, tmp_path, changes) -> N
             assert own["exp_avg"].stride() == own["exp_avg_sq"].stride() == weight.stride()
     assert torch.equal(torch.stack(train(again, batch, 3, 6)), expected)
     assert equal(state(again), state(step))
+
+
+# --- one that cannot be read ---
+
+
+def test_cut_short_anywhere(make_step: MakeStep, batch: Batch, tmp_path: Path) -> None:
+    step = make_step(side=64)
+    train(step, batch, 0, 1)
+    path = tmp_path / "checkpoint.safetensors"
+    of(step, Position(1)).write(path)
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    for length in (0, 7, header // 2, header, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ColorganError) as said:
+            Checkpoint.read(path)
+        assert str(said.value).startswith(f"{path} is not a whole checkpoint (")
+        assert "\n" not in str(said.value)
 
 
 # --- when one is due ---

@@ -7,14 +7,14 @@ import pytest
 from colorgan.runs.progress import TrainingProgress
 
 
-def test_progress_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    for progress in (
-        TrainingProgress("train lab", 10, 2, 4),
-        TrainingProgress("train rgb", 10, 2, 4, quiet=True),
-    ):
-        for iteration in (1, 5, 10):
-            progress.update(iteration, 1, {"loss_D": 0.5})
-    first, last = capsys.readouterr().out.splitlines()
-    assert first == "train lab: epoch 1/2, iteration 1/10, loss_D 0.500"
-    assert last.startswith("train lab: epoch 1/2, iteration 10/10, loss_D 0.500, ")
-    assert last.endswith("images/s, 0.0 min left")
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_is_plain_lines(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
+    progress = TrainingProgress("train lab", 10, 2, 4, quiet=quiet)
+    for iteration in (1, 5, 10):
+        progress.update(iteration, 1, {"loss_D": 0.5})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == (0 if quiet else 2)
+    if lines:
+        assert lines[0] == "train lab: epoch 1/2, iteration 1/10, loss_D 0.500"
+        assert lines[-1].startswith("train lab: epoch 1/2, iteration 10/10, loss_D 0.500, ")
+        assert lines[-1].endswith("images/s, 0.0 min left")

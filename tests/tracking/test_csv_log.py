@@ -93,6 +93,16 @@ def test_a_file_cut_short_at_any_byte_goes_on(resume: Open, losses: Path, cut: i
     assert losses.read_text() == "".join([*rows[: max(whole, 1)], "30,2,0.125\n"])
 
 
+def test_rows_are_read_as_they_come(losses: Path) -> None:
+    assert read_rows(losses) == []
+    losses.parent.mkdir()
+    losses.write_text("iteration,epoch,d\n10,1,0.5\n20,1,")
+    assert read_rows(losses) == [{"iteration": "10", "epoch": "1", "d": "0.5"}]
+    with losses.open("a") as file:
+        file.write("0.25\n30,1\n")
+    assert read_rows(losses, 1) == [{"iteration": "20", "epoch": "1", "d": "0.25"}]
+
+
 WITHOUT_MLFLOW = """
 import sys
 from pathlib import Path

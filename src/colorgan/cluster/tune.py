@@ -103,7 +103,7 @@ def tune_on_cluster(
 def _read_domains(file: Path, params: dict[str, Any], space: str) -> dict[str, Any]:
     """Return Optuna's distribution of each parameter that a file names.
 
-    ParamsError if params.yaml does not allow its values.
+    ParamsError if there is none, or params.yaml does not allow its values.
     """
     domains: dict[str, Any] = {}
     for name, domain in io.read_yaml(file).items():
@@ -128,6 +128,8 @@ def _read_domains(file: Path, params: dict[str, Any], space: str) -> dict[str, A
         for value in values:
             check_params(presets.changed(params, {name: value}), where=str(file))
         domains[name] = found
+    if not domains:
+        raise ParamsError(f"{file} names no parameter; it should, as in `train.lr: {{low: ...}}`")
     return domains
 
 
@@ -205,18 +207,18 @@ class _Trial(tune.Trainable):  # type: ignore[misc]
             self._process = subprocess.Popen(
                 command, cwd=folder, env=env, stdout=log, stderr=log, preexec_fn=_end_with_parent
             )
-        self._epoch, self._last = -1, {METRIC: math.inf, "epoch": 0}
+        self._n_rows, self._last = 0, {METRIC: math.inf, "epoch": 0}
 
     def step(self) -> dict[str, Any]:
         """Wait for the next validation, or for the end of the training."""
         while True:
             code = self._process.poll()
             for file in self._folder.glob(f".resume/train_*/*/{VALIDATION}"):
-                for row in read_rows(file, after=self._epoch)[:1]:
+                for row in read_rows(file, self._n_rows)[:1]:
                     before, value = self._last[METRIC], float(row[METRIC])
                     best = min(value, before) if self._keep == "best" else value
-                    self._epoch = int(row["epoch"])
-                    self._last = {METRIC: best, "epoch": self._epoch}
+                    self._n_rows += 1
+                    self._last = {METRIC: best, "epoch": int(row["epoch"])}
                     return self._last
             if code == 0:
                 return self._last | {"done": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from contextlib import suppress
 from getpass import getuser
@@ -26,19 +27,24 @@ PARENT_TAG = "colorgan.parent"
 def git_state(cwd: Path) -> tuple[str, str]:
     """Return the hash of HEAD and the change against it, staged or not; empty without git.
 
-    Of files that are new to git, those in `src` are part of the change.
+    The names of files that are new to git follow the diff.
     """
     commit = _git(cwd, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not commit:
         return "", ""
     with TemporaryDirectory() as folder:
-        # `dvc exp run --temp -S train.batch_size=32` checks params.yaml out and rewrites it within
-        # a second, in as many characters. Git's own index would miss that; one that knows no times
-        # makes git compare contents.
+        # Git compares size and second of change, and the content only of files that are newer than
+        # the index. `dvc exp run --temp -S train.batch_size=32` checks params.yaml out and rewrites
+        # it within a second, in as many characters: git would miss that, unless the index is old.
         index = Path(folder, "index")
-        _git(cwd, "read-tree", "HEAD", index=index)
-        _git(cwd, "add", "--intent-to-add", "src", index=index)
-        return commit, _git(cwd, *DIFF, *PATHS, index=index)
+        place = cwd / _git(cwd, "rev-parse", "--git-path", "index").strip()
+        if place.is_file():
+            shutil.copyfile(place, index)
+            os.utime(index, (1, 1))
+        diff = _git(cwd, *DIFF, *PATHS, index=index)
+        new = _git(cwd, "ls-files", "--others", "--exclude-standard", *PATHS, index=index)
+    diff += "".join(f"new, not in git: {name}\n" for name in new.splitlines())
+    return commit, diff
 
 
 def origin(stage: str, commit: str, diff: str) -> dict[str, str]:
@@ -47,8 +53,10 @@ def origin(stage: str, commit: str, diff: str) -> dict[str, str]:
         "stage": stage,
         "mlflow.source.name": f"colorgan {stage}",
         "mlflow.source.type": "LOCAL",
+        # `dvc repro` says the stage alone.
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
+        "dvc.stage": os.environ.get("DVC_STAGE", ""),
         "mlflow.source.git.commit": commit,
         PARENT_TAG: os.environ.get(PARENT, ""),
         "git.dirty": str(bool(diff)).lower() if commit else "",

@@ -1,26 +1,22 @@
-"""Reads training runs from MLflow, also those of older versions, and shows them in its UI."""
+"""Reads training runs from MLflow, also those of older versions. Creates nothing."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Experiment
 
-from colorgan import paths
 from colorgan.errors import ColorganError
 from colorgan.tracking.store import (
     experiment_name,
-    is_remote,
     prepare_file,
     reason,
     redact,
@@ -36,34 +32,28 @@ if os.environ["MLFLOW_LOGGING_LEVEL"] == "CRITICAL":
         logging.getLogger(_library).setLevel(logging.CRITICAL)
 
 
-@contextmanager
-def mlflow_errors(doing: str) -> Iterator[None]:
-    """Raise each error of MLflow as a ColorganError: it cannot be `doing`, such as `read`."""
-    try:
-        yield
-    except ColorganError:
-        raise
-    except Exception as error:
-        # A server, a database, its driver and a store of artifacts each fail in their own way.
-        raise ColorganError(f"{_place()} cannot be {doing}: {reason(error)}") from error
+def place(uri: str = "") -> str:
+    """Return the name of a store (by default the project's) for messages."""
+    return f"MLflow at {redact(uri or tracking_uri())}"
 
 
-def _place() -> str:
-    return f"MLflow at {redact(tracking_uri())}"
-
-
-@mlflow_errors("used")
-def open_store() -> tuple[MlflowClient, Experiment | None]:
-    """Return a client of the project's store and its experiment, if there is one.
+def open_store(uri: str) -> tuple[MlflowClient, Experiment | None]:
+    """Return a client of a store and its experiment, if there is one.
 
     ColorganError if the store cannot be used or the experiment is deleted.
     """
-    prepare_file(tracking_uri())
-    client = MlflowClient(tracking_uri())
-    experiment = client.get_experiment_by_name(experiment_name())
+    try:
+        prepare_file(uri)
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name(experiment_name())
+    except ColorganError:
+        raise
+    except Exception as error:
+        # A server, a database and its driver each fail in their own way.
+        raise ColorganError(f"{place(uri)} cannot be used: {reason(error)}") from error
     if experiment and experiment.lifecycle_stage != "active":
         raise ColorganError(
-            f"the experiment {experiment.name} of {_place()} is deleted: bring it back with "
+            f"the experiment {experiment.name} of {place(uri)} is deleted: bring it back with "
             f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
         )
     return client, experiment
@@ -87,16 +77,18 @@ class TrainingRun:
 
 
 class TrainingRuns:
-    """The training runs in the project's store; ColorganError if it cannot be read."""
+    """The training runs of a store."""
 
-    def __init__(self) -> None:
-        file = sqlite_file(tracking_uri())
+    def __init__(self, uri: str = "") -> None:
+        """Open the store of `uri`, or that of the project; ColorganError if it cannot be read."""
+        self._uri = uri or tracking_uri()
+        file = sqlite_file(self._uri)
         if file is not None and not file.exists():
             raise ColorganError(
                 f"{file} does not exist: no run was recorded yet; `dvc repro` records, and with "
                 "--force it records again what is trained already"
             )
-        self._client, experiment = open_store()
+        self._client, experiment = open_store(self._uri)
         self._experiments = [experiment.experiment_id] if experiment else []
 
     def made(self, stage: str, sha256: str) -> TrainingRun | None:
@@ -132,69 +124,66 @@ class TrainingRuns:
         """Return the newest runs of `stage` that have weights, at most so many."""
         return self._search(f"tags.stage = '{stage}' and tags.`{SHA256_TAG}` != ''", most)
 
-    @mlflow_errors("read")
-    def artifact(self, run: TrainingRun, path: str, into: Path) -> Path | None:
-        """Download a file or folder of a run into a folder; None if the run does not have it."""
-        listed = self._client.list_artifacts(run.id, path.rpartition("/")[0] or None)
-        if path not in {file.path for file in listed}:
-            return None
-        into.mkdir(parents=True, exist_ok=True)
-        return Path(self._client.download_artifacts(run.id, path, str(into)))
+    def artifact(self, run: TrainingRun, path: str, folder: Path) -> Path | None:
+        """Download a file of a run to `folder`/`path`; None if the run does not have it."""
+        parent = path.rpartition("/")[0] or None
+        place = folder / path
+        with self._reading():
+            if path not in {file.path for file in self._client.list_artifacts(run.id, parent)}:
+                return None
+            place.parent.mkdir(parents=True, exist_ok=True)
+            # Some stores keep the folders of the path, others leave them out.
+            Path(self._client.download_artifacts(run.id, path, str(place.parent))).replace(place)
+        return place
 
-    def model(self, run: TrainingRun, into: Path) -> Path:
-        """Download the weights and config.json of a run into a folder; return where they are."""
-        folder = self.artifact(run, "model", into)
-        if folder is None:
-            raise ColorganError(f"{run} has no model in MLflow")
-        return folder
+    def model(self, run: TrainingRun, folder: Path) -> Path:
+        """Download the weights and config.json of a run into `folder`; return their folder."""
+        with self._reading():
+            found = {Path(file.path).name for file in self._client.list_artifacts(run.id, "model")}
+            if {"generator.safetensors", "config.json"} <= found:
+                folder.mkdir(parents=True, exist_ok=True)
+                return Path(self._client.download_artifacts(run.id, "model", str(folder)))
+        raise ColorganError(f"{run} has no model in MLflow")
 
-    @mlflow_errors("read")
     def kept_score(self, run: TrainingRun) -> float | None:
         """Return `ciede2000_ecf` of the weights that a run has kept; None if it has none."""
-        points = self._client.get_metric_history(run.id, "val/ciede2000_ecf")
+        with self._reading():
+            points = self._client.get_metric_history(run.id, "val/ciede2000_ecf")
+            kept = self._client.get_run(run.id).data.params.get("train.keep")
         if not points:
             return None
-        kept = self._client.get_run(run.id).data.params.get("train.keep")
         scores = [point.value for point in sorted(points, key=lambda point: point.step)]
         return float(min(scores) if kept == "best" else scores[-1])
 
-    @mlflow_errors("read")
-    def registered(self, uri: str, into: Path) -> Path:
+    def registered(self, uri: str, folder: Path) -> Path:
         """Download a registered model (`models:/colorgan-lab@champion`) and return its folder."""
-        model = download_artifacts(uri, dst_path=str(into), tracking_uri=tracking_uri())
+        with self._reading():
+            model = download_artifacts(uri, dst_path=str(folder), tracking_uri=self._uri)
         found = Path(model) / "artifacts" / "model"
         if not found.is_dir():
             raise ColorganError(f"{uri} holds no generator that `colorgan promote` has registered")
         return found
 
-    @mlflow_errors("written to")
     def tag(self, run: TrainingRun, name: str, value: str) -> None:
         """Add a tag to a run, or replace that of the same name."""
-        self._client.set_tag(run.id, name, value)
+        with self._reading("written to"):
+            self._client.set_tag(run.id, name, value)
 
-    @mlflow_errors("read")
     def _search(self, condition: str, most: int = 10_000) -> list[TrainingRun]:
         """Return the runs that an MLflow filter matches, the newest first."""
         if not self._experiments:
             return []
         newest = ["attributes.start_time DESC"]
-        runs = self._client.search_runs(
-            self._experiments, condition, max_results=most, order_by=newest
-        )
+        with self._reading():
+            runs = self._client.search_runs(
+                self._experiments, condition, max_results=most, order_by=newest
+            )
         return [TrainingRun(r.info.run_id, r.info.run_name or "", r.data.tags) for r in runs]
 
-
-def serve_ui(host: str, port: int) -> NoReturn:
-    """Turn this process into the server of the MLflow UI, which ends by Ctrl-C or SIGTERM."""
-    uri = tracking_uri()
-    if is_remote(uri):
-        there = redact(uri)
-        raise ColorganError(f"the runs are on the server of MLFLOW_TRACKING_URI: open {there}")
-    # Says what is wrong with the store, which the server would not.
-    TrainingRuns()
-    print(f"Runs of {paths.project_root()}: http://{host}:{port} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
-    # The URI is no argument, which others see. The job runner is for evaluating language models;
-    # it would start eight more processes.
-    env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
-    os.execve(sys.executable, [*command, "--workers", "1"], env | {"MLFLOW_BACKEND_STORE_URI": uri})
+    @contextmanager
+    def _reading(self, doing: str = "read") -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # A server, a database and a store of artifacts each fail in their own way.
+            raise ColorganError(f"{place(self._uri)} cannot be {doing}: {reason(error)}") from error

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from colorgan import io, paths
+from colorgan import io
 from colorgan.errors import ColorganError, say
 from colorgan.tracking import lineage
-from colorgan.tracking.csv_log import LOSSES, VALIDATION, add_row, cut_back
-from colorgan.tracking.unsent import FILES, IMAGES, MEASURED_TAG, RUN, RunDescription, lock_of
+from colorgan.tracking.csv_log import LOSSES, VALIDATION, CsvTable
+from colorgan.tracking.unsent import (
+    FILES,
+    IMAGES,
+    MEASURED_TAG,
+    RESUMED_TAG,
+    RUN,
+    RunDescription,
+    Status,
+    lock_of,
+    take_waiting,
+)
 
 if TYPE_CHECKING:
-    from colorgan.tracking.mlflow_log import BackgroundSender
+    from colorgan.tracking.mlflow_log import Sender
 
 
 class Recorder:
@@ -32,23 +43,18 @@ class Recorder:
     """
 
     def __init__(
-        self,
-        *folders: Path,
-        iteration: int = 0,
-        epoch: int = 0,
-        sender: BackgroundSender | None = None,
+        self, *folders: Path, iteration: int = 0, epoch: int = 0, sender: Sender | None = None
     ) -> None:
         """Open losses.csv and validation.csv in each folder, cut back to the checkpoint.
 
         `iteration` and `epoch` are the last ones of the checkpoint; 0 if the training begins. Only
         the sender gets pictures and the model.
         """
-        self._folders, self._sender = folders, sender
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Epoch 0 validates the initial weights, and a training that begins anew does it again.
-            cut_back(folder / LOSSES, iteration or -1)
-            cut_back(folder / VALIDATION, epoch if iteration else -1)
+        # Epoch 0 validates the initial weights, and a training that begins anew does it again.
+        ends = (iteration, epoch) if iteration else (None, None)
+        self._losses = [CsvTable(f / LOSSES, ("iteration", "epoch"), ends[0]) for f in folders]
+        self._validation = [CsvTable(f / VALIDATION, ("epoch",), ends[1]) for f in folders]
+        self._sender = sender
         if sender:
             sender.start()
 
@@ -56,42 +62,39 @@ class Recorder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        status = "FINISHED"
+        status: Status = "FINISHED"
         if kind is not None:
             killed = issubclass(kind, (KeyboardInterrupt, SystemExit))
             status = "KILLED" if killed else "FAILED"
         else:
-            for folder in self._folders:
-                # DVC expects both files.
-                for name, columns in ((LOSSES, "iteration,epoch"), (VALIDATION, "epoch")):
-                    if not (folder / name).exists():
-                        (folder / name).write_text(f"{columns}\n", encoding="utf-8")
+            for table in (*self._losses, *self._validation):
+                table.finish()
         if self._sender:
-            self._sender.recorded.end(status)
+            self._sender.run.end(status)
             if problem := self._sender.finish():
                 say(problem)
 
     def log_losses(self, iteration: int, epoch: int, losses: Mapping[str, float]) -> None:
         """Record the losses of an iteration: `train/<name>` in MLflow."""
-        for folder in self._folders:
-            add_row(folder / LOSSES, {"iteration": iteration, "epoch": epoch}, losses)
+        for table in self._losses:
+            table.add({"iteration": iteration, "epoch": epoch}, losses)
 
     def log_validation(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Record the validation metrics of an epoch: `val/<name>` in MLflow."""
-        for folder in self._folders:
-            add_row(folder / VALIDATION, {"epoch": epoch}, metrics)
+        for table in self._validation:
+            table.add({"epoch": epoch}, metrics)
 
     def log_picture(self, picture: Image.Image, key: str, epoch: int) -> None:
         """Record a picture under `key`, such as `val/grid`, in MLflow."""
         if self._sender:
             name = f"{key.replace('/', '~')}+step+{epoch}.png"
-            with io.file_aside(self._sender.recorded.folder / IMAGES / name) as aside:
+            with io.file_aside(self._sender.run.folder / IMAGES / name) as aside:
                 picture.save(aside, format="PNG", compress_level=1)
 
     def log_model(self, folder: Path, sha256: str) -> None:
         """Record the folder of the final weights and the SHA-256 of generator.safetensors."""
         if self._sender:
-            self._sender.recorded.keep_model(folder, sha256)
+            self._sender.run.keep_model(folder, sha256)
 
 
 def open_recorder(
@@ -99,22 +102,26 @@ def open_recorder(
 ) -> Recorder:
     """Begin to record a training run, to CSV in its folder and to MLflow if that is installed.
 
-    A training that resumes, after `iteration` and `epoch`, keeps its first description.
+    A training that resumes, after `iteration` and `epoch`, keeps its first description. Runs that
+    wait are sent in the background.
     """
-    if not _has_mlflow():
+    mlflow_log = _mlflow_log()
+    if mlflow_log is None:
         return Recorder(folder, iteration=iteration, epoch=epoch)
-    from colorgan.tracking.mlflow_log import BackgroundSender
-
     run, lock = _begin(run, folder)
+    if iteration:
+        run.tags[RESUMED_TAG] = str(iteration)
     run.status, run.ended = None, None
     run.write()
-    sender = BackgroundSender(run, lock)
+    sender = mlflow_log.Sender(run, lock, live=True)
+    # Now that this run is locked: it may have been killed before.
+    send_unsent()
     return Recorder(folder, run.folder, iteration=iteration, epoch=epoch, sender=sender)
 
 
 def record_finished(run: RunDescription, folder: Path, model: Path, sha256: str) -> None:
     """Record a training that has finished in `folder` earlier, unless MLflow has it already."""
-    if _has_mlflow():
+    if _mlflow_log() is not None:
         run, lock = _begin(run, folder)
         run.keep_model(model, sha256)
         _end_and_send(run, lock)
@@ -132,7 +139,7 @@ def record_results(
     In MLflow it is a child of the newest training run that made these weights, if there is one. Of
     a folder, all files are recorded.
     """
-    if not _has_mlflow():
+    if _mlflow_log() is None:
         return
     tags = {"space": space, MEASURED_TAG: generator_sha256}
     run, lock = _begin(RunDescription(stage, uuid.uuid4().hex, tags=tags, metrics=dict(metrics)))
@@ -142,8 +149,15 @@ def record_results(
     _end_and_send(run, lock)
 
 
+def send_unsent() -> threading.Thread:
+    """Send MLflow what earlier runs could not send, in the background, and say what was done."""
+    thread = threading.Thread(target=_send_and_say, name="colorgan-sender", daemon=True)
+    thread.start()
+    return thread
+
+
 def sync() -> str:
-    """Send MLflow what it lacks of all runs; return what was done.
+    """Send MLflow what earlier runs could not send; return what was done.
 
     ColorganError if MLflow still does not have all of a run, ModuleNotFoundError without MLflow.
     """
@@ -157,48 +171,33 @@ def _end_and_send(run: RunDescription, lock: FileLock) -> None:
     """End a run and send it with all that wait: its parent may be among them."""
     run.end("FINISHED")
     lock.release()
+    _send_and_say(run.folder)
+
+
+def _send_and_say(own: Path | None = None) -> None:
+    """Send the waiting runs and say so; about the run in the folder `own`, say only problems."""
     for folder, sent, sentence in _send_waiting():
-        if not sent or folder != run.folder:
+        if not sent or folder != own:
             say(sentence)
 
 
 def _send_waiting() -> Iterator[tuple[Path, bool, str]]:
-    """Send the runs that no process records, the oldest first; of a killed one, say so to MLflow.
+    """Send the runs that wait; yield the folder of each, whether it was sent, and a sentence."""
+    from colorgan.tracking.mlflow_log import Sender
 
-    Yields the folder of each, whether MLflow has it now, and a sentence.
-    """
-    from colorgan.tracking.mlflow_log import connect, send
-
-    store = None
-    folders = [path for path in paths.resume("unsent").glob("*") if path.is_dir()]
-    started = {path: run.started if (run := RunDescription.read(path)) else 0 for path in folders}
-    for folder in sorted(folders, key=started.__getitem__):
-        # Another process may be sending the run, or have sent it and removed its folder.
-        with suppress(Timeout, FileNotFoundError), lock_of(folder).acquire(blocking=False):
-            if not (folder / RUN).exists():
-                # A kill came before it was written, or while the folder was removed.
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            run = RunDescription.read(folder)
-            if run is None:
-                unread = f"{folder / RUN} cannot be read, so its run is not sent to MLflow"
-                yield folder, False, f"{unread}: put a whole copy of it back, or delete the folder"
-                continue
-            if run.status is None:
-                files = [folder / name for name in (RUN, LOSSES, VALIDATION)]
-                last = max(file.stat().st_mtime for file in files if file.exists())
-                run.end("KILLED", at=int(1000 * last))
-            try:
-                store = store or connect()
-                send(run, *store)
-            except ColorganError as problem:
-                yield folder, False, run.kept(problem)
-                if store is None:
-                    # The other runs would wait for the store too.
-                    return
-            else:
-                run.remove_sent()
-                yield folder, True, f"MLflow has got what it had missed of {run}"
+    for folder, run, lock in take_waiting():
+        if run is None:
+            lock.release()
+            unread = f"{folder / RUN} cannot be read, so its run is not sent to MLflow"
+            yield folder, False, f"{unread}: put a whole copy of it back, or delete the folder"
+            continue
+        sender = Sender(run, lock)
+        sender.start()
+        problem = sender.finish()
+        yield folder, not problem, problem or f"MLflow has got what it had missed of {run}"
+        if problem and not sender.reached:
+            # The other runs would wait for the store too.
+            return
 
 
 def _begin(run: RunDescription, training: Path | None = None) -> tuple[RunDescription, FileLock]:
@@ -221,15 +220,19 @@ def _begin(run: RunDescription, training: Path | None = None) -> tuple[RunDescri
         (files / "environment.txt").write_text(lineage.environment(), encoding="utf-8")
         if diff:
             (files / "git.diff").write_text(diff, encoding="utf-8", newline="")
+        if run.params:
+            io.write_json(files / "params.json", run.params)
     for name in (LOSSES, VALIDATION):
         if training and (training / name).exists():
             shutil.copy2(training / name, run.folder / name)
     return run, lock
 
 
-def _has_mlflow() -> bool:
-    """Return whether MLflow is installed; if not, say so."""
-    if find_spec("mlflow"):
-        return True
-    say("mlflow is not installed: recording to CSV and JSON alone")
-    return False
+def _mlflow_log() -> Any:
+    """Return the module that writes to MLflow; None, said in a sentence, without MLflow."""
+    if find_spec("mlflow") is None:
+        say("mlflow is not installed: recording to CSV and JSON alone")
+        return None
+    from colorgan.tracking import mlflow_log
+
+    return mlflow_log

@@ -16,16 +16,22 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from colorgan import io, paths
+from colorgan.tracking.csv_log import LOSSES, VALIDATION
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 RUN, IMAGES, FILES = "run.json", "images", "files"
+RESUMED_TAG = "resumed.from"
+"""Iteration of the checkpoint from which a training was resumed last."""
 MEASURED_TAG = "colorgan.measured_sha256"
 """SHA-256 of the generator that a run of results measured; training runs have another tag."""
 
@@ -44,7 +50,7 @@ class RunDescription:
         params: by dotted path.
         dataset: name, digest and profile of the data it trains on.
         metrics: those without a step.
-        status: FINISHED, FAILED or KILLED; None while it runs, and after a kill.
+        status: how it ended; None while it runs, and after a kill.
         model: `sha256` of the generator, and the `folder` it was saved in, from the project root.
     """
 
@@ -57,7 +63,7 @@ class RunDescription:
     name: str = ""
     started: int = field(default_factory=now)
     ended: int | None = None
-    status: str | None = None
+    status: Status | None = None
     model: dict[str, str] | None = None
 
     @classmethod
@@ -80,23 +86,12 @@ class RunDescription:
         io.write_json(self.folder / RUN, asdict(self))
 
     def keep_model(self, folder: Path, sha256: str) -> None:
-        """Note where the weights lie; they are found there when the project has moved."""
+        """Write down where the weights lie; they are found there when the project has moved."""
         relative = os.path.relpath(folder.resolve(), paths.project_root())
         self.model = {"sha256": sha256, "folder": relative}
+        self.write()
 
-    def kept(self, problem: object) -> str:
-        """Return a sentence that says why not all of the run is sent, and where the rest is."""
-        return (
-            f"{problem}: what it does not have of {self} is kept in {self.folder}, and "
-            "`python -m colorgan sync` sends it"
-        )
-
-    def remove_sent(self) -> None:
-        """Remove the folder, unless another process has resumed the run while it was sent."""
-        if (run := RunDescription.read(self.folder)) and run.status:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def end(self, status: str, at: int | None = None) -> None:
+    def end(self, status: Status, at: int | None = None) -> None:
         """Write down how the run has ended, and when."""
         self.status, self.ended = status, at or now()
         self.write()
@@ -105,3 +100,29 @@ class RunDescription:
 def lock_of(folder: Path) -> FileLock:
     """Return the lock of a run, which one thread may acquire and another release."""
     return FileLock(folder / ".lock", thread_local=False)
+
+
+def take_waiting() -> Iterator[tuple[Path, RunDescription | None, FileLock]]:
+    """Lock and yield the folders of runs that no process records, the oldest run first.
+
+    The run is None if its run.json cannot be read. A run whose process was killed has the status
+    KILLED from here on.
+    """
+    folders = [path for path in paths.resume("unsent").glob("*") if path.is_dir()]
+    started = {path: run.started if (run := RunDescription.read(path)) else 0 for path in folders}
+    for folder in sorted(folders, key=started.__getitem__):
+        lock = lock_of(folder)
+        # Another process may have sent the run meanwhile, and removed its folder.
+        with suppress(Timeout, FileNotFoundError):
+            lock.acquire(blocking=False)
+            run = RunDescription.read(folder)
+            if run and run.status is None:
+                files = [folder / name for name in (RUN, LOSSES, VALIDATION)]
+                last = max(file.stat().st_mtime for file in files if file.exists())
+                run.end("KILLED", at=int(1000 * last))
+            if run or (folder / RUN).exists():
+                yield folder, run, lock
+                continue
+            # A kill came before run.json was written, or while the folder was removed.
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.release()

@@ -159,7 +159,7 @@ class Training:
         name, info, weights = self.space.name, self.info, self.weights
         cfg = self.params.space(name)
         shared = {k: v for k, v in flat(self.params).items() if not k.startswith(SPACES)}
-        tags = {"space": name, "data.digest": info.digest}
+        tags = {"space": name, "data.digest": info.digest, "mlflow.loggedImages": "True"}
         if weights.state is not None:
             tags |= {"init": cfg.train.init, "init.generator_sha256": weights.sha256}
         return RunDescription(
