@@ -198,12 +198,19 @@ def test_pgm_and_jpeg_2000_are_scaled_by_their_type(most: int) -> None:
         assert np.abs(unit - gray / most).max() < 0.001
 
 
-@pytest.mark.parametrize("head", ["P4 #\n9 5 ", "P5 #P5\n9 5 255 ", "P6 9 5 255\n"])
-def test_pictures_behind_the_first_of_a_pnm_are_counted(head: str) -> None:
-    data = b"P" * {"4": 10, "5": 45, "6": 135}[head[1]]
+@pytest.mark.parametrize("kind", ["P4 #\n9 5 ", "P5 #P5\n9 5 255 ", "P5\n9 5 4095\n",
+                                  "P6 9 5 255\n", "P6 #\r9 5 1023\n", "P2 9 5 255\n"])  # fmt: skip
+def test_pictures_behind_the_first_of_a_pnm_are_counted(kind: str) -> None:
+    n_bytes = {"4": 10, "5": 45 if "255" in kind else 90, "6": 135 if "255" in kind else 270}
+    data = b"0 " * 45 if kind[1] == "2" else b"P" * n_bytes[kind[1]]
     for n_left in range(3):
-        with opened((head.encode() + data) * (n_left + 1)) as pages:
-            assert pages[0].n_left == n_left
+        with opened((kind.encode() + data) * (n_left + 1)) as pages:
+            assert pages[0].n_left == (0 if kind[1] == "2" else n_left)
+    with opened(kind.encode() + data + b"P5#" * 100_000) as pages:  # in time
+        assert pages[0].n_left == 0
+    for number in ("9" * 11, "9" * 5000):
+        with opened(kind.encode() + data + f"P5 {number} {number} 255 ".encode()) as pages:
+            assert pages[0].n_left == 0
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])

@@ -37,8 +37,9 @@ def test_orientations_are_turned_as_pillow_turns_them(orientation: int) -> None:
         (RAMP.astype(np.uint16) * 257, RAMP / 255, None),
         (RAMP / 255, RAMP / 255, None),
         (RGB / 255, RGB, None),
+        (RAMP > 99, (RAMP > 99) * np.uint8(255), None),
     ],
-    ids=["gray", "gray a", "rgb", "rgba", "uint16", "float", "float rgb"],
+    ids=["gray", "gray a", "rgb", "rgba", "uint16", "float", "float rgb", "bool"],
 )
 def test_an_array_of_any_kind(array: np.ndarray, pixels: np.ndarray, alpha: Any) -> None:
     picture = Picture.from_array(array)
@@ -47,12 +48,19 @@ def test_an_array_of_any_kind(array: np.ndarray, pixels: np.ndarray, alpha: Any)
     assert alpha is None or (picture.alpha == alpha).all()
 
 
-def test_a_jpeg_2000_that_pillow_may_read_wrongly_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [8, 12])
+@pytest.mark.parametrize("decoded", [False, True])
+def test_a_jpeg_2000_that_pillow_reads_wrongly_is_refused(
+    tmp_path: Path, bits: int, decoded: bool
+) -> None:
     """Above 8 bits its white becomes black."""
-    file = tmp_path / "a.jp2"
-    file.write_bytes(jpeg2k_encode(RGB.astype(np.uint16) << 4, level=0, bitspersample=12))
-    with (
-        Image.open(file) as image,
-        pytest.raises(ColorganError, match="this kind of JPEG2000 wrongly; give its bytes"),
-    ):
-        Picture.from_image(image)
+    file, deep = tmp_path / "a.jp2", RGB.astype(np.uint16 if bits > 8 else np.uint8)
+    file.write_bytes(jpeg2k_encode(deep << bits - 8, level=0, bitspersample=bits))
+    with Image.open(file) as image:
+        if decoded:
+            image.load()
+        if bits == 8:
+            assert (Picture.from_image(image).pixels == RGB).all()
+            return
+        with pytest.raises(ColorganError, match="this kind of JPEG2000 wrongly; give its bytes"):
+            Picture.from_image(image)

@@ -178,7 +178,15 @@ def test_the_preview_has_the_colours_and_the_border_of_the_file(
     exif[274] = orientation
     told = send(address, bordered("JPEG", exif=exif))[1]
     assert told["reduced"]
-    assert (told["width"] > told["height"]) == (orientation == 1)
+    width, height = told["width"], told["height"]
+    assert (width > height) == (orientation == 1)
+    taken = []
+    for y in range(42, 49):
+        hints = [{"x": width // 2, "y": y, "colour": "#a0308c"}]
+        codes = {color(address, told, kind, hints=hints)[0] for kind in ("preview", "file")}
+        assert len(codes) == 1, y
+        taken += [y] * (codes == {200})
+    assert 0 < len(taken) < 7
     hints = [{"x": 0.5, "y": 0.3, "colour": "#a0308c"}]
     pictures = []
     for kind in ("preview", "file"):
@@ -198,7 +206,7 @@ def test_a_hundred_megabytes_in_chunks_are_refused_before_they_are_read(address:
     """The sender may notice by a closed connection, or by the answer."""
     with contextlib.suppress(urllib.error.URLError, ConnectionError):
         chunks = {"Transfer_Encoding": "chunked"}
-        assert ask(f"{address}/api/photos", bytes(100_000_000), **chunks)[0] == 411
+        assert ask(f"{address}/api/photos", bytes(100_000_000), **chunks)[0] == 413
     assert send(address, encoded("PNG"))[0] == 200
 
 
@@ -371,7 +379,8 @@ class TestUnderPressure:
         assert held.names == ["first", "last"]
 
     def test_a_small_photo_does_not_wait_for_large_ones(self, address: str, held: Held) -> None:
-        large = bytes(web.SMALL + 1)
+        """Files of a few kB, which would be the same by their bytes."""
+        large = encoded("PNG", 1500)
         with self.send(address, "large", large, len(large)):
             while not held.names:
                 time.sleep(0.05)
@@ -413,11 +422,13 @@ def test_photos_take_a_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestInABrowser:
-    """What has no hints: sliders, examples, several photos. With hints in a file of its own."""
+    """Upload, wait, compare, download, and the file checked."""
 
     pytestmark = pytest.mark.slow
 
-    def test_two_sliders(self, browser: webdriver.Chrome, address: str, photo: Path) -> None:
+    def test_from_upload_to_download(
+        self, browser: webdriver.Chrome, address: str, photo: Path, downloads: Path
+    ) -> None:
         wait = open_page(browser, address, PORTRAIT)
         wait.until(lambda b: len(b.find_elements(By.CSS_SELECTOR, "#examples img")) >= 10)
         browser.find_element(By.ID, "file").send_keys(str(photo))
@@ -429,6 +440,15 @@ class TestInABrowser:
         browser.find_element(By.ID, "compare").send_keys(Keys.END)
         frame = browser.find_element(By.ID, "frame")
         assert "--at: 100%" in (frame.get_attribute("style") or "")
+        self.download(browser, "download")
+        file = downloads / "old photo_colored.png"
+        wait.until(lambda b: file.is_file())
+        with Image.open(photo) as before, Image.open(file) as after:
+            assert (after.format, after.size, after.mode) == ("PNG", before.size, "RGB")
+            pixels = np.asarray(after).astype(int)
+            assert np.ptp(pixels, axis=-1).mean() > 4
+            difference = np.asarray(after.convert("L")).astype(int) - np.asarray(before)
+            assert np.abs(difference).mean() < 8
         # Weaker colours, by the other slider.
         browser.find_element(By.TAG_NAME, "summary").click()
         browser.find_element(By.ID, "saturation").send_keys(Keys.HOME)
