@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,3 +101,31 @@ def test_an_epoch_goes_on_from_any_batch(write_arrays: Callable[..., Path], kind
         assert alike(list(some.epoch(2, start)), whole[start:])
     # And the next one begins at its beginning.
     assert alike(list(some.epoch(3)), batches(split, 3))
+
+
+SIGNALLED = """
+import os, signal, threading
+from pathlib import Path
+from colorgan.data.arrays import open_split
+from colorgan.data.loader import Batches
+from colorgan.runs.stopping import StopSignal
+split = open_split(Path("data/processed/lab"), "train")
+for i in range(40):
+    with StopSignal() as stop:
+        some = Batches(split, 4, 1, num_workers=2)
+        timer = threading.Timer(i / 1000, os.killpg, (0, signal.SIGTERM))
+        timer.start()
+        assert len(list(some.epoch(0))) == 2
+        timer.join()
+        assert stop.received
+        del some
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_to_all_processes_ends_no_worker_that_just_starts(split: Split) -> None:
+    """As a scheduler does it; a training without its workers cannot write a checkpoint."""
+    command = [sys.executable, "-c", SIGNALLED]
+    options = {"start_new_session": True, "stderr": subprocess.PIPE, "text": True, "timeout": 100}
+    ended = subprocess.run(command, **options)
+    assert ended.returncode == 0, ended.stderr

@@ -107,10 +107,19 @@ def test_the_table_is_true(colorize: Colorize, kind: str, into: str) -> None:
         )
 
 
-def test_each_comment_of_a_jpeg_stays(colorize: Colorize) -> None:
+def test_what_a_file_has_twice_stays(colorize: Colorize) -> None:
     draw("a.jpg", comment=b"box 7", extra=b"\xff\xfe\0\x07box 8")
     assert colorize("a.jpg", "-o", "out/b.jpg").code == 0
     assert metadata(Path("out/b.jpg")).comment == b"box 8\nbox 7"
+    texts = PngImagePlugin.PngInfo()
+    for name, text in (("Title", "Oma"), ("Comment", "7"), ("Title", "Opa"), ("Comment", "8")):
+        texts.add_text(name, text, zip=text == "Opa")
+    draw("c.png", pnginfo=texts)
+    said = colorize("c.png", "-o", "out")
+    assert said.out == "colorize: 1 coloured, in out\n"
+    after = metadata(Path("out/c.png"))
+    assert after.text == (("Title", "Oma"), ("Title", "Opa"))
+    assert after.comment == b"7\n8"
 
 
 def box(kind: bytes, content: bytes) -> bytes:
@@ -138,8 +147,9 @@ JPEG_PARTS = {
         0xE1, b'http://ns.adobe.com/xap/1.0/\0<rdf:Description hdrgm:Version="1.0"/>'
     ),
 }
-CABX = b"caBX" + STORE
-PNG_CREDENTIALS = struct.pack(">L", len(STORE)) + CABX + struct.pack(">L", zlib.crc32(CABX))
+PNG_CREDENTIALS = (
+    struct.pack(">L", 6) + b"caBXclaims" + struct.pack(">L", zlib.crc32(b"caBXclaims"))
+)
 OTHER_PARTS = {
     ("a.png", "content credentials"): lambda png: png[:33] + PNG_CREDENTIALS + png[33:],
     ("a.webp", "content credentials"): lambda webp: webp + b"C2PA" + struct.pack("<L", 99) + STORE,
@@ -184,10 +194,13 @@ def test_what_no_format_keeps_is_said(
         assert not Metadata.from_page(pages[0], content).unkept - {"embedded pictures"}
 
 
-def test_the_gain_map_of_a_heic_is_said(project: Path) -> None:
+@pytest.mark.parametrize("kind", ["aux", "depth_images"])
+def test_a_gain_map_and_a_map_of_depth_of_heic_are_said(project: Path, kind: str) -> None:
     content = draw("a.jpg").read_bytes()
     with opened(content) as pages:
-        pages[0].info["aux"] = {"urn:com:apple:photo:2020:aux:hdrgainmap": [1]}  # as pillow-heif
+        pages[0].info[kind] = {
+            "urn:com:apple:photo:2020:aux:hdrgainmap": [1]
+        }  # as pillow-heif says
         assert Metadata.from_page(pages[0], content).lost("JPEG") == ["embedded pictures"]
 
 
@@ -195,7 +208,7 @@ def test_exif_stays_whatever_the_formats(colorize: Colorize) -> None:
     """With a maker's note, the place and, in an AVIF, the caption though it is turned."""
     tags = {
         270: CAPTIONS["UTF-8"], 274: 6, 40091: b"a\0b\0", 34853: {1: "N", 2: PLACE},
-        34665: {37500: b"Leica\0" + bytes(range(200)), 37380: -0.5},
+        34665: {37500: b"Leica\0" + bytes(range(200)), 37380: -0.5, 40965: {1: "R98"}},
     }  # fmt: skip
     draw("a.jpg", exif=exif_bytes(tags))
     for suffix in ("png", "tif", "webp", "avif", "jpg"):
@@ -204,7 +217,9 @@ def test_exif_stays_whatever_the_formats(colorize: Colorize) -> None:
         assert {tag: after.exif[tag] for tag in (270, 40091, 34853)} == {
             tag: tags[tag] for tag in (270, 40091, 34853)
         }
-        assert after.exif[34665] == tags[34665]
+        inside = after.exif[34665]
+        assert (inside[37500], inside[37380]) == (tags[34665][37500], -0.5)
+        assert inside.get(40965) == (None if suffix == "tif" else {1: "R98"})
         with Image.open(f"out/a.{suffix}") as image:
             assert ImageOps.exif_transpose(image).size == (40, 56)
 
@@ -250,7 +265,7 @@ def test_the_boxes_of_a_jpeg_2000_are_read(colorize: Colorize) -> None:
 
 def test_a_tiff_is_coloured_page_by_page(colorize: Colorize) -> None:
     pages = [gray(40, 30), gray(33, 64)[::-1], np.uint16(257) * gray(50, 41)]
-    with tifffile.TiffWriter("a.tif", bigtiff=True) as tif:
+    with tifffile.TiffWriter("a.tif", bigtiff=True, byteorder=">") as tif:
         tif.write(gray(10, 8), subfiletype=1, metadata=None)
         for number, page in enumerate(pages):
             tif.write(page, description=f"page {number}", metadata=None)
@@ -318,8 +333,15 @@ def test_of_several_frames_the_first_is_coloured(
 
 
 def test_damage_that_leaves_the_picture_whole_is_said(colorize: Colorize) -> None:
-    Path("a.jpg").write_bytes(encoded(Image.fromarray(gray()), "JPEG")[:-2])
-    said = colorize("a.jpg", "-o", "out")
+    Path("scans").mkdir()
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Title", "Oma")
+    png = encoded(Image.fromarray(gray()), "PNG", pnginfo=texts)
+    Path("scans/end.jpg").write_bytes(encoded(Image.fromarray(gray()), "JPEG")[:-2])
+    Path("scans/text.png").write_bytes(png.replace(b"Oma", b"Opa"))
+    said = colorize("scans", "-o", "out")
     assert (said.code, said.err) == (0, "")
-    assert "colorize: a.jpg: damaged: its end is missing; coloured all the same\n" in said.out
-    assert names_in("out") == ["a.jpg"]
+    for name, damage in (("end.jpg", "its end is missing"), ("text.png", "its chunk tEXt is brok")):
+        assert f"colorize: scans/{name}: damaged: {damage}" in said.out
+    assert said.out.count("; coloured all the same\n") == 2
+    assert names_in("out") == ["end.jpg", "text.png"]

@@ -47,13 +47,45 @@ def exif(orientation: int = 1) -> Image.Exif:
         ("a.tif", {"tiffinfo": {ORIENTATION: 6, 700: TURNED}}),
     ],
 )
-@pytest.mark.parametrize("into", ["jpeg", "png", "webp", "tiff", "avif", "bmp"])
+@pytest.mark.parametrize("into", ["jpeg", "png", "webp", "tiff", "avif"])
 def test_xmp_does_not_turn_a_picture_again(
     colorize: Colorize, of: str, options: dict[str, Any], into: str
 ) -> None:
     """Pillow and others take the orientation of XMP where EXIF has none."""
     with Image.open(colored(colorize, draw(of, **options), "--format", into)) as after:
         assert ImageOps.exif_transpose(after).size == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "way_back"),
+    [(2, "FLIP_LEFT_RIGHT"), (5, "TRANSPOSE"), (6, "ROTATE_90"), (7, "TRANSVERSE"), (9, None)],
+)
+def test_pixels_stay_as_they_lie_with_their_orientation(
+    colorize: Colorize, orientation: int, way_back: str | None
+) -> None:
+    upright = pixels(colored(colorize, draw("upright.png")))
+    Path("out/upright.png").unlink()
+    lying = Image.fromarray(gray())
+    if way_back:
+        lying = lying.transpose(Image.Transpose[way_back])
+    result = colored(colorize, draw("a.png", lying, exif=exif(orientation)))
+    with Image.open(result) as after:
+        assert after.getexif()[ORIENTATION] == orientation
+        turned = np.asarray(ImageOps.exif_transpose(after).convert("RGB"))
+    # The network sees the upright picture: the same colours, but for rounding.
+    assert np.abs(turned.astype(int) - upright).mean() < 1.5
+    assert lightness_off(np.asarray(lying), pixels(result)) <= 1
+
+
+@pytest.mark.parametrize(("source", "format"), [("a.tif", "keep"), ("a.jpg", "bmp")])
+def test_what_has_no_orientation_is_upright(colorize: Colorize, source: str, format: str) -> None:
+    """Pillow turns a TIFF when it reads it; a BMP has nowhere to say how it lies."""
+    lying = Image.fromarray(gray()).transpose(Image.Transpose.ROTATE_90)
+    result = colored(colorize, draw(source, lying, exif=exif(6)), "--format", format)
+    with Image.open(result) as after:
+        assert after.size == (WIDTH, HEIGHT)
+        assert after.getexif().get(ORIENTATION, 1) == 1
+    assert lightness_off(gray(), pixels(result)) < (1 if source == "a.tif" else 15)
 
 
 def profile_name(data: bytes) -> str:

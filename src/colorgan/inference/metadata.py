@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 import struct
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from PIL import ExifTags, ImageCms, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from colorgan.data.decode import ORIENTATION, Page
+from colorgan.data.mend import PNG_START
 from colorgan.data.tiff import ICC_PROFILE, IPTC, PHOTOSHOP, XMP
 
 KEPT = {
@@ -26,8 +29,8 @@ KEPT = {
 UPRIGHT_ONLY = ("BMP", "AVIF")
 """Formats written upright. BMP has no orientation; for that of an AVIF, Pillow rewrites the EXIF,
 with captions in ASCII."""
-OTHER_TEXTS = ("Comment", "XML:com.adobe.xmp", "Raw profile type exif")
-"""Texts of a PNG that are its comment, XMP and EXIF."""
+NO_TEXTS = ("XML:com.adobe.xmp", "Raw profile type exif")
+"""Texts of a PNG that are XMP and EXIF."""
 CREDENTIALS, PHOTOSHOP_DATA = "content credentials", "Photoshop data"
 EMBEDDED, DAMAGED = "embedded pictures", "damaged EXIF tags"
 """Kinds of metadata that no format keeps. Credentials are signed, and not for the new pixels."""
@@ -74,8 +77,11 @@ class Metadata:
         exif: EXIF tags, those of SUB_IFDS in dictionaries of their own, without tags of the pixel
             layout and without the (gray) thumbnail; texts that are not ASCII as bytes.
         dpi: horizontal and vertical resolution.
-        comment: comments of a JPEG, a line each, that of a GIF, or the text `Comment` of a PNG.
-        text: further texts of a PNG by their names.
+        xmp: XMP packet.
+        iptc: IPTC records.
+        comment: comments of a JPEG or GIF, or texts `Comment` of a PNG, a line each.
+        text: further texts of a PNG, with their names.
+        had_profile: whether an ICC profile was embedded.
         unkept: kinds of metadata that no format keeps.
         n_pages: pages of a TIFF that follow.
         n_left: further pictures of another file.
@@ -88,7 +94,7 @@ class Metadata:
     xmp: bytes = b""
     iptc: bytes = b""
     comment: bytes = b""
-    text: dict[str, str] = field(default_factory=dict)
+    text: tuple[tuple[str, str], ...] = ()
     had_profile: bool = False
     unkept: frozenset[str] = frozenset()
     n_pages: int = 0
@@ -98,23 +104,20 @@ class Metadata:
     @classmethod
     def from_page(cls, page: Page, content: bytes, n_pages: int = 0) -> Metadata:
         """Read the metadata of a decoded page of a file, which `n_pages` more follow."""
-        info, texts, blocks = page.info, {}, [content]
-        comment = info.get("comment", b"") if page.format == "GIF" else b""
-        if page.format in ("JPEG", "MPO"):
-            segments = JpegImagePlugin.JpegImageFile(io.BytesIO(content)).applist
-            blocks = [block for _, block in segments]
-            comment = b"\n".join(block for kind, block in segments if kind == "COM")
-        elif page.format == "PNG":
-            texts = {name: text for name, text in info.items() if isinstance(text, str)}
-            comment = texts.get("Comment", "").encode()
-        elif page.format in ("TIFF", "BMP", "PPM"):  # whose pixels take most of the file
-            blocks = []
+        info, blocks = page.info, list(_blocks(page.format, content))
+        texts = _png_texts(blocks)
+        comments = [block for kind, block in blocks if kind == "COM"]
+        comments += [text.encode() for name, text in texts if name == "Comment"]
+        if page.format == "GIF":
+            comments.append(info.get("comment", b""))
         xmp = info.get("xmp") or b""
         xmp = xmp.encode() if isinstance(xmp, str) else xmp.rstrip(b"\0")
         if page.format == "TIFF":
             xmp = _upright(xmp)
         exif, unkept = _exif(page)
-        unkept |= {kind for kind, mark in MARKS for block in blocks if mark in block}
+        unkept |= {what for what, mark in MARKS for _, block in blocks if mark in block}
+        if any(kind == "caBX" or (kind == "APP11" and b"jumb" in block) for kind, block in blocks):
+            unkept.add(CREDENTIALS)
         if not _photoshop_codes(info) <= PHOTOSHOP_READ:
             unkept.add(PHOTOSHOP_DATA)
         if page.format == "MPO" or info.get("aux") or info.get("depth_images"):
@@ -125,8 +128,8 @@ class Metadata:
             dpi=_resolution(info),
             xmp=xmp,
             iptc=_iptc(info),
-            comment=comment,
-            text={name: text for name, text in texts.items() if name not in OTHER_TEXTS},
+            comment=b"\n".join(comments),
+            text=tuple(text for text in texts if text[0] not in ("Comment", *NO_TEXTS)),
             had_profile="icc_profile" in info,
             unkept=frozenset(unkept),
             n_pages=n_pages,
@@ -189,8 +192,8 @@ class Metadata:
 
     def _png_texts(self) -> PngImagePlugin.PngInfo:
         texts = PngImagePlugin.PngInfo()
-        comment = {"Comment": _text(self.comment)} if self.comment else {}
-        for name, value in (comment | self.text).items():
+        comment = [("Comment", _text(self.comment))] if self.comment else []
+        for name, value in (*comment, *self.text):
             texts.add_text(name, value)
         if self.xmp:
             texts.add_itxt("XML:com.adobe.xmp", _text(self.xmp))
@@ -215,6 +218,36 @@ def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
+def _blocks(format: str, content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of a JPEG's segments or a PNG's sound chunks, without pixels.
+
+    Of a format whose pixels take little, the whole file.
+    """
+    if format in ("JPEG", "MPO"):
+        yield from JpegImagePlugin.JpegImageFile(io.BytesIO(content)).applist
+    elif format == "PNG":
+        at = len(PNG_START)
+        while at + 12 <= len(content):
+            length, kind = struct.unpack_from(">L4s", content, at)
+            chunk, at = content[at + 4 : at + 8 + length], at + 12 + length
+            is_sound = zlib.crc32(chunk).to_bytes(4, "big") == content[at - 4 : at]
+            if is_sound and kind != b"IDAT":
+                yield kind.decode("latin-1"), chunk[4:]
+    elif format not in ("TIFF", "BMP", "PPM"):
+        yield "", content
+
+
+def _png_texts(blocks: Iterable[tuple[str, bytes]]) -> list[tuple[str, str]]:
+    """Read the texts of a PNG; `Image.text` has one of each name."""
+    texts: list[tuple[str, str]] = []
+    for kind, block in blocks:
+        if kind in ("tEXt", "zTXt", "iTXt"):
+            stream = PngImagePlugin.PngStream(io.BytesIO(block))
+            stream.call(kind.encode(), 0, len(block))
+            texts += stream.im_text.items()
+    return texts
+
+
 def _exif(page: Page) -> tuple[Tags, set[str]]:
     """Read EXIF tags, and the kinds of what is not among them. Damage must not stop a picture."""
     unread = {*LAYOUT_TAGS, XMP, IPTC, PHOTOSHOP, ICC_PROFILE, *LOST_TAGS}
@@ -227,7 +260,9 @@ def _exif(page: Page) -> tuple[Tags, set[str]]:
         unkept |= {kind for tag, kind in LOST_TAGS.items() if tag in exif}
         tags = {tag: exif[tag] for tag in {*exif} - unread}
         tags |= {tag: dict(exif.get_ifd(tag)) for tag in SUB_IFDS}
-        tags[ExifTags.IFD.Exif].pop(ExifTags.IFD.Interop, None)  # where its tags lie in the file
+        if ExifTags.IFD.Interop in (inner := tags[ExifTags.IFD.Exif]):
+            interop = {} if page.format == "TIFF" else exif.get_ifd(ExifTags.IFD.Interop)
+            inner[ExifTags.IFD.Interop] = dict(interop)
         tags = _with_bytes(tags)
         exif_bytes(tags)
     except Exception:
