@@ -54,7 +54,8 @@ function sayFault(text) {
 
 function sayState() {
   const photo = current;
-  if (!photo || fault) return;
+  if (fault) return say(fault, true);
+  if (!photo) return;
   if (photo.error) return say(`${photo.name}: ${photo.error}`, true);
   const size = photo.width ? `${photo.width}\u00a0×\u00a0${photo.height}` : "";
   const reduced = photo.reduced ? "shown smaller; the download has the full size" : "";
