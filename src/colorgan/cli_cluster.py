@@ -11,7 +11,7 @@ import typer
 from colorgan.cli_options import Format, Saturation, Space
 
 app = typer.Typer(
-    help="Do the same on a Ray cluster: the extra cluster of colorgan.", no_args_is_help=True
+    help="Do the same on a Ray cluster; this needs the extra `cluster`.", no_args_is_help=True
 )
 Address = Annotated[
     str,

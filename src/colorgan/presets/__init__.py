@@ -34,7 +34,10 @@ def descriptions() -> dict[str, str]:
 
 
 def as_options(name: str, path: Path | None = None) -> str:
-    """Return the preset as options for `dvc exp run $(...)`: `-S train.epochs=2 -S ...`."""
+    """Return the preset as options for `dvc exp run $(...)`: `-S train.epochs=2 -S ...`.
+
+    ColorganError if there is no such preset or path, or the shell or DVC would change the path.
+    """
     values = _values(name, path)
     if path is not None and not re.fullmatch(r"[\w/.+-]+", str(values["rgb.path"]), re.ASCII):
         raise ColorganError(
@@ -59,8 +62,8 @@ def content(name: str) -> dict[str, Any]:
 def check_photos(path: Path) -> str:
     """Return the source that reads photos at a path: `parquet` or `folder`.
 
-    ColorganError if DVC, which reads all that a stage depends on, would fail or wait for ever at a
-    file in it.
+    ColorganError if it is neither, or if DVC, which reads all that a stage depends on, would fail
+    or wait for ever at a file in it.
     """
     if path.is_dir():
         # Like DVC, without the folders that are links.
