@@ -58,12 +58,12 @@ def folder_aside(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def remove_asides(folder: Path, name: str = "*") -> None:
-    """Remove what a killed process left of writing `folder / name`; `name` may be a pattern.
+def remove_asides(folder: Path, name: str = "*", pid: int | str = "*") -> None:
+    """Remove what a killed process left of writing `folder / name`; both may be patterns.
 
     Call this only if no other process writes there.
     """
-    for path in (*folder.glob(f".{name}.*.part"), *folder.glob(f".{name}.*.old")):
+    for path in (*folder.glob(f".{name}.{pid}.part"), *folder.glob(f".{name}.{pid}.old")):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -146,13 +146,14 @@ STOPPED = """
 import os, signal, sys
 from colorgan import cli
 from colorgan.inference import files
-recombine = files.recombine
-def recombine_or_stop(picture, *rest):
-    if len(picture.pixels) == 90:
+write = files.write
+def write_or_stop(file, pages, format):
+    pages = list(pages)
+    if len(pages[0][0].pixels) == 90:
         os.kill(os.getpid(), signal.{signal})
         __import__("time").sleep(30)
-    return recombine(picture, *rest)
-files.recombine = recombine_or_stop
+    write(file, pages, format)
+files.write = write_or_stop
 cli.main()
 """
 

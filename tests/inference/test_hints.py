@@ -249,18 +249,21 @@ def test_the_commands_of_the_page_colour_the_same_places(
 def test_a_file_beside_a_picture_is_used_and_said(
     colorize: Callable[..., Any], photo: Image.Image
 ) -> None:
-    for name in ("a", "b", "c", "d"):
+    for name in ("a", "b", "c", "d", "e"):
         draw(f"in/{name}.png", photo)
-    Path("in/a.hints.json").write_text(hints_as_json([Hint(40, 150, GREEN)], 300, 200))
+    hints = hints_as_json([Hint(40, 150, GREEN)], 300, 200)
+    Path("in/a.hints.json").write_text(hints, encoding="utf-8-sig")
     many = [Hint(0.1, 0.1, "red")] * 10_000
     Path("in/b.hints.json").write_text(hints_as_json(many, 300, 200))
     Path("in/lost.hints.json").write_text("{}")
     os.mkfifo("in/d.hints.json")
+    Path("in/e.hints.json").mkdir()
     said = colorize("in", "-o", "out", "--saturation", 0)
     assert said.code == 1
     assert "colorize: in/a.png: coloured with the hints of a.hints.json, 1 in number" in said.out
     assert f"in/b.png: 10000 hints are too many; it should be up to {MOST_HINTS}" in said.err
     assert "in/d.png: in/d.hints.json is no file of hints, but a pipe" in said.err
+    assert "in/e.png: in/e.hints.json cannot be read: Is a directory" in said.err
     # Of the four files the one that no picture goes with.
     assert "1 left out: suffix not read: .json" in said.out
     assert off(np.asarray(photo), np.asarray(Image.open("out/a.png")), Hint(40, 150, GREEN)) < 3
@@ -278,7 +281,7 @@ def test_a_file_beside_a_picture_is_used_and_said(
         (("in/a.png", "--hint", "1,2=reddish"), "hint 1,2=reddish: the colour should be "),
         (("in/a.png", "--hint", "1,900=red"), "in/a.png: hint 1,900=red: outside of the picture, "),
         (("in/a.png", "--hints-from", "in/a.png"), "in/a.png has no hints in its XMP; it should "),
-        (("in/a.png", "--hints-from", "in/no"), "in/no: No such file"),
+        (("in/a.png", "--hints-from", "in/no"), "in/no cannot be read: No such file"),
         (("in/a.png", "--hints-from", "in/x.txt"), "in/x.txt is neither a picture nor a file of "),
     ],
 )

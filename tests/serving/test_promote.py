@@ -118,5 +118,6 @@ def test_the_champion_is_a_model_to_colour_with_and_no_pickle(train: Train, proj
     assert not any(name.endswith((".pkl", ".pickle", ".pt", ".pth")) for name in names)
     [requirements] = project.rglob("mlflow_model/requirements.txt")
     assert f"torch=={torch.__version__.partition('+')[0]}" in requirements.read_text()
+    assert all(f"{name}==" in requirements.read_text() for name in ("imagecodecs", "tifffile"))
     with pytest.raises(ColorganError, match="colorgan-rgb"):
         load_network("models:/colorgan-rgb@champion", "cpu")

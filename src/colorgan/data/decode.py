@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import IO, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from colorgan.color import UInt8Array
 from colorgan.data import mend, tiff
@@ -50,6 +50,8 @@ OPAQUE_FROM = 250
 
 # Pillow logs oddities of a TIFF; without any handler, logging would print them to the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+# A text of 1 MB, as some programs write, is no reason to refuse a PNG; Pillow limits all of them.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 class UnreadablePhoto(Exception):  # noqa: N818 - a finding about a photo, not a fault

@@ -159,7 +159,7 @@ class _Run:
         with suppress(KeyboardInterrupt, SystemExit):
             wait(begun, STOP_SECONDS)
         for folder in {output.parent for plan in plans for output in plan.outputs}:
-            io.remove_asides(folder, f"*.{os.getpid()}")
+            io.remove_asides(folder, pid=os.getpid())
 
     def _in_threads(self, function: Callable[..., T], *arguments: Sequence[Any]) -> list[T]:
         tasks = [self.pool.submit(function, *each) for each in zip(*arguments, strict=True)]
@@ -242,8 +242,8 @@ class _Run:
         except CancelledError:
             pass
         except Exception as error:
-            reason = describe(error)
-            if isinstance(error, UnreadablePhoto) and reason.startswith("too large"):
+            reason, in_source = describe(error), isinstance(error, UnreadablePhoto)
+            if in_source and reason.startswith("too large"):
                 limit = f"{self._options.max_megapixels:g} megapixels"
                 reason = f"too large: over {limit}; --max-megapixels lifts the limit"
-            self._outcome.failures[source] = before + reason
+            self._outcome.failures[source] = reason if in_source else before + reason

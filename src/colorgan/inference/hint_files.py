@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import html
 import json
 import re
@@ -69,7 +70,10 @@ def read_hints(path: Path) -> list[Hint]:
     """
     if path.is_fifo():
         raise ColorganError(f"{path} is no file of hints, but a pipe")
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise ColorganError(f"{path} cannot be read: {error.strerror}") from None
     if not content.lstrip().startswith(b"{") and path.suffix != ".json":
         content = _of_result(content, path)
     return HintFile.parse(content, str(path)).hints

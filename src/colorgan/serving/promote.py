@@ -27,8 +27,8 @@ FOLDER = "mlflow_model"
 """Where the MLflow model lies among the files of its run."""
 DIGEST_TAG = "data.digest"
 NEEDED = (
-    "mlflow", "numpy", "pandas", "pillow", "pydantic", "ruamel.yaml", "safetensors", "scipy",
-    "timm", "torch", "torchvision",
+    "imagecodecs", "mlflow", "numpy", "pandas", "pillow", "pydantic", "ruamel.yaml", "safetensors",
+    "scipy", "tifffile", "timm", "torch", "torchvision",
 )  # fmt: skip
 SIGNATURE = ModelSignature(
     # Not binary: that MLflow decodes itself, skipping what is no base64, or refuses a whole request

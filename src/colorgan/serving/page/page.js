@@ -7,6 +7,7 @@ import { zip } from "./zip.js";
 
 const byId = (id) => document.getElementById(id);
 const HINTS_VERSION = 1;
+const MOST_ZIPPED = 2 ** 32 - 2 ** 24; // Bytes of photos that fit into a ZIP file.
 const MOST_USED = 4; // Colours of other hints that are offered again.
 
 // {name, content, id, width, height, notes, hints, past, future, due, busy, error, before, after, item}
@@ -314,7 +315,8 @@ async function download(wanted) {
       failures.push(`${photo.name}: ${error.message}`);
     }
   }
-  if (wanted.length > 1 && files.length) save(await zip(files), "coloured.zip");
+  const bytes = files.reduce((sum, { blob }) => sum + blob.size, 0);
+  if (wanted.length > 1 && files.length && bytes < MOST_ZIPPED) save(await zip(files), "coloured.zip");
   else files.forEach(({ blob, name }) => save(blob, name));
   if (failures.length) sayFault(`Not in the download: ${failures.join("; ")}`);
   else sayState();
@@ -339,7 +341,7 @@ async function loadHints(content, name) {
     const place = (at, length) => (Number.isInteger(at) ? (at + 0.5) / length : at);
     const hints = told.hints.map(({ x, y, colour }) => ({
       id: `hint${++lastId}`, x: place(x, told.width), y: place(y, told.height),
-      colour: typeof colour === "string" ? hex(colour) : colour,
+      colour: typeof colour === "string" ? hex(colour) || colour : colour,
     }));
     if (photo !== current) select(photo);
     change(photo, hints, "");

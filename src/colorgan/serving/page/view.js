@@ -24,7 +24,7 @@ export function createView(stage, frame, dots, on) {
     const { clientWidth, clientHeight } = stage;
     const fit = Math.min(clientWidth / photo.width, clientHeight / photo.height, ENLARGED);
     const [width, height] = [photo.width * fit * view.zoom, photo.height * fit * view.zoom];
-    const margin = (room, length) => Math.min(0.5, room / length / 2);
+    const margin = (room, length) => Math.min(0.5, room / length / 2 || 0.5);
     view.x = clamp(view.x, margin(clientWidth, width), 1 - margin(clientWidth, width));
     view.y = clamp(view.y, margin(clientHeight, height), 1 - margin(clientHeight, height));
     frame.style.width = `${width}px`;
