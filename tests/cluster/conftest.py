@@ -32,8 +32,11 @@ class TwoNodes:
         self.node = None
 
     def workers(self, title: str) -> list[psutil.Process]:
-        """The processes that Ray calls so."""
-        running = psutil.process_iter(["cmdline"])
+        """The processes that Ray calls so; not those of the cluster of another test."""
+        nodes = self.cluster.list_all_nodes()
+        raylets = {one.process.pid for node in nodes for one in node.all_processes["raylet"]}
+        running = psutil.process_iter(["cmdline", "ppid"])
+        running = (p for p in running if p.info["ppid"] in raylets)
         return [p for p in running if f"ray::{title}" in "".join(p.info["cmdline"] or ())]
 
 

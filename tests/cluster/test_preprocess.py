@@ -29,7 +29,7 @@ def locally(project, write_params, colorgan) -> dict[str, bytes]:
         Image.fromarray(pixels if i % 60 else pixels[..., 0]).save(path, compress_level=1)
     shutil.copy("photos/label 1/1.png", "photos/label 2/again.png")
     Path("photos/damaged.jpg").write_bytes(b"no picture")
-    write_params({"lab.source": "folder", "lab.path": "photos", "lab.image_size": 64})
+    write_params({"lab.source": "folder", "lab.path": "photos", "lab.image_size": 128})
     assert colorgan("download", "lab").code == 0
     assert colorgan("preprocess", "lab").code == 0
     made = listing(paths.processed("lab"))
@@ -44,7 +44,9 @@ def test_the_arrays_are_those_of_the_local_stage(locally, start, two_nodes, dies
     if dies:
         wait_for(lambda: two_nodes.workers("MapWorker") or command.ended(), 300)
         scratch = paths.processed("lab").parent
-        wait_for(lambda: any(f.stat().st_size for f in scratch.glob(".*/scratch")), 300)
+        files = scratch.glob
+        wait_for(lambda: any(f.stat().st_size for f in files(".*/scratch")) or command.ended(), 300)
+        assert not command.ended(), command.wait()
         two_nodes.kill_node() if dies == "node" else two_nodes.workers("MapWorker")[0].kill()
     code, out, err = command.wait()
     assert code == 0, out + err

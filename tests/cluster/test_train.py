@@ -64,7 +64,7 @@ def test_a_training_resumes_after_a_worker_the_command_and_a_node_have_died(
     command = start("train", "lab")
     first = checkpoint_of(command)
     two_nodes.workers("RayTrainWorker")[0].kill()
-    wait_for(lambda: GOES_ON in Path(".resume/ray_lab/log.txt").read_text() or command.ended())
+    wait_for(lambda: command.ended() or GOES_ON in Path(".resume/ray_lab/log.txt").read_text())
     checkpoint_of(command)
     command.process.send_signal(signal.SIGINT)
     code, out, err = command.wait()
@@ -75,7 +75,7 @@ def test_a_training_resumes_after_a_worker_the_command_and_a_node_have_died(
 
     command = start("train", "lab")
     # Ray would keep the processors for the command that was stopped for three minutes.
-    assert checkpoint_of(command) < 60 + 2 * first
+    assert checkpoint_of(command) < 90 + 2 * first
     two_nodes.kill_node()
     code, out, err = command.wait()
     assert code == 0, out + err

@@ -186,7 +186,10 @@ def test_an_experiment_is_killed_while_it_trains(small: Project) -> None:
 def test_an_experiment_is_killed_between_setup_and_training(small: Project, cut: int) -> None:
     merge = small.folder / ".git/refs/exps/exec/EXEC_BASELINE"
     kill_dvc(small, *EXPERIMENT, when=merge.exists)
-    assert small.shell(LIST_STASH) == ""
+    if small.shell(LIST_STASH):  # a little later, DVC has a stash of its own for a moment
+        assert "dvc-exp:" in small.run("git", "stash", "list")
+        small.run("git", "stash", "drop")
+    small.shell(UNLOCK)
     small.shell(SWITCH)
     params = small.folder / "params.yaml"
     params.write_text(params.read_text()[:cut])

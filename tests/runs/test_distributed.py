@@ -116,9 +116,9 @@ def break_off(place: Place, number: signal.Signals, after: int) -> str:
         kill_all(place)
     else:
         life.signal(number)
-    assert life.wait(60) == CODES[number], life.said
+    assert life.wait(180) == CODES[number], life.said
     # Nothing of it trains on: the same command would find it at work.
-    wait_for(lambda: not living(place), 20)
+    wait_for(lambda: not living(place))
     assert only_what_is_meant_for_a_person(life.said), life.said
     return life.said
 

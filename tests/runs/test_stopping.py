@@ -137,7 +137,7 @@ def test_a_signal_writes_a_checkpoint_at_once(unbroken, place, number, workers) 
     life = place.start(SLOWER)
     wait_for(lambda: place.iteration() >= 8 or life.ended())
     life.signal(number)
-    assert life.wait(20) == CODES[number], life.said
+    assert life.wait(180) == CODES[number], life.said
     at = stopped_at(life.said, place)
     sentence = "colorgan: interrupted; the last complete results are untouched\n"
     assert (sentence in life.said) == (number == signal.SIGINT)

@@ -148,14 +148,14 @@ def test_a_server_that_accepts_and_never_answers_is_not_waited_for(
     describe, project, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(mlflow_log, "PATIENCE", 0.3)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
         describe().record()
         sending = send_unsent()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 30
         sending.join()
     assert "MLflow does not answer" in capsys.readouterr().err
     assert len(unsent(project)) == 1
@@ -265,8 +265,9 @@ def test_a_killed_training_is_one_run_whether_it_is_resumed_or_not(
     assert left == f"train_lab-{training.run.token}"
 
     # Nobody goes on with it yet: the next start sends what there is.
-    rows = len((training.folder / "losses.csv").read_text().splitlines()) - 1
-    status = json.loads((project / ".resume/unsent" / left / "run.json").read_text())["status"]
+    folder = project / ".resume/unsent" / left
+    rows = len((folder / "losses.csv").read_text().splitlines()) - 1
+    status = json.loads((folder / "run.json").read_text())["status"]
     send_unsent().join()
     (recorded,) = runs_in(client)
     assert recorded.info.status == (status or "KILLED")

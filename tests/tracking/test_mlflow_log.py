@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from colorgan.tracking import lineage
 from colorgan.tracking.mlflow_read import TrainingRuns
 from colorgan.tracking.run import record_finished, record_results, send_unsent
 from colorgan.tracking.store import sqlite_uri
+from servers import wait_for
 
 SHA = "ab" * 32
 
@@ -105,10 +105,7 @@ def test_metrics_and_the_use_of_the_machine_arrive_while_the_run_goes_on(
     expected = {"train/d", "system/cpu_utilization_percentage"}
     with describe().open() as recorder:
         recorder.log_losses(1, 1, {"d": 0.5})
-        deadline = time.monotonic() + 20
-        while not (runs() and expected <= runs()[0].data.metrics.keys()):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for(lambda: runs() and expected <= runs()[0].data.metrics.keys(), pause=0.1)
         assert runs()[0].info.status == "RUNNING"
 
 
