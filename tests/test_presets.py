@@ -44,6 +44,13 @@ def test_all_presets_are_listed_with_what_they_are_for(colorgan: Callable[..., A
     assert all(len(description) > 20 for description in presets.descriptions().values())
 
 
+@pytest.mark.parametrize("name", ["paper", "quick", "scratch", "stl10"])
+def test_pix2pix_is_as_published(name: str) -> None:
+    content = flat(presets.content(name))
+    assert (content["model.generator"], content["model.discriminator"]) == ("unet", "patch")
+    assert (content["train.gan_start"], content["train.lambda_l1"]) == (0, 100)
+
+
 @pytest.mark.parametrize("name", WITHOUT_PATH)
 def test_writing_touches_only_the_lines_of_its_values(name: str, shipped: str) -> None:
     presets.write(name)

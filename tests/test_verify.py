@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 
 from colorgan import io, paths
 from colorgan.data.arrays import read_info
@@ -208,19 +208,21 @@ def test_a_run_is_repeated_with_its_changes_and_first_weights(
     record, store, untouched, init, capfd
 ) -> None:
     """The weights that it began with are those of a folder or of a run."""
-    record(1.5, name="earlier / train_lab")
+    first = record(1.5, name="earlier / train_lab")
     if init == "models/first":
         Path(init).mkdir(parents=True)
         save_file(weights(1.5), Path(init, "generator.safetensors"))
-    tells = f"import os\nprint('begins with', os.stat('{init}/generator.safetensors'))\n"
-    with edited(tells + MAIN.read_text()):
+    tells = f"print('begins with', Path('{init}/generator.safetensors').read_bytes().hex())\n"
+    with edited(MAIN.read_text() + tells):
         Path("note.txt").write_text("new, and no code")
-        run_id = record(init=init)
+        sha256 = store.get_run(first).data.tags["colorgan.generator_sha256"]
+        run_id = record(init=init, **{"init.generator_sha256": sha256})
         Path("note.txt").unlink()
+    record(9.0, name="earlier / train_lab")
     assert verify("lab", run_id) == ""
     out = capfd.readouterr().out
     assert "with uncommitted changes" in out
-    assert "begins with" in out
+    assert f"begins with {save(weights(1.5)).hex()}" in out, "not the newest run of that name"
     assert "index.csv" in out, "the arrays are there"
     assert store.get_run(run_id).data.tags["verified"] == "bit for bit"
     assert untouched()

@@ -146,7 +146,9 @@ def _link_first_weights(runs: TrainingRuns, run: TrainingRun, project: Path) -> 
     if init in ("", "pretrained") or (project / paths.expanded(init)).exists():
         return
     if not folder.is_dir():
-        folder = runs.model(runs.named(init, run.tags["stage"]), project.parent / "init")
+        stage, sha256 = run.tags["stage"], run.tags.get("init.generator_sha256", "")
+        first = runs.made(stage, sha256) or runs.named(init, stage)
+        folder = runs.model(first, project.parent / "init")
     (project / init).parent.mkdir(parents=True, exist_ok=True)
     (project / init).symlink_to(folder)
 

@@ -147,7 +147,7 @@ def test_weights_that_cannot_be_used(own: Path, make_params: Callable[..., Param
     said = refusal(make_params({"train.init": "own/first", "lab.image_size": 64}))
     assert str(said) == (
         "train.init names own/first, a network of another shape (for 32 px); model.* and "
-        "lab.image_size in params.yaml should be those in own/first/config.json"
+        "lab.image_size in params.yaml should be those in its config.json"
     )
     said = refusal(make_params({"train.init": "./models/lab/"}))
     assert isinstance(said, ParamsError)

@@ -147,3 +147,19 @@ def test_a_loss_that_is_not_finite_stops_the_run(write_arrays, run, monkeypatch)
     )
     assert results() == before
     assert not list(Path().rglob("*.part"))
+
+
+def test_a_discriminator_that_wins_stops_the_run(write_arrays, run, monkeypatch) -> None:
+    """A mean over iterations before it joined says nothing."""
+    write_arrays("lab", train=8)
+    found = 0.05
+    monkeypatch.setattr(
+        TrainingStep,
+        "train_step",
+        lambda step, *given: torch.tensor([found * (given[2] >= step.gan_start), 1, 1]),
+    )
+    changes = {"train.epochs": 4, "train.gan_gate": 0.69, "logging.log_every": 7}
+    run("lab", changes | {"train.gan_start": 0.6})
+    found = 0.01
+    with pytest.raises(ColorganError, match="the discriminator wins: loss_D is 0"):
+        run("lab", changes | {"train.gan_start": 0.0, "train.seed": 2})

@@ -126,7 +126,7 @@ def test_training_keeps_the_best_epoch(write_arrays, run_anew, monkeypatch) -> N
 def test_a_mix_with_the_initial_weights_is_kept_if_it_is_better_also_after_a_stop(
     own, run, run_anew, monkeypatch, capsys
 ) -> None:
-    changes = {"train.init": "own", "train.keep": "best", "runtime.checkpoint_minutes": 0}
+    changes = {"train.init": "own", "train.keep": "best", "runtime.checkpoint_minutes": 60}
     # Epochs 0, 1 and 2, then shares of 25, 50 and 75%; stopped, the mixes come again.
     scripted(monkeypatch, (3, 2.5, 2, 1.5, 1, float("nan"), 1.5, 1, 2))
     with pytest.raises(KeyboardInterrupt):

@@ -88,8 +88,7 @@ def _read_generator(space: Space, cfg: SpaceParams) -> InitialWeights:
     if _shapes(state) != _shapes(wanted):
         raise ColorganError(
             f"train.init names {init}, a network of another shape (for {model.image_size} px); "
-            f"model.* and {space.name}.image_size in params.yaml should be those in "
-            f"{folder / CONFIG}"
+            f"model.* and {space.name}.image_size in params.yaml should be those in its {CONFIG}"
         )
     return InitialWeights(state, model.sha256)
 

@@ -70,7 +70,7 @@ class Trainer:
                 draw = last or epoch % self.logging.sample_every == 0
                 self._validate_and_draw(epoch, validate, draw)
                 self.position.epoch = epoch
-                self._stop_or_save()
+                self._stop_or_save(last)
             if epoch == train.epochs:
                 return
             self._train_epoch(epoch, start)
@@ -94,9 +94,9 @@ class Trainer:
             if group.world_size == 1 or iteration % AGREE_EVERY == 0:
                 self._stop_or_save()
 
-    def _stop_or_save(self) -> None:
+    def _stop_or_save(self, ended: bool = False) -> None:
         """Save a checkpoint if it is due, and stop if that was asked; a group decides together."""
-        due = self.checkpoints is not None and self.checkpoints.due()
+        due = self.checkpoints is not None and (ended or self.checkpoints.due())
         stop, due = any_rank((bool(self.stop.received), due), self.step.runtime.group)
         if (stop or due) and self.checkpoints is not None:
             self.checkpoints.save(self.step.stateful(), self.position)
@@ -122,7 +122,7 @@ class Trainer:
                     f"{name} is {value} at iteration {iteration}: training has diverged; lower "
                     "train.lr in params.yaml, or set train.amp to off"
                 )
-        joined = iteration > self.step.gan_start
+        joined = iteration - self.logging.log_every >= self.step.gan_start
         if self.step.train.gan_gate and joined and losses["loss_D"] < DISCRIMINATOR_WINS:
             raise ColorganError(
                 f"the discriminator wins: loss_D is {losses['loss_D']:.3f} at iteration "

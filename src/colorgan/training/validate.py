@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from colorgan import pictures
@@ -130,7 +130,7 @@ class BestWeights:
         self._folder.mkdir(exist_ok=True)
         with file_aside(self._file(name)) as aside:
             weights = {key: value.cpu().contiguous() for key, value in state.items()}
-            save_file(weights, aside, {"scores": json.dumps(score_of(figures))})
+            aside.write_bytes(save(weights, {"scores": json.dumps(score_of(figures))}))
             # As durable as the checkpoint, which may already be past this epoch.
             sync(aside)
         scores = self.scores()
