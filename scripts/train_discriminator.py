@@ -28,6 +28,7 @@ from colorgan.training.initial_weights import DISCRIMINATOR
 from colorgan.training.optim import set_learning_rate
 from train_pretrained import SEED, batches
 
+BATCH = 16
 RATE, LATE_RATE, LATE = 4e-4, 1.2e-4, 0.6
 """Learning rates, and the share of the iterations after which the second is used."""
 
@@ -41,7 +42,7 @@ def main(iterations: int, folders: list[Path]) -> None:
     step = build_step(space, cfg, size, runtime, weights)
     step.generator.eval()
     total = 0.0
-    for i, lab in enumerate(batches(folders, np.random.default_rng(SEED))):
+    for i, lab in enumerate(batches(folders, np.random.default_rng(SEED), BATCH)):
         encoded = space.encode(lab[..., 0], lab[..., 1:])
         input, target = (channels_last(F.interpolate(x, size, mode="bilinear")) for x in encoded)
         set_learning_rate(step.optimizer_d, RATE if i < LATE * iterations else LATE_RATE)

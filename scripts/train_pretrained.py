@@ -1,13 +1,15 @@
-"""Train the pretrained generator on from given weights, until a time of day.
+"""Train the pretrained generator from ImageNet weights or given ones, until a time of day.
 
-    python scripts/train_pretrained.py lab.safetensors out.safetensors --until 11:05 WIDE PHOTOS
+    python scripts/train_pretrained.py imagenet out.safetensors --until 11:05 WIDE PHOTOS
+    python scripts/train_pretrained.py out.safetensors next.safetensors --until 14:30 WIDE PHOTOS \
+        --rate 8e-4 --small 0.35 --l1-alone 0.5
 
 Each argument after the options is a folder of Parquet files with columns `webp` and `split`; a
 batch has equal parts of the folders, but the first counts twice. Photos are enlarged to the image
-size of params.yaml, half of them have colour hints, and every second batch has an even or a printed
-page without colour. The losses are L1, the perceptual loss (on half of each batch) and the
-colourfulness loss; the backbone's stem and first two stages stay as they are. The weights written
-are a moving average; `scripts/make_pretrained.py` packs them.
+size of params.yaml, and each batch has an even or a printed page without colour. At first the loss
+is L1 alone; later half of the photos have colour hints, and the perceptual loss (on half of each
+batch) and the colourfulness loss are added. The backbone's stem and first two stages stay as they
+are. The weights written are a moving average; `scripts/make_pretrained.py` packs them.
 """
 
 from __future__ import annotations
@@ -35,15 +37,18 @@ from torch import Tensor, nn
 from colorgan import color
 from colorgan.config import load_params
 from colorgan.model import build_generator
+from colorgan.networks.backbones import load_backbone, weights_of
 from colorgan.networks.layers import channels_last
 from colorgan.runs.runtime import Group, Runtime
 from colorgan.spaces import get_space
 from colorgan.training.augment import draw_hints
 from colorgan.training.losses import ColorfulnessLoss, PerceptualLoss, l1_loss
 
-SEED, BATCH, RATE, DECAY = 7, 16, 3e-4, 0.998
+SEED, BATCH, DECAY = 7, 32, 0.998
 WARMUP, SAVE_EVERY, LOG_EVERY = 50, 100, 25
 L1, PERCEPTUAL, COLOR, HINTS = 100.0, 3.0, 2.0, 0.5
+RAMP = 0.05
+"""Share of the time in which the later losses grow to their weights."""
 HINTS_RATE = 3
 """The new branch for hints learns faster by this factor."""
 WORDS = "the of and to in is was that for it with as his on be at by had not are but from or have"
@@ -80,13 +85,15 @@ def photos_of(folder: Path, random: np.random.Generator) -> Iterator[npt.NDArray
             yield color.lab8_from_rgb8(np.asarray(image))
 
 
-def batches(folders: list[Path], random: np.random.Generator) -> Iterator[Tensor]:
-    """Yield batches of 8-bit Lab `(BATCH, H, W, 3)`, every second one with a page."""
+def batches(
+    folders: list[Path], random: np.random.Generator, size: int = BATCH
+) -> Iterator[Tensor]:
+    """Yield batches of 8-bit Lab `(size, H, W, 3)`; one of BATCH photos is a page."""
     sources = [photos_of(folder, random) for folder in [folders[0], *folders]]
     number = 0
     while True:
-        lab = np.stack([next(sources[(number + i) % len(sources)]) for i in range(BATCH)])
-        if number % 2 == 0:
+        lab = np.stack([next(sources[(number + i) % len(sources)]) for i in range(size)])
+        if number * size % BATCH == 0:
             lab[-1] = 128
             lab[-1, ..., 0] = page(random, lab.shape[1])
         yield torch.from_numpy(lab).flip(2) if random.random() < 0.5 else torch.from_numpy(lab)
@@ -116,18 +123,23 @@ def main(
     out: Path,
     folders: list[Path],
     until: Annotated[str, typer.Option(help="Time of day, such as 11:05.")],
+    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    small: Annotated[float, typer.Option(help="Share of the time without enlarging.")] = 0.0,
+    l1_alone: Annotated[float, typer.Option(help="Share of the time with L1 alone.")] = 0.6,
 ) -> None:
     """Train until a time of day; print the mean losses as JSON lines."""
     params, space = load_params(), get_space("lab")
     cfg, size = params.lab, (params.lab.data.image_size,) * 2
+    encoder = cfg.model.encoder
     runtime = Runtime.decide(cfg.train, params.runtime, 100_000)
     torch.set_flush_denormal(True)
     torch.manual_seed(SEED)
     random = np.random.default_rng(SEED)
     generator = build_generator(space, cfg.model, size[0])
-    # Weights from before hints lack the branch for them, whose last layers are zero.
-    state = load_file(start)
-    generator.load_state_dict(generator.state_dict() | {n: x.float() for n, x in state.items()})
+    if str(start) == "imagenet":
+        load_backbone(generator.encoder, weights_of(cfg.model.encoder_weights, encoder), encoder)
+    else:
+        generator.load_state_dict({n: x.float() for n, x in load_file(start).items()})
     average = copy.deepcopy(generator).requires_grad_(False)
     for part in frozen_parts(generator):
         part.requires_grad_(False)
@@ -136,34 +148,34 @@ def main(
     named = [(n, p) for n, p in generator.named_parameters() if p.requires_grad]
     of_hints = [p for n, p in named if n.startswith("hints.")]
     others = [p for n, p in named if not n.startswith("hints.")]
-    optimizer = torch.optim.Adam([{"params": others}, {"params": of_hints}], RATE, fused=True)
+    optimizer = torch.optim.Adam([{"params": others}, {"params": of_hints}], rate, fused=True)
     begun = time.time()
     end = datetime.combine(datetime.now(), datetime.strptime(until, "%H:%M").time()).timestamp()
     sums = torch.zeros(3)
     for iteration, lab in enumerate(batches(folders, random)):
         done = min(1.0, (time.time() - begun) / (end - begun))
-        rate = RATE * min(1, (iteration + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * done))
+        falling = min(1, (iteration + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * done))
         for group, factor in zip(optimizer.param_groups, (1, HINTS_RATE), strict=True):
-            group["lr"] = rate * factor
+            group["lr"] = rate * falling * factor
         input, target = space.encode(lab[..., 0], lab[..., 1:])
-        large = enlarged(input, size, random)
-        wanted = F.interpolate(target, size, mode="bilinear")
-        hints = draw_hints(wanted, HINTS, SEED, iteration, Group())
+        large = input if done < small else enlarged(input, size, random)
+        later = min(1.0, max(0.0, done - l1_alone) / RAMP)
+        hints: list[Tensor] = []
+        if later:
+            wanted = F.interpolate(target, large.shape[-2:], mode="bilinear")
+            hints = [channels_last(draw_hints(wanted, HINTS, SEED, iteration, Group()))]
         generator.train()
         for part in frozen_parts(generator):
             part.eval()
-        output = generator(channels_last(large), channels_last(hints))
+        output = generator(channels_last(large), *hints)
         output = F.interpolate(output, input.shape[-2:], mode="bilinear")
         half = slice(iteration % 2, None, 2)
-        losses = torch.stack(
-            [
-                l1_loss(input, output, target),
-                perceptual(input[half], output[half], target[half]),
-                colorfulness(input, output, target),
-            ]
-        )
+        losses = [l1_loss(input, output, target), *torch.zeros(2)]
+        if later:
+            losses[1] = perceptual(input[half], output[half], target[half])
+            losses[2] = colorfulness(input, output, target)
         optimizer.zero_grad(set_to_none=True)
-        (losses * torch.tensor((L1, PERCEPTUAL, COLOR))).sum().backward()
+        (L1 * losses[0] + later * (PERCEPTUAL * losses[1] + COLOR * losses[2])).backward()
         optimizer.step()
         decay = min(DECAY, (2 + iteration) / (21 + iteration))
         with torch.no_grad():
@@ -172,7 +184,7 @@ def main(
             ):
                 if mean.is_floating_point():
                     mean.lerp_(now, 1 - decay)
-        sums += losses.detach()
+        sums += torch.stack(losses).detach()
         if (iteration + 1) % LOG_EVERY == 0:
             told = [round(x, 5) for x in (sums / LOG_EVERY).tolist()]
             print(
