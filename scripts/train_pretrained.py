@@ -151,6 +151,7 @@ def main(
     optimizer = torch.optim.Adam([{"params": others}, {"params": of_hints}], rate, fused=True)
     begun = time.time()
     end = datetime.combine(datetime.now(), datetime.strptime(until, "%H:%M").time()).timestamp()
+    end += 86_400 * (end < begun)  # tomorrow
     sums = torch.zeros(3)
     for iteration, lab in enumerate(batches(folders, random)):
         done = min(1.0, (time.time() - begun) / (end - begun))
