@@ -3,8 +3,9 @@
     python benchmarks/compare_models.py models/pretrained models/lab --photos data/processed/lab
     python benchmarks/compare_models.py models/pretrained models/lab --photos PARQUET --groups
 
-The photos are a split of arrays, or Parquet files with columns `webp` and `split`. A model whose
-image size is another sees them enlarged, and its colours are made as small as the photos.
+The photos are a split of arrays, or Parquet files with columns `webp` and `split`; of several
+folders, all of one size, the photos together, `--count` of each. A model whose image size is
+another sees them enlarged, and its colours are made as small as the photos.
 
 AUC: a fresh critic, a logistic regression on features of EfficientNet-Lite2, learns to tell the
 pictures of half of the photos from the originals and judges the other half. 0.5: it cannot.
@@ -124,14 +125,16 @@ def groups_of(photos: UInt8Array, sources: list[str]) -> dict[str, list[int]]:
 
 def main(
     models: list[Path],
-    photos: Annotated[Path, typer.Option()],
+    photos: Annotated[list[Path], typer.Option()],
     split: str = "test",
     count: int = 0,
     groups: bool = False,
 ) -> None:
     """Print the figures of each model as Markdown."""
     features = Lite2Features(torch.device("cpu"))
-    truth, sources = photos_of(photos, split, count)
+    found = [photos_of(folder, split, count) for folder in photos]
+    truth = np.concatenate([pictures for pictures, _ in found])
+    sources = [source for _, of_folder in found for source in of_folder]
     real, real_moments = features(truth), Moments()
     real_moments.update(real)
     by_group: dict[str, list[FloatArray]] = {}

@@ -42,6 +42,31 @@ def test_fuzz_damaged_pictures_are_coloured_or_named(monkeypatch, capsys) -> Non
     assert bad == 0
 
 
+def test_blind_test_hides_which_are_coloured_and_counts_the_answers(
+    tmp_path, real_photos, capsys
+) -> None:
+    import blind_test
+
+    model, sheets = tmp_path / "model", tmp_path / "sheets"
+    save_tiny(model, "lab", check_params(tiny_params(HINTED)), seed=0)
+    photo_arrays(tmp_path / "lab", "lab", real_photos[:6], [""] * 6)
+    blind_test.make(model, sheets, [tmp_path / "lab"], [6])
+    assert [file.name for file in sheets.iterdir()] == ["sheet-01.png"]
+    key, answers = tmp_path / "sheets.json", tmp_path / "answers.txt"
+    coloured = json.loads(key.read_text())
+    assert sum(coloured.values()) == 3
+    answers.write_text("\n".join(f"{n} {'real' if n < '3' else 'gray'}" for n in coloured))
+    blind_test.score(key, answers)
+    said = capsys.readouterr().out
+    taken = sum(coloured[n] for n in "12") / 3
+    assert (
+        f"coloured photos were called: real {taken:.0%}, machine 0%, gray {1 - taken:.0%}" in said
+    )
+    answers.write_text("1 real")
+    with pytest.raises(SystemExit, match="a line for each of the 6 pictures"):
+        blind_test.score(key, answers)
+
+
 @pytest.mark.slow
 def test_hints_true_colours_bring_the_baselines_nearer(tmp_path, real_photos) -> None:
     """With a network of random weights."""

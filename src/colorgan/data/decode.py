@@ -50,7 +50,7 @@ OPAQUE_FROM = 250
 
 # Pillow logs oddities of a TIFF; without any handler, logging would print them to the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-# A text of 1 MB, as some programs write, is no reason to refuse a PNG; Pillow limits all of them.
+# A text of 1 MB, as some programs write, is no reason to refuse a PNG; Pillow limits their sum too.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 

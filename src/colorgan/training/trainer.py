@@ -122,6 +122,7 @@ class Trainer:
                     f"{name} is {value} at iteration {iteration}: training has diverged; lower "
                     "train.lr in params.yaml, or set train.amp to off"
                 )
+        # A loss is the mean of log_every iterations: none of them may be from before it joined.
         joined = iteration - self.logging.log_every >= self.step.gan_start
         if self.step.train.gan_gate and joined and losses["loss_D"] < DISCRIMINATOR_WINS:
             raise ColorganError(
