@@ -57,6 +57,7 @@ NOT_AS_IT_STANDS = (
     "python -m colorgan preset photos --path PHOTOS --write",
     "bash benchmarks/gpu.sh",  # benchmark/test_benchmarks.py
     "python benchmarks/optimizations.py",
+    "python benchmarks/blind_test.py ",
     # Not run: what runs the tests, what needs containers or several machines, what takes hours.
     "python -m colorgan cluster colorize /mnt/scans",  # cluster/test_colorize.py
     "python -m colorgan cluster train lab --workers 8",  # cluster/test_train.py
