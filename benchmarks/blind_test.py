@@ -39,6 +39,9 @@ def make(
     count: Annotated[list[int], typer.Option()],
 ) -> None:
     """Write the sheets and the key; half of the photos are coloured."""
+    key = sheets.with_name(sheets.name + ".json")
+    if sheets.exists() or len(photos) != len(count):
+        sys.exit(f"{sheets} should be a new folder, and each --photos should have its --count")
     colorizer, random = Model.load(model), np.random.default_rng(SEED)
     shown: list[tuple[Image.Image, bool]] = []
     for folder, n in zip(photos, count, strict=True):
@@ -48,7 +51,7 @@ def make(
         for pair, is_coloured in zip(zip(truth, made, strict=True), coloured, strict=True):
             shown.append((enlarged(pair[int(is_coloured)]), bool(is_coloured)))
     shown = [shown[i] for i in random.permutation(len(shown))]
-    sheets.mkdir(parents=True, exist_ok=True)
+    sheets.mkdir(parents=True)
     per_sheet = COLUMNS * ROWS
     for start in range(0, len(shown), per_sheet):
         sheet = Image.new("RGB", (COLUMNS * SIDE, ROWS * (SIDE + LABEL)), "white")
@@ -57,17 +60,23 @@ def make(
             ImageDraw.Draw(sheet).text(at, str(start + i + 1), "black")
             sheet.paste(picture, (at[0], at[1] + LABEL))
         sheet.save(sheets / f"sheet-{start // per_sheet + 1:02}.png")
-    key = {str(i + 1): coloured for i, (_, coloured) in enumerate(shown)}
-    sheets.with_suffix(".json").write_text(json.dumps(key))
-    print(f"{len(shown)} photos, {sum(key.values())} of them coloured: {sheets}")
+    key.write_text(json.dumps({str(i + 1): coloured for i, (_, coloured) in enumerate(shown)}))
+    print(
+        f"{len(shown)} photos, {sum(coloured for _, coloured in shown)} of them coloured: {sheets}"
+    )
 
 
 @app.command()
 def score(key: Path, answers: Path) -> None:
     """Print how often real and coloured photos were called real, made by a machine and gray."""
     coloured: dict[str, bool] = json.loads(key.read_text())
-    said = dict(line.split()[:2] for line in answers.read_text().splitlines() if line.strip())
-    if said.keys() != coloured.keys() or not set(said.values()) <= set(ANSWERS):
+    lines = [line.split() for line in answers.read_text().splitlines() if line.strip()]
+    said = {line[0]: line[-1] for line in lines}
+    if (
+        len(lines) != len(said)
+        or said.keys() != coloured.keys()
+        or not set(said.values()) <= set(ANSWERS)
+    ):
         sys.exit(
             f"{answers} should have a line for each of the {len(coloured)} pictures: its number "
             f"and one of {', '.join(ANSWERS)}"

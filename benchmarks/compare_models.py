@@ -133,6 +133,8 @@ def main(
     """Print the figures of each model as Markdown."""
     features = Lite2Features(torch.device("cpu"))
     found = [photos_of(folder, split, count) for folder in photos]
+    if len({pictures.shape[1:] for pictures, _ in found}) > 1:
+        raise ColorganError("the photos of all --photos should have one size")
     truth = np.concatenate([pictures for pictures, _ in found])
     sources = [source for _, of_folder in found for source in of_folder]
     real, real_moments = features(truth), Moments()

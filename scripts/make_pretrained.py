@@ -3,8 +3,8 @@
     python scripts/make_pretrained.py models/lab
     python scripts/make_pretrained.py out.safetensors WIDE PHOTOS
 
-The second is for weights of train_pretrained.py: the gain of its config.json is the one at which
-200 validation photos of each folder together are as colourful as `equal_gain` asks.
+The second is for weights of train_pretrained.py or train_gan.py: the gain of its config.json is the
+one at which 200 validation photos of each folder together are as colourful as `equal_gain` asks.
 
 Weights become float16, but for one-dimensional ones (biases and norms). Prints how much the
 pictures of both models differ on the test photos of data/processed/<space>. generator.onnx is the

@@ -21,12 +21,11 @@ from colorgan import io, paths
 from colorgan.config import load_params
 from colorgan.model import WEIGHTS
 from colorgan.networks.layers import channels_last
-from colorgan.runs.runtime import Runtime
 from colorgan.spaces import get_space
 from colorgan.training.build import build_step
 from colorgan.training.initial_weights import DISCRIMINATOR
 from colorgan.training.optim import set_learning_rate
-from train_pretrained import SEED, batches
+from train_pretrained import SEED, batches, cpu_runtime
 
 BATCH = 16
 RATE, LATE_RATE, LATE = 4e-4, 1.2e-4, 0.6
@@ -38,7 +37,7 @@ def main(iterations: int, folders: list[Path]) -> None:
     params, space, folder = load_params(), get_space("lab"), paths.pretrained()
     cfg = params.lab
     size, weights = cfg.data.image_size, load_file(folder / WEIGHTS)
-    runtime = Runtime.decide(cfg.train, params.runtime, iterations)
+    runtime = cpu_runtime(params)
     step = build_step(space, cfg, size, runtime, weights)
     step.generator.eval()
     total = 0.0

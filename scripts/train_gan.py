@@ -2,12 +2,13 @@
 
     python scripts/train_gan.py before.safetensors out.safetensors --until 15:10 WIDE PHOTOS
 
-Batches, hints and the perceptual loss are as in train_pretrained.py, but the backbone and the batch
-norms stay as they are. The projected discriminator, which begins as that of models/pretrained, sees
-the colours times GAIN. Its loss is relativistic and paired (how much more real it takes the photo
-for than the same photo coloured), and the gradient of the generator by it is scaled to a share of
-that by the other losses. The weights written are half way between those before and a moving average
-of those after; `scripts/make_pretrained.py` packs them.
+Batches, hints and the perceptual loss are as in train_pretrained.py, but the backbone and the
+statistics of batch norm stay as they are. The projected discriminator sees the colours times GAIN.
+It begins as that of models/pretrained: for the included generator, the one before today's. Its loss
+is relativistic and paired: it should judge a photo more real than the coloured copy of that photo.
+The gradient of the output by the adversarial loss is scaled to a share of that by the other losses.
+The weights written lie between those before and a moving average of those after (`--mix`);
+`scripts/make_pretrained.py` packs them.
 
 Source: Jolicoeur-Martineau, "The relativistic discriminator" (2018); Esser et al., "Taming
 transformers" (2021) scale the gradient likewise.
@@ -33,23 +34,22 @@ from colorgan import paths
 from colorgan.config import load_params
 from colorgan.model import build_generator
 from colorgan.networks.layers import channels_last
-from colorgan.runs.runtime import Group, Runtime
+from colorgan.runs.runtime import Group
 from colorgan.spaces import get_space
 from colorgan.training.augment import draw_hints
 from colorgan.training.build import build_discriminator
 from colorgan.training.initial_weights import DISCRIMINATOR
 from colorgan.training.losses import PerceptualLoss, l1_loss
 from colorgan.training.optim import update_average
-from train_pretrained import HINTS, LOG_EVERY, SAVE_EVERY, SEED, batches, enlarged
+from train_pretrained import HINTS, LOG_EVERY, SAVE_EVERY, SEED, batches, cpu_runtime, enlarged
 
 BATCH, DECAY = 16, 0.99
 RATE, RATE_D, BETAS = 1e-4, 4e-4, (0.0, 0.99)
-ALONE = 60
+ALONE = 50
 """Iterations in which the discriminator learns alone; the generator warms up for as many."""
 GAIN, L1, PERCEPTUAL = 1.65, 30.0, 3.0
 SHARE = 0.6
-"""Norm of the gradient by the adversarial loss, as a share of that by the other losses."""
-MIX = 0.5
+"""Norm of the adversarial gradient, as a share of that by the other losses; twice it at most."""
 
 
 def main(
@@ -57,11 +57,12 @@ def main(
     out: Path,
     folders: list[Path],
     until: Annotated[str, typer.Option(help="Time of day, such as 15:10.")],
+    mix: Annotated[float, typer.Option(help="Share of the weights after; 1 is all.")] = 0.5,
 ) -> None:
     """Train until a time of day; print the mean losses as JSON lines."""
     params, space = load_params(), get_space("lab")
     cfg, size = params.lab, (params.lab.data.image_size,) * 2
-    runtime = Runtime.decide(cfg.train, params.runtime, 100_000)
+    runtime = cpu_runtime(params)
     torch.set_flush_denormal(True)
     torch.manual_seed(SEED)
     random = np.random.default_rng(SEED)
@@ -129,7 +130,7 @@ def main(
         if done == 1 or (iteration + 1) % SAVE_EVERY == 0:
             after = average.state_dict()
             mixed = {
-                name: x.lerp(after[name], MIX) if x.is_floating_point() else x
+                name: x.lerp(after[name], mix) if x.is_floating_point() else x
                 for name, x in before.items()
             }
             aside = out.with_suffix(".new")

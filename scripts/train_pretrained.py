@@ -35,7 +35,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from colorgan import color
-from colorgan.config import load_params
+from colorgan.config import Params, load_params
 from colorgan.model import build_generator
 from colorgan.networks.backbones import load_backbone, weights_of
 from colorgan.networks.layers import channels_last
@@ -113,6 +113,12 @@ def enlarged(input: Tensor, size: tuple[int, int], random: np.random.Generator) 
     return x.clamp(-1, 1)
 
 
+def cpu_runtime(params: Params) -> Runtime:
+    """Return the CPU, for which the scripts of this folder are written."""
+    machine = params.runtime.model_copy(update={"device": "cpu"})
+    return Runtime.decide(params.lab.train, machine, 100_000)
+
+
 def frozen_parts(generator: Any) -> list[nn.Module]:
     encoder = generator.encoder
     return [encoder.conv_stem, encoder.bn1, *encoder.blocks[:2]]
@@ -131,7 +137,7 @@ def main(
     params, space = load_params(), get_space("lab")
     cfg, size = params.lab, (params.lab.data.image_size,) * 2
     encoder = cfg.model.encoder
-    runtime = Runtime.decide(cfg.train, params.runtime, 100_000)
+    runtime = cpu_runtime(params)
     torch.set_flush_denormal(True)
     torch.manual_seed(SEED)
     random = np.random.default_rng(SEED)
