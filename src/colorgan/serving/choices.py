@@ -54,7 +54,7 @@ def lightness_at(picture: Picture, x: float, y: float) -> float:
 def likely_colours(
     network: Network, picture: Picture, prepared: PreparedInput, x: float, y: float
 ) -> list[str]:
-    """Return likely colours as `#rrggbb`, each once: the network's own (if not gray), gray last.
+    """Return likely colours as `#rrggbb`, the network's own first, gray last.
 
     The others are common colours of this lightness, beginning with those that the network follows
     best if they are hints.
@@ -70,8 +70,7 @@ def likely_colours(
             likely.append(ab)
     likely.append(likely.pop(1))
     colours = color.uint8_from_unit(color.rgb_from_lab(_within(lightness, np.stack(likely))))
-    # If the network's own is the same gray, the last one stays.
-    return list(dict.fromkeys(f"#{bytes(rgb).hex()}" for rgb in colours[::-1]))[::-1]
+    return [f"#{bytes(rgb).hex()}" for rgb in colours]
 
 
 def _answers(network: Network, prepared: PreparedInput) -> list[FloatArray]:
