@@ -18,7 +18,7 @@ from onnxruntime import InferenceSession
 from PIL import Image
 from safetensors.numpy import load_file
 
-from pipeline.conftest import Project
+from pipeline.conftest import ROOT, Project
 from servers import wait_for
 
 pytestmark = pytest.mark.slow
@@ -32,9 +32,11 @@ def place(own_project: Project) -> Project:
     """A trained project, with photos to colour and an environment as `make setup` makes one."""
     folder = own_project.folder
     (folder / "scans" / "1924").mkdir(parents=True)
-    ramp = Image.fromarray(np.linspace(0, 255, 50 * 70).reshape(50, 70).astype(np.uint8))
+    # A photo: the generator leaves a drawing gray.
+    with Image.open(ROOT / "data/sample/landscape/machu_picchu.webp") as image:
+        photo = image.convert("L").resize((70, 50))
     for name in ("scan.jpg", "scan.tif", "scans/1924/a boat.tif", "scans/1924/a pier.jpg"):
-        ramp.save(folder / name)
+        photo.save(folder / name)
     make_environment(folder)
     return own_project
 
