@@ -4,11 +4,11 @@
 
 Batches, hints and the perceptual loss are as in train_pretrained.py, but the backbone and the
 statistics of batch norm stay as they are. The projected discriminator sees the colours times GAIN.
-It begins as that of models/pretrained: for the included generator, the one before today's. Its loss
-is relativistic and paired: it should judge a photo more real than the coloured copy of that photo.
-The gradient of the output by the adversarial loss is scaled to a share of that by the other losses.
-The weights written lie between those before and a moving average of those after (`--mix`);
-`scripts/make_pretrained.py` packs them.
+It begins as that of models/pretrained, which was an older one when the included generator was
+trained. Its loss is relativistic and paired: it should judge a photo more real than the coloured
+copy of that photo. The gradient of the output by the adversarial loss is scaled to a share of that
+by the other losses. The weights written lie between those before and a moving average of those
+after (`--mix`); `scripts/make_pretrained.py` packs them.
 
 Source: Jolicoeur-Martineau, "The relativistic discriminator" (2018); Esser et al., "Taming
 transformers" (2021) scale the gradient likewise.
@@ -17,10 +17,8 @@ transformers" (2021) scale the gradient likewise.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +39,17 @@ from colorgan.training.build import build_discriminator
 from colorgan.training.initial_weights import DISCRIMINATOR
 from colorgan.training.losses import PerceptualLoss, l1_loss
 from colorgan.training.optim import update_average
-from train_pretrained import HINTS, LOG_EVERY, SAVE_EVERY, SEED, batches, cpu_runtime, enlarged
+from train_pretrained import (
+    HINTS,
+    LOG_EVERY,
+    SAVE_EVERY,
+    SEED,
+    batches,
+    cpu_runtime,
+    enlarged,
+    next_time,
+    tell,
+)
 
 BATCH, DECAY = 16, 0.99
 RATE, RATE_D, BETAS = 1e-4, 4e-4, (0.0, 0.99)
@@ -80,8 +88,7 @@ def main(
     optimizer = torch.optim.Adam(generator.parameters(), RATE, BETAS, fused=True)
     optimizer_d = torch.optim.Adam(discriminator.parameters(), RATE_D, BETAS, fused=True)
     begun, sums, scale = time.time(), torch.zeros(4), 0.0
-    end = datetime.combine(datetime.now(), datetime.strptime(until, "%H:%M").time()).timestamp()
-    end += 86_400 * (end < begun)  # tomorrow
+    end = next_time(until)
     for iteration, lab in enumerate(batches(folders, random, BATCH)):
         done = min(1.0, (time.time() - begun) / (end - begun))
         falling = 0.1 + 0.45 * (1 + math.cos(math.pi * done))
@@ -122,11 +129,7 @@ def main(
             update_average(average, generator, DECAY, iteration - ALONE)
         sums += torch.stack(losses).detach()
         if (iteration + 1) % LOG_EVERY == 0:
-            told = [round(x, 5) for x in (sums / LOG_EVERY).tolist()]
-            print(
-                json.dumps({"iteration": iteration + 1, "done": done, "losses": told}), flush=True
-            )
-            sums.zero_()
+            tell(sums, iteration, done)
         if done == 1 or (iteration + 1) % SAVE_EVERY == 0:
             after = average.state_dict()
             mixed = {

@@ -119,6 +119,19 @@ def cpu_runtime(params: Params) -> Runtime:
     return Runtime.decide(params.lab.train, machine, 100_000)
 
 
+def next_time(until: str) -> float:
+    """Return the time stamp of a time of day, today or tomorrow."""
+    end = datetime.combine(datetime.now(), datetime.strptime(until, "%H:%M").time()).timestamp()
+    return end + 86_400 * (end < time.time())
+
+
+def tell(sums: Tensor, iteration: int, done: float) -> None:
+    """Print the mean losses of LOG_EVERY iterations as a JSON line, and begin anew."""
+    means = [round(x, 5) for x in (sums / LOG_EVERY).tolist()]
+    print(json.dumps({"iteration": iteration + 1, "done": done, "losses": means}), flush=True)
+    sums.zero_()
+
+
 def frozen_parts(generator: Any) -> list[nn.Module]:
     encoder = generator.encoder
     return [encoder.conv_stem, encoder.bn1, *encoder.blocks[:2]]
@@ -156,8 +169,7 @@ def main(
     others = [p for n, p in named if not n.startswith("hints.")]
     optimizer = torch.optim.Adam([{"params": others}, {"params": of_hints}], rate, fused=True)
     begun = time.time()
-    end = datetime.combine(datetime.now(), datetime.strptime(until, "%H:%M").time()).timestamp()
-    end += 86_400 * (end < begun)  # tomorrow
+    end = next_time(until)
     sums = torch.zeros(3)
     for iteration, lab in enumerate(batches(folders, random)):
         done = min(1.0, (time.time() - begun) / (end - begun))
@@ -193,11 +205,7 @@ def main(
                     mean.lerp_(now, 1 - decay)
         sums += torch.stack(losses).detach()
         if (iteration + 1) % LOG_EVERY == 0:
-            told = [round(x, 5) for x in (sums / LOG_EVERY).tolist()]
-            print(
-                json.dumps({"iteration": iteration + 1, "done": done, "losses": told}), flush=True
-            )
-            sums.zero_()
+            tell(sums, iteration, done)
         if done == 1 or (iteration + 1) % SAVE_EVERY == 0:
             aside = out.with_suffix(".new")
             save_file({n: x.contiguous() for n, x in average.state_dict().items()}, aside)
