@@ -54,7 +54,6 @@ def test_a_wrong_value_is_one_sentence_and_exit_code_2(
         ("lab.sauce", "lab.sauce is not a parameter; did you mean source? the names here "),
         ("lab.train.lrr", "lab.train.lrr is not a parameter; did you mean lr? the names here"),
         ("modle", "modle is not a parameter; did you mean model? the names here are rgb, lab, "),
-        ("lab.train.sample_photos", "lab.train.sample_photos is now logging.sample_photos\n"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_one_meant(write_params, colorgan, path, start) -> None:
@@ -63,20 +62,6 @@ def test_an_unknown_name_is_refused_with_the_one_meant(write_params, colorgan, p
     assert said.code == 2
     assert said.err.startswith(f"colorgan: params.yaml: {start}")
     assert said.err.count("\n") == 1
-
-
-def test_the_file_of_an_earlier_version() -> None:
-    content = shipped()
-    del content["logging"]
-    content["train"] |= {"log_every": 10, "decay_epochs": 3}
-    with pytest.raises(ParamsError) as refusal:
-        check_params(content)
-    assert str(refusal.value).splitlines() == [
-        "params.yaml: train.log_every is now logging.log_every",
-        "params.yaml: train.decay_epochs is now train.decay_start, the share of the epochs after "
-        "which it falls",
-        "params.yaml: logging is missing: add it as in src/colorgan/presets/default.yaml",
-    ]
 
 
 def test_all_that_is_wrong_is_said_at_once_with_overrides_named_apart() -> None:

@@ -259,12 +259,6 @@ class Params(Section):
 
 OVERRIDABLE = ("model", "train")
 """Shared sections of params.yaml that a space may override."""
-MOVED = {
-    **{f"train.{name}": f"logging.{name}" for name in LoggingParams.model_fields},
-    "train.pretrain_epochs": "train.gan_start, a share of the epochs (0 to 1)",
-    "train.decay_epochs": "train.decay_start, the share of the epochs after which it falls",
-}
-"""Parameters of earlier versions, and what they are now."""
 
 
 def flat(section: Section | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -328,11 +322,9 @@ def _sentence(detail: ErrorDetails, content: Mapping[str, Any]) -> tuple[str, st
     name, names = _name(keys or [str(detail["input"])], content), _names(section)
     match detail["type"]:
         case "extra_forbidden" | "invalid_key":
-            moved = MOVED.get(name.removeprefix("rgb.").removeprefix("lab."))
             close = difflib.get_close_matches(str(keys[-1]), names, n=1)
             meant = f"did you mean {close[0]}? " if close else ""
-            unknown = f"not a parameter; {meant}the names here are {', '.join(names)}"
-            said = f"is {f'now {moved}' if moved else unknown}"
+            said = f"is not a parameter; {meant}the names here are {', '.join(names)}"
         case "missing":
             said = "is missing: add it as in src/colorgan/presets/default.yaml"
         case "value_error":

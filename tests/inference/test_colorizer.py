@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import torch
 from drawn import Orange
 from PIL import Image
 
-import colorgan
 from colorgan import Colorizer, color
 from colorgan.color import UInt8Array
 from colorgan.errors import ColorganError
@@ -111,17 +109,3 @@ def test_the_saturation_has_a_range(orange: Colorizer) -> None:
     for saturation in (float("nan"), -1, 5):
         with pytest.raises(ValueError, match="a number from 0 to 4"):
             orange.colorize(np.zeros((8, 8)), saturation=saturation)
-
-
-def test_the_bundled_weights_are_simply_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_photos: UInt8Array
-) -> None:
-    """From any working directory, and the same whatever goes through the network beside it."""
-    monkeypatch.chdir(Path(colorgan.__file__).parents[2])
-    colorizer = Colorizer.load(device="cpu")
-    assert colorizer.network.name == "pretrained"
-    gray = color.gray8_from_rgb8(real_photos[:3])
-    together = colorizer.colorize(gray[..., None])
-    alone = np.stack([colorizer.colorize(photo) for photo in gray])
-    assert np.abs(together.astype(int) - alone).max() <= 1
-    assert np.ptp(alone.astype(int), axis=-1).mean() > 3

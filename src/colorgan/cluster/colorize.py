@@ -27,7 +27,7 @@ from colorgan import io, paths
 from colorgan.cluster.session import Item as Row
 from colorgan.cluster.session import map_on_cluster, require_everywhere
 from colorgan.data.photo_files import SUFFIXES, FoundFile, find_files, why_left_out
-from colorgan.errors import ColorganError
+from colorgan.errors import ColorganError, describe
 from colorgan.inference.backends import load_network
 from colorgan.inference.colorizer import Colorizer
 from colorgan.inference.files import Options, colorize_files
@@ -227,7 +227,7 @@ class _Worker:
             try:
                 content = self._inputs.read(name)
             except OSError as error:
-                rows.append(_row(name, FAILED, f"unreadable: {_said(error)}"))
+                rows.append(_row(name, FAILED, f"unreadable: {describe(error)}"))
             else:
                 (sources / name).write_bytes(content)
         if len(rows) == len(names):
@@ -262,14 +262,10 @@ def _row(name: str, status: str, reason: str = "") -> Row:
     return {"input": name, "status": status, "reason": reason, **nothing}
 
 
-def _said(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
-
-
 @contextmanager
 def _naming(name: str, doing: str = "read") -> Iterator[None]:
     """Turn errors of a storage into a ColorganError that names it."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ColorganError(f"{name} cannot be {doing}: {_said(error)}") from None
+        raise ColorganError(f"{name} cannot be {doing}: {describe(error)}") from None

@@ -178,14 +178,12 @@ def load_model(name: str, device: str = "auto") -> Model:
             `models:/colorgan-lab@champion` of MLflow's registry.
         device: `auto`, `cpu`, `cuda` or `mps`.
     """
-    from colorgan.model import CONFIG, WEIGHTS, Model
+    from colorgan.model import Model
     from colorgan.runs.runtime import choose_device
 
     folders = [paths.pretrained()] if name == paths.PRETRAINED else [Path(name), paths.model(name)]
     with TemporaryDirectory() as scratch:
         found = next(filter(Path.is_dir, folders), None) or _download(name, Path(scratch))
-        if any((found / file).is_fifo() for file in (WEIGHTS, CONFIG)):
-            raise ColorganError(f"{found} holds a pipe instead of a file of a model")
         return Model.load(found, choose_device(device, "--device"))
 
 

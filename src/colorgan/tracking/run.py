@@ -136,16 +136,14 @@ def record_results(
 ) -> None:
     """Record what was measured or drawn with a trained generator, as a run of its own.
 
-    In MLflow it is a child of the newest training run that made these weights, if there is one. Of
-    a folder, all files are recorded.
+    In MLflow it is a child of the newest training run that made these weights, if there is one.
     """
     if _mlflow_log() is None:
         return
     tags = {"space": space, MEASURED_TAG: generator_sha256}
     run, lock = _begin(RunDescription(stage, uuid.uuid4().hex, tags=tags, metrics=dict(metrics)))
     for path in artifacts:
-        copy = shutil.copytree if path.is_dir() else shutil.copy2
-        copy(path, run.folder / FILES / path.name)
+        shutil.copy2(path, run.folder / FILES / path.name)
     _end_and_send(run, lock)
 
 

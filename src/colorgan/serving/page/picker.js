@@ -180,5 +180,5 @@ export function createPicker(box, on) {
     on.close();
   }
 
-  return { open, close, isOpen: () => !box.hidden };
+  return { open, close };
 }
