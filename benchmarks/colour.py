@@ -115,14 +115,14 @@ def of_run(space: str, run: TrainingRun) -> tuple[Model, Split]:
 
 def record(model: Model, split: Split) -> None:
     """Record the measures, those of each class and the hues, beside the training run."""
-    evaluation = measure(model, split, EVALUATE)
+    photos, by_hue, content = measure(model, split, EVALUATE)
     with TemporaryDirectory() as folder:
         classes, hues = Path(folder) / "per_class.csv", Path(folder) / "hues.csv"
-        summary.by_class(evaluation.photos).to_csv(classes, index=False)
-        evaluation.hues.to_csv(hues, index=False)
+        summary.by_class(photos).to_csv(classes, index=False)
+        by_hue.to_csv(hues, index=False)
         record_results(
             STAGE, model.space.name, model.sha256,
-            summary.flat(evaluation.content), [classes, hues],
+            summary.flat(content), [classes, hues],
         )  # fmt: skip
 
 

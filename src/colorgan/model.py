@@ -106,7 +106,7 @@ class Model:
             with torch.device("meta"):
                 wanted = build_generator(space, config.model, image_size).state_dict()
             state = load_file(weights)
-            _check_weights(state, wanted)
+            check_weights(state, wanted)
         except FileNotFoundError:
             raise ColorganError(f"{weights} does not exist: {_train_first(folder)}") from None
         except ColorganError as error:
@@ -264,7 +264,7 @@ def _read_config(path: Path) -> ModelConfig:
         raise ColorganError(f"{path} does not describe a model: {first_problem(error)}") from None
 
 
-def _check_weights(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def check_weights(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     """Check names, shapes and kinds of weights, and that they are finite; ValueError if not."""
     for name in sorted(wanted.keys() ^ state.keys()):
         raise ValueError(f"{name} is {'missing' if name in wanted else 'not part of it'}")

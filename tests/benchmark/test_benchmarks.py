@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 from colorgan.config import check_params
+from colorgan.data.arrays import open_split
+from colorgan.model import Model
 from colorgan.networks import PatchGAN, UNet
 from tiny_project import photo_arrays, tiny_params
 from trained import save_tiny
@@ -65,6 +67,25 @@ def test_blind_test_hides_which_are_coloured_and_counts_the_answers(
     answers.write_text("1 real")
     with pytest.raises(SystemExit, match="a line for each of the 6 pictures"):
         blind_test.score(key, answers)
+
+
+def test_colour_records_what_its_table_shows(tmp_path, real_photos, monkeypatch) -> None:
+    import colour
+
+    def record_results(*given) -> None:
+        stage, space, sha256, metrics, files = given
+        assert (stage, space, sha256) == ("study", "lab", model.sha256)
+        assert all(colour.figures_of(metrics).values())
+        classes, hues = map(pd.read_csv, files)
+        assert classes["n"].tolist() == [2, 3]
+        calls.append(len(hues))
+
+    calls: list[int] = []
+    monkeypatch.setattr(colour, "record_results", record_results)
+    model = Model.load(save_tiny(tmp_path / "m", "lab", check_params(tiny_params({})), seed=0))
+    photo_arrays(tmp_path / "lab", "lab", real_photos[:5], [*"aabbb"])
+    colour.record(model, open_split(tmp_path / "lab", "test"))
+    assert calls == [36]
 
 
 @pytest.mark.slow

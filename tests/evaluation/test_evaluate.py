@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from colorgan import paths
 from colorgan.data.arrays import open_split
 from colorgan.errors import ColorganError
 from colorgan.evaluation import metrics
+from colorgan.evaluation.equal_colorfulness import SHARE
 from colorgan.evaluation.evaluate import evaluate
 from colorgan.evaluation.summary import COLUMNS, MEASURES
 from colorgan.io import sha256
 from colorgan.model import WEIGHTS, Model
+from colorgan.spaces import get_space
 
 REPORTS = (paths.METRICS, paths.PER_PHOTO, paths.PER_CLASS, paths.HUES)
 
@@ -102,6 +105,20 @@ def test_the_reports_hold_the_measures_of_the_photos_and_their_means(make_projec
         assert measured["colorfulness_gap"] == pytest.approx(gap, rel=1e-3, abs=1e-3)
         assert measured["shift_b_low"] < measured["shift_b"] < measured["shift_b_high"]
     assert summary["gray"]["hue_share"] == 0
+
+
+def test_true_colours_at_half_strength_are_better_at_equal_colourfulness(
+    make_project, make_params, photos, monkeypatch
+) -> None:
+    make_project("lab", 5)
+    lab = get_space("lab")
+    _, ab = lab.encode(*map(torch.from_numpy, lab.arrays(photos)))
+    monkeypatch.setattr(Model, "predict", lambda model, input: ab / 2)
+    evaluate(make_params(batch_size=5, frechet=True), ["lab"])
+    found = read_metrics()["lab"]["generated"]
+    assert found["gain"] == pytest.approx(2 * SHARE, rel=0.05)
+    assert found["ciede2000_ecf"] < 0.5 * found["ciede2000"]
+    assert found["frechet_lite2_ecf"] < 0.5 * found["frechet_lite2"]
 
 
 def test_pale_photos_without_labels(make_project, params, photos, recorded) -> None:

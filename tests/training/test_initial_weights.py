@@ -157,6 +157,10 @@ def test_weights_that_cannot_be_used(own: Path, make_params: Callable[..., Param
     )
     said = refusal(make_params({"train.init_discriminator": "pretrained"}))
     assert "discriminator.safetensors holds no discriminator like that of model.*" in str(said)
+    paths.model("pretrained").mkdir()
+    (paths.model("pretrained") / "discriminator.safetensors").write_bytes(b"damaged")
+    said = refusal(make_params({"train.init_discriminator": "pretrained"}))
+    assert "of model.* in params.yaml (Error while deserializing header" in str(said)
 
 
 def test_neither_a_folder_nor_a_run(project: Path, make_params: Callable[..., Params]) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from colorgan.data.arrays import open_split
 from colorgan.model import WEIGHTS, Model, build_generator
 from colorgan.spaces import get_space
 from colorgan.training.validate import BestWeights, Validator, best_of, sample_grid
+from tiny_project import photo_arrays
 
 Run = Callable[..., None]
 
@@ -42,6 +44,22 @@ def test_validation_figures(model: Model, write_arrays: Callable[..., Path]) -> 
     mse = (difference**2).mean(axis=(1, 2, 3))
     assert figures["psnr"] == pytest.approx((10 * np.log10(255**2 / mse)).mean(), rel=1e-3)
     assert figures["colorfulness_gap"] < 0
+
+
+def test_a_vivid_gain_stays_better_than_gray(model, real_photos, project, monkeypatch) -> None:
+    """Of the true colours, and of those with their hues 60 degrees away."""
+    lab = get_space("lab")
+    photo_arrays(Path("lab"), "lab", real_photos, [""] * len(real_photos), "val")
+    validator = Validator(open_split(Path("lab"), "val"), len(real_photos), frechet=False)
+    _, true = lab.encode(*map(torch.from_numpy, lab.arrays(real_photos)))
+    turned = 0.5 * true + 0.87 * torch.stack((-true[:, 1], true[:, 0]), dim=1)
+    gains = []
+    for ab in (true, turned):
+        monkeypatch.setattr(Model, "predict", lambda *_, ab=ab: ab)
+        painter = replace(model, space=lab)
+        gains.append(validator.vivid_gain(painter) / validator(painter)["gain"])
+    assert gains[0] == 1
+    assert 0.3 < gains[1] < 0.7
 
 
 def test_a_grid_shows_photos_from_all_over_the_split(model, write_arrays) -> None:

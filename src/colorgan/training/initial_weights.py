@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from colorgan import paths
 from colorgan.config import SpaceParams
 from colorgan.errors import ColorganError, ParamsError
 from colorgan.io import sha256
-from colorgan.model import CONFIG, WEIGHTS, Model, build_generator
+from colorgan.model import CONFIG, WEIGHTS, Model, build_generator, check_weights
 from colorgan.networks.encoder_unet import OF_COLORS, OF_HINTS
 from colorgan.spaces import Space
 from colorgan.training.build import build_discriminator
@@ -43,12 +44,14 @@ def read_initial_weights(space: Space, cfg: SpaceParams) -> InitialWeights:
     if cfg.train.init_discriminator == RANDOM:
         return weights
     file = paths.pretrained() / DISCRIMINATOR
-    state = load_file(file) if file.exists() else {}
-    if _shapes(state) != _shapes(build_discriminator(space, cfg.model).state_dict()):
+    try:
+        state = load_file(file)
+        check_weights(state, build_discriminator(space, cfg.model).state_dict())
+    except (SafetensorError, OSError, ValueError) as error:
         raise ColorganError(
             f"train.init_discriminator is pretrained, but {file} holds no discriminator like that "
-            "of model.* in params.yaml; it should be none"
-        )
+            f"of model.* in params.yaml ({error}); it should be none"
+        ) from None
     return replace(weights, discriminator=state, discriminator_sha256=sha256(file))
 
 

@@ -115,20 +115,31 @@ class Trainer:
         self.progress.update(iteration, epoch, losses)
 
     def _check(self, losses: Mapping[str, float], iteration: int) -> None:
-        """Raise ColorganError if a loss is not finite, or with `gan_gate` if loss_D is near 0."""
+        """Raise ColorganError if a loss is not finite, or with `gan_gate` if loss_D is near 0.
+
+        With `gan_gate`, also say if the discriminator has not learned in its first epoch.
+        """
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise ColorganError(
                     f"{name} is {value} at iteration {iteration}: training has diverged; lower "
                     "train.lr in params.yaml, or set train.amp to off"
                 )
+        gate, loss_d = self.step.train.gan_gate, losses["loss_D"]
         # A loss is the mean of log_every iterations: none of them may be from before it joined.
-        joined = iteration - self.logging.log_every >= self.step.gan_start
-        if self.step.train.gan_gate and joined and losses["loss_D"] < DISCRIMINATOR_WINS:
+        alone = iteration - self.logging.log_every - self.step.gan_start
+        if gate and alone >= 0 and loss_d < DISCRIMINATOR_WINS:
             raise ColorganError(
-                f"the discriminator wins: loss_D is {losses['loss_D']:.3f} at iteration "
+                f"the discriminator wins: loss_D is {loss_d:.3f} at iteration "
                 f"{iteration}; lower train.lr_d_factor in params.yaml, or raise train.lambda_l1, "
                 "which keeps the colours near the truth"
+            )
+        first_epoch_ended = 0 <= alone - len(self.batches) < self.logging.log_every
+        if gate and first_epoch_ended and loss_d >= gate:
+            self.progress.say(
+                f"the discriminator does not learn: loss_D is {loss_d:.3f} at iteration "
+                f"{iteration}, and with train.gan_gate of {gate:g} the generator does not hear it; "
+                "raise train.lr_d_factor in params.yaml"
             )
 
     def _validate_and_draw(self, epoch: int, validate: bool, draw: bool) -> None:
