@@ -4,9 +4,9 @@
     python benchmarks/colour.py table                    # the table, from MLflow
 
 To be started in a clone whose params.yaml is that of `preset photos --path ../shared/photos
---write` and whose arrays are there (`dvc repro preprocess@rgb preprocess@lab`). Every row trains
-for about as long as the others, counted in epochs, so that what else the machine does
-is no part of it; a row that MLflow has is not trained again.
+--write` and then `preset scratch --write`, and whose arrays are there (`dvc repro preprocess@rgb
+preprocess@lab`). Every row trains for about as long as the others, counted in epochs, so that what
+else the machine does is no part of it; a row that MLflow has is not trained again.
 """
 
 from __future__ import annotations

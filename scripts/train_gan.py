@@ -6,11 +6,13 @@ Batches, hints and the perceptual loss are as in train_pretrained.py, but the ba
 statistics of batch norm stay as they are. The projected discriminator sees the colours times GAIN.
 It begins as that of models/pretrained, which was an older one when the included generator was
 trained. Its loss is relativistic and paired: it should judge a photo more real than the coloured
-copy of that photo. The gradient of the output by the adversarial loss is scaled to a share of that
-by the other losses. The weights written lie between those before and a moving average of those
-after (`--mix`); `scripts/make_pretrained.py` packs them.
+copy of that photo. Feature matching is added: the discriminator should find the same features in
+both. The gradient of the output by these two is scaled to a share of that by the other losses. The
+weights written lie between those before and a moving average of those after (`--mix`);
+`scripts/make_pretrained.py` packs them.
 
-Source: Jolicoeur-Martineau, "The relativistic discriminator" (2018); Esser et al., "Taming
+Source: Jolicoeur-Martineau, "The relativistic discriminator" (2018); feature matching: Salimans et
+al., "Improved Techniques for Training GANs" (2016), and pix2pixHD; Esser et al., "Taming
 transformers" (2021) scale the gradient likewise.
 """
 
@@ -27,6 +29,7 @@ import torch
 import torch.nn.functional as F
 import typer
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from colorgan import paths
 from colorgan.config import load_params
@@ -58,6 +61,8 @@ ALONE = 50
 GAIN, L1, PERCEPTUAL = 1.65, 30.0, 3.0
 SHARE = 0.6
 """Norm of the adversarial gradient, as a share of that by the other losses; twice it at most."""
+MATCHING = 2.0
+"""Norm of the gradient by feature matching, as a multiple of that by the relativistic loss."""
 
 
 def main(
@@ -67,7 +72,10 @@ def main(
     until: Annotated[str, typer.Option(help="Time of day, such as 15:10.")],
     mix: Annotated[float, typer.Option(help="Share of the weights after; 1 is all.")] = 0.5,
 ) -> None:
-    """Train until a time of day; print the mean losses as JSON lines."""
+    """Train until a time of day; print the mean losses as JSON lines.
+
+    They are of the discriminator, relativistic, L1, perceptual, of feature matching.
+    """
     params, space = load_params(), get_space("lab")
     cfg, size = params.lab, (params.lab.data.image_size,) * 2
     runtime = cpu_runtime(params)
@@ -87,7 +95,11 @@ def main(
     perceptual = PerceptualLoss(space, runtime, cfg.train.perceptual_size)
     optimizer = torch.optim.Adam(generator.parameters(), RATE, BETAS, fused=True)
     optimizer_d = torch.optim.Adam(discriminator.parameters(), RATE_D, BETAS, fused=True)
-    begun, sums, scale = time.time(), torch.zeros(4), 0.0
+    seen: list[Tensor] = []
+    for module in discriminator.modules():
+        if isinstance(module, nn.LeakyReLU):
+            module.register_forward_hook(lambda *given: seen.append(given[2]))
+    begun, sums, scale = time.time(), torch.zeros(5), 0.0
     end = next_time(until)
     for iteration, lab in enumerate(batches(folders, random, BATCH)):
         done = min(1.0, (time.time() - begun) / (end - begun))
@@ -109,18 +121,28 @@ def main(
         ).mean()
         loss_d.backward()
         optimizer_d.step()
-        losses = [loss_d, *torch.zeros(3)]
+        losses = [loss_d, *torch.zeros(4)]
+        seen.clear()
 
         if iteration >= ALONE:
             discriminator.requires_grad_(False)
-            losses[1] = F.softplus(discriminator(large, wanted) - discriminator(large, fake)).mean()
+            on_photo, on_copy = discriminator(large, wanted), discriminator(large, fake)
+            losses[1] = F.softplus(on_photo - on_copy).mean()
+            pairs = zip(seen[: len(seen) // 2], seen[len(seen) // 2 :], strict=True)
+            losses[4] = torch.stack([F.l1_loss(copied, true) for true, copied in pairs]).mean()
+            seen.clear()
             small = F.interpolate(output, input.shape[-2:], mode="bilinear")
             half = slice(iteration % 2, None, 2)
             losses[2] = l1_loss(input, small, target)
             losses[3] = perceptual(input[half], small[half], target[half])
             others = L1 * losses[2] + PERCEPTUAL * losses[3]
             (by_others,) = torch.autograd.grad(others, output, retain_graph=True)
-            (by_gan,) = torch.autograd.grad(losses[1], output, retain_graph=True)
+            by_gan, by_matching = (
+                torch.autograd.grad(loss, output, retain_graph=True)[0]
+                for loss in (losses[1], losses[4])
+            )
+            equal = by_gan.norm() / by_matching.norm().clamp(min=1e-9)
+            by_gan = by_gan + MATCHING * equal * by_matching
             ratio = float(by_others.norm() / by_gan.norm().clamp(min=1e-9))
             scale = 0.95 * scale + 0.05 * ratio if scale else ratio
             optimizer.zero_grad()

@@ -66,6 +66,8 @@ NOT_AS_IT_STANDS = (
     "docker compose ",
     "torchrun --nnodes 2 ",
     "python benchmarks/colour.py ",
+    "git worktree add ../before 57ed6e7",
+    "python benchmarks/compare_models.py ",
     "pip install 'colorgan[cluster]'",
     "ray start ",
     "python -m colorgan cluster colorize s3:",

@@ -1,4 +1,4 @@
-"""Reads training runs from MLflow, also those of older versions. Creates nothing."""
+"""Reads training runs from MLflow. Creates nothing."""
 
 from __future__ import annotations
 

@@ -44,13 +44,14 @@ def read_initial_weights(space: Space, cfg: SpaceParams) -> InitialWeights:
     if cfg.train.init_discriminator == RANDOM:
         return weights
     file = paths.pretrained() / DISCRIMINATOR
+    wanted = build_discriminator(space, cfg.model).state_dict()
     try:
         state = load_file(file)
-        check_weights(state, build_discriminator(space, cfg.model).state_dict())
+        check_weights(state, wanted)
     except (SafetensorError, OSError, ValueError) as error:
         raise ColorganError(
             f"train.init_discriminator is pretrained, but {file} holds no discriminator like that "
-            f"of model.* in params.yaml ({error}); it should be none"
+            f"of model.* in params.yaml ({error}); set it to none, or restore the file"
         ) from None
     return replace(weights, discriminator=state, discriminator_sha256=sha256(file))
 

@@ -117,7 +117,7 @@ class Trainer:
     def _check(self, losses: Mapping[str, float], iteration: int) -> None:
         """Raise ColorganError if a loss is not finite, or with `gan_gate` if loss_D is near 0.
 
-        With `gan_gate`, also say if the discriminator has not learned in its first epoch.
+        With `gan_gate`, also say at the end if the discriminator has not learned.
         """
         for name, value in losses.items():
             if not math.isfinite(value):
@@ -127,18 +127,18 @@ class Trainer:
                 )
         gate, loss_d = self.step.train.gan_gate, losses["loss_D"]
         # A loss is the mean of log_every iterations: none of them may be from before it joined.
-        alone = iteration - self.logging.log_every - self.step.gan_start
-        if gate and alone >= 0 and loss_d < DISCRIMINATOR_WINS:
+        if not gate or iteration - self.logging.log_every < self.step.gan_start:
+            return
+        if loss_d < DISCRIMINATOR_WINS:
             raise ColorganError(
                 f"the discriminator wins: loss_D is {loss_d:.3f} at iteration "
                 f"{iteration}; lower train.lr_d_factor in params.yaml, or raise train.lambda_l1, "
                 "which keeps the colours near the truth"
             )
-        first_epoch_ended = 0 <= alone - len(self.batches) < self.logging.log_every
-        if gate and first_epoch_ended and loss_d >= gate:
+        if loss_d >= gate and iteration == self.progress.iterations:
             self.progress.say(
-                f"the discriminator does not learn: loss_D is {loss_d:.3f} at iteration "
-                f"{iteration}, and with train.gan_gate of {gate:g} the generator does not hear it; "
+                f"the discriminator has not learned: loss_D is {loss_d:.3f} at the end, not below "
+                f"train.gan_gate ({gate:g}), so that most batches train the generator without it; "
                 "raise train.lr_d_factor in params.yaml"
             )
 
