@@ -15,7 +15,6 @@ Photos are the bundled ones. Every time includes starting the command.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import tempfile
@@ -90,8 +89,7 @@ def page(scratch: Path) -> dict[str, float]:
     with served() as page:
 
         def color() -> None:
-            told = json.loads(page.post("?name=a.jpg", content))
-            page.color(told, "file", [])
+            page.color(page.send(content), "file", [])
 
         color()
         first = time.perf_counter() - start
